@@ -1,0 +1,638 @@
+"""The typed configuration: every key, its type, its unit, its default, and what makes a configuration runnable.
+
+`config.yaml` is read once, by the Snakefile or the command line; what comes out is one `RunConfig` per run (several with
+`sweep:`), frozen and fully resolved. Each run keeps its own copy as `results/<run>/config.json`, which is what jobs
+and notebooks read. Defaults live here and nowhere else; `workflow/schemas/config.schema.json` is generated from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spikelens.errors import ConfigError, Problem, SpikelensError
+
+MAX_DELAY_MS = 255
+"""Delays are stored as one byte."""
+MAX_DENSE_NEURONS = 5_000
+"""Dense source x target matrices are refused above this."""
+MAX_SHARD_BYTES = 256 * 2**20
+MAX_SHARDS_PER_JOB = 1_000
+MAX_SHARDS_PER_RUN = 20_000
+MAX_AVERAGED_SYNAPSES = 10_000_000
+"""`simulation.weight_average: auto` keeps averages up to this many expected synapses."""
+CAUSAL_CUTOFF_TAUS = 20
+"""Exponential kernels are zero by definition beyond this many time constants."""
+STEPS_PER_SECOND = 1_000
+"""dt is 1 ms everywhere."""
+
+Stage = Literal["network", "simulation", "features", "models", "explanation", "report"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: no unknown key, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+class Run(Section):
+    """Where the results of this configuration stand."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="results go to <results>/<name>/")] = (
+        "reference"
+    )
+    results: Annotated[str, Field(min_length=1, description="folder that holds all runs")] = "results"
+
+
+class Population(Section):
+    """Neurons that share Izhikevich's parameters; ids are given in the order of the populations."""
+
+    count: Annotated[int, Field(gt=0, description="neurons")]
+    a: Annotated[Finite, Field(description="recovery rate [1/ms]")]
+    b: Annotated[Finite, Field(description="sensitivity of u to v [1]")]
+    c: Annotated[Finite, Field(description="reset of v after a spike [mV]")]
+    d: Annotated[Finite, Field(description="increment of u after a spike [mV]")]
+    v0_mv: Annotated[Finite, Field(description="v at the start [mV]")] = -65.0
+    u0_mv: Annotated[Finite, Field(description="u at the start [mV]")] = -13.0
+
+
+class Connection(Section):
+    """How the synapses from one population onto another are drawn."""
+
+    rule: Annotated[
+        Literal["bernoulli", "fixed_indegree"],
+        Field(description="bernoulli: every pair with probability p; fixed_indegree: in_degree distinct sources a target"),
+    ] = "bernoulli"
+    p: Annotated[float | None, Field(ge=0, le=1, description="probability of each synapse (bernoulli)")] = None
+    out_degree: Annotated[float | None, Field(gt=0, description="mean targets a source, instead of p")] = None
+    in_degree: Annotated[int | None, Field(gt=0, description="sources a target (fixed_indegree)")] = None
+    weight_mv: Annotated[Finite, Field(description="weight at the start [mV]; below 0: inhibitory")]
+    delay_ms: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MAX_DELAY_MS)], Annotated[int, Field(ge=1, le=MAX_DELAY_MS)]],
+        Field(strict=False, description="delay, uniform on the whole numbers from first to last [ms]"),
+    ]
+    plastic: Annotated[bool, Field(description="changed by STDP")] = False
+
+
+class Network(Section):
+    """The neurons and how they are wired."""
+
+    seed: Annotated[Seed, Field(description="of the wiring")] = 1
+    neurons: Annotated[Positive, Field(description="neurons in all; the populations' counts add up to it")]
+    block_size: Annotated[Positive, Field(description="neurons in a storage block; a rank owns whole blocks")] = 250
+    populations: Annotated[dict[str, Population], Field(min_length=1)]
+    connections: Annotated[
+        dict[Annotated[str, Field(pattern=r"^\w+->\w+$")], Connection], Field(description="keys: source->target")
+    ] = Field(default_factory=dict)
+    edges: Annotated[
+        str | None, Field(description="table (parquet, csv, npz) of source, target, delay_ms, weight_mv, plastic; instead of connections")
+    ] = None
+    weight_max_mv: Annotated[PositiveFloat, Field(lt=32_768, description="upper bound of plastic weights [mV]")] = 10.0
+
+
+class Drive(Section):
+    """What reaches the neurons from outside the network."""
+
+    seed: Annotated[Seed, Field(description="of the kicks")] = 1
+    kick_mv: Annotated[
+        Finite, Field(gt=-32_768, lt=32_768, description="each ms one of every 1,000 neurons gets this [mV]; 0: none")
+    ] = 20.0
+    events: Annotated[
+        str | None, Field(description="table (parquet, csv, npz) of step, neuron, mv, added to the input exactly")
+    ] = None
+
+
+class Simulation(Section):
+    """How long, in which segments and on how many ranks the network is simulated."""
+
+    duration_s: Annotated[Positive, Field(description="biological time [s]")]
+    segment_s: Annotated[Positive, Field(description="biological time one job simulates [s]")]
+    ranks: Annotated[Positive, Field(description="MPI ranks; results do not depend on it")] = 2
+    plasticity: Annotated[bool, Field(description="STDP on plastic synapses")] = True
+    weight_average: Annotated[
+        bool | Literal["auto"], Field(description="store each weight's mean over a segment; auto: up to 10^7 synapses")
+    ] = "auto"
+    chunk_ms: Annotated[Positive, Field(description="time steps in a Zarr chunk [ms]; divides the segment")] = 1_000
+    chunk_neurons: Annotated[Positive, Field(description="neurons in a Zarr chunk; divides network.block_size")] = 250
+
+
+class Features(Section):
+    """Quantities computed from the spikes; times are the paper's T_w and tau."""
+
+    step_ms: Annotated[Positive, Field(description="rates are stored every so often [ms]")] = 10
+    window_ms: Annotated[Positive, Field(description="T_w, the window of the running rate [ms]")] = 100
+    tau_ms: Annotated[PositiveFloat, Field(description="time constant of traces and causal components [ms]")] = 20.0
+    omega_window_s: Annotated[Positive, Field(description="causal components are summed over windows this long [s]")] = 20
+    omega_dense: Annotated[bool, Field(description="causal components of all pairs (delay 0), not only of synapses")] = True
+    neurons: Annotated[int, Field(ge=0, description="traces are stored for at most so many neurons, evenly spaced")] = 20
+
+
+class Training(Section):
+    """What every model's training has."""
+
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False, description="one model is trained for each")] = (1,)
+    epochs: Annotated[Positive, Field(description="at most; early stopping may end sooner")]
+    patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
+    batch_size: Annotated[Positive, Field(description="sequences a step of the optimiser")] = 64
+    learning_rate: Annotated[PositiveFloat, Field(description="of Adam")] = 0.001
+
+
+class Autoencoder(Training):
+    """LSTM autoencoder on spike traces."""
+
+    epochs: Positive = 20
+    steps: Annotated[Positive, Field(description="time steps a sequence [ms]")] = 20
+    units: Annotated[Positive, Field(description="size of the encoding")] = 100
+    sequences: Annotated[Positive, Field(description="sequences in all, evenly spaced over the time used")] = 6_000
+    neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced")] = 1_000
+
+
+class Tft(Training):
+    """Temporal Fusion Transformer on running rates, sampled every features.window_ms so that no two samples share a spike."""
+
+    history: Annotated[Positive, Field(description="t_m, past samples seen")] = 20
+    horizon: Annotated[Positive, Field(description="t_h, samples predicted")] = 5
+    hidden_size: Annotated[Positive, Field(description="width of the network")] = 16
+    attention_heads: Annotated[Positive, Field(description="heads of the attention; divides hidden_size")] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    samples_per_epoch: Annotated[Positive, Field(description="training windows drawn an epoch, at most")] = 20_000
+
+
+class TftPopulation(Tft):
+    """The TFT on the mean rate of the network and of each population."""
+
+    epochs: Positive = 30
+
+
+class TftNeuron(Tft):
+    """The TFT on each neuron's rate."""
+
+    epochs: Positive = 8
+    batch_size: Positive = 512
+    samples_per_epoch: Positive = 60_000
+    neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced")] = 1_000
+
+
+class Models(Section):
+    """The sequence models and how time is divided among training, validation and test."""
+
+    start_s: Annotated[int, Field(ge=0, description="earlier time is left out: STDP settles [s]")] = 50
+    split: Annotated[
+        tuple[PositiveFloat, PositiveFloat, PositiveFloat],
+        Field(strict=False, description="shares of the time for training, validation, test, in this order"),
+    ] = (0.6, 0.2, 0.2)
+    autoencoder: Autoencoder = Field(default_factory=Autoencoder)
+    tft_population: TftPopulation = Field(default_factory=TftPopulation)
+    tft_neuron: TftNeuron = Field(default_factory=TftNeuron)
+
+
+ModelName = Literal["autoencoder", "tft_population", "tft_neuron"]
+MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+
+
+class Explanation(Section):
+    """What the models' attention is held against, and how sure the scores are."""
+
+    seed: Annotated[Seed, Field(description="of shuffles and bootstrap")] = 1
+    windows: Annotated[Positive, Field(description="test windows over which attention is recorded, evenly spaced")] = 40
+    shuffles: Annotated[Positive, Field(description="permutations of labels within populations")] = 20
+    bootstraps: Annotated[Positive, Field(description="resamples of targets for confidence intervals")] = 200
+    strata_mv: Annotated[
+        tuple[Finite, ...], Field(min_length=2, strict=False, description="edges of the classes of time-averaged weight [mV]")
+    ] = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 10.0)
+
+
+class Report(Section):
+    """What the figures show."""
+
+    raster_s: Annotated[Positive, Field(description="the raster shows so much of the run's end [s]")] = 2
+    neurons: Annotated[Positive, Field(description="single neurons shown in the figures")] = 4
+
+
+class Config(Section):
+    """One run's configuration, complete."""
+
+    run: Run = Field(default_factory=Run)
+    network: Network
+    drive: Drive = Field(default_factory=Drive)
+    simulation: Simulation
+    features: Features = Field(default_factory=Features)
+    models: Models = Field(default_factory=Models)
+    explanation: Explanation = Field(default_factory=Explanation)
+    report: Report = Field(default_factory=Report)
+
+
+class ConfigFile(Config):
+    """What may stand in config.yaml: one run's configuration, and a sweep over any of its keys."""
+
+    sweep: Annotated[
+        dict[str, Annotated[list[str | bool | int | float], Field(min_length=1)]],
+        Field(description="key (dotted) -> values; each combination is a run of its own"),
+    ] = Field(default_factory=dict)
+
+
+class RunConfig(Config):
+    """A `Config` with its place on disk and the sizes that follow from it.
+
+    Blocks are ranges of `block_size` neurons, segments ranges of `segment_s`; the last of either may be short. All ranges
+    are half-open, times in steps of 1 ms from the run's start.
+    """
+
+    path: str
+    """The run's folder, `results/<name>` or `results/<name>/<key>=<value>`."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path)
+
+    @property
+    def n_steps(self) -> int:
+        return self.simulation.duration_s * STEPS_PER_SECOND
+
+    @property
+    def segment_steps(self) -> int:
+        return self.simulation.segment_s * STEPS_PER_SECOND
+
+    @property
+    def n_segments(self) -> int:
+        return -(-self.n_steps // self.segment_steps)
+
+    @property
+    def n_blocks(self) -> int:
+        return -(-self.network.neurons // self.network.block_size)
+
+    def block_range(self, block: int) -> tuple[int, int]:
+        """First neuron of a block, and one past its last."""
+        size = self.network.block_size
+        return block * size, min((block + 1) * size, self.network.neurons)
+
+    def segment_range(self, segment: int) -> tuple[int, int]:
+        """First step of a segment, and one past its last."""
+        return segment * self.segment_steps, min((segment + 1) * self.segment_steps, self.n_steps)
+
+    @property
+    def populations(self) -> dict[str, tuple[int, int]]:
+        """Range of neuron ids of each population."""
+        ranges, start = {}, 0
+        for name, population in self.network.populations.items():
+            ranges[name] = (start, start + population.count)
+            start += population.count
+        return ranges
+
+    @property
+    def edge_classes(self) -> list[str]:
+        """Every ordered pair of populations that a connection joins, as "source->target"; with an edge table, all pairs."""
+        if self.network.edges is None:
+            return list(self.network.connections)
+        return [f"{source}->{target}" for source in self.network.populations for target in self.network.populations]
+
+    @property
+    def weight_average(self) -> bool:
+        """Whether each synapse's mean weight over a segment is stored."""
+        if self.simulation.weight_average == "auto":
+            return expected_synapses(self.network) <= MAX_AVERAGED_SYNAPSES
+        return self.simulation.weight_average
+
+    def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:
+        """Divide the time after models.start_s into training, validation and test [ms], in this order, `gap_ms` apart.
+
+        Half of each gap is taken from either neighbour; the ranges are half-open.
+        """
+        start, end = self.models.start_s * STEPS_PER_SECOND, self.n_steps
+        train, validation, _ = self.models.split
+        first = start + round(train * (end - start))
+        second = start + round((train + validation) * (end - start))
+        half = -(-gap_ms // 2)
+        return {"train": (start, first - half), "validation": (first + half, second - half), "test": (second + half, end)}
+
+    def tft_windows(self, model: Tft) -> dict[str, tuple[int, int]]:
+        """Ranges of a TFT's samples, each one features.window_ms long and inside its range [samples from the run's start].
+
+        The gap is history + horizon + 1 samples, so that no two ranges share a spike, even through a rate's window.
+        """
+        window = self.features.window_ms
+        ranges = self.time_ranges((model.history + model.horizon + 1) * window)
+        return {name: (-(-start // window), end // window) for name, (start, end) in ranges.items()}
+
+    @property
+    def causal_cutoff_steps(self) -> int:
+        """Steps after which an exponential kernel is zero by definition."""
+        return int(CAUSAL_CUTOFF_TAUS * self.features.tau_ms)
+
+
+def connection_probability(network: Network, key: str) -> float:
+    """Probability of a synapse for each pair of a Bernoulli connection."""
+    connection = network.connections[key]
+    if connection.p is not None:
+        return connection.p
+    assert connection.out_degree is not None
+    return connection.out_degree / network.populations[key.split("->")[1]].count
+
+
+def expected_synapses(network: Network) -> float:
+    """Number of synapses to expect from the connection rules; 0 for an edge table, whose length is not known here."""
+    total = 0.0
+    for key, connection in network.connections.items():
+        source, target = (network.populations[name].count for name in key.split("->"))
+        in_degree = connection.in_degree or connection_probability(network, key) * source
+        total += in_degree * target
+    return total
+
+
+# --- loading -----------------------------------------------------------------------------------------------------------
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a configuration file, refusing keys that stand twice."""
+    if not path.is_file():
+        raise SpikelensError(f"{path}: no such configuration file; give one with --config")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpikelensError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise SpikelensError(f"{path}: expected a mapping of sections (run, network, ...), found {type(content).__name__}")
+    return content
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a later key silently replace an earlier one; a configuration should not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> list[RunConfig]:
+    """Turn the content of a configuration file into its runs, one for each combination of the sweep's values.
+
+    Raises
+    ------
+    ConfigError
+        With every problem found: key, value, what was expected.
+    """
+    file = _parse(ConfigFile, content, source)
+    base = {key: value for key, value in file.model_dump(mode="json").items() if key != "sweep"}
+    problems: list[Problem] = []
+    runs = []
+    for combination in itertools.product(*([(key, value) for value in values] for key, values in file.sweep.items())):
+        resolved = json.loads(json.dumps(base))
+        for key, value in combination:
+            _set_key(resolved, key, value, source)
+        name = ",".join(f"{key}={_path_part(key, value, source)}" for key, value in combination)
+        resolved["path"] = str(Path(file.run.results, file.run.name, name))
+        run = _parse(RunConfig, resolved, f"{source} (sweep {name})" if name else source)
+        problems += [problem for problem in check(run) if problem not in problems]
+        runs.append(run)
+    paths = [run.path for run in runs]
+    problems += [Problem("sweep", path, "expected each value once") for path in sorted({p for p in paths if paths.count(p) > 1})]
+    if problems:
+        raise ConfigError(source, problems)
+    return runs
+
+
+def load_run(folder: str | Path) -> RunConfig:
+    """Read the configuration that a run keeps in its folder, `results/<run>/config.json`."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise SpikelensError(f"{folder} is no run: it has no config.json; expected a folder like results/reference")
+    run = _parse(RunConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
+    return run.model_copy(update={"path": str(folder)})
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of config.yaml, as kept in workflow/schemas/."""
+    return ConfigFile.model_json_schema()
+
+
+ConfigType = TypeVar("ConfigType", bound=Config)
+
+
+def _parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> ConfigType:
+    """Validate against the types, turning pydantic's findings into `Problem`s."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        found = [_problem(kind, dict(detail)) for detail in error.errors()]
+        raise ConfigError(source, list(dict.fromkeys(found))) from None
+
+
+def _problem(kind: type[Config], detail: dict[str, Any]) -> Problem:
+    """Say in our words what pydantic found."""
+    location = [str(part) for part in detail["loc"] if part not in ("[key]", "bool", "literal['auto']")]
+    key = ".".join(location)
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _known_keys(kind, location[:-1])
+            close = difflib.get_close_matches(location[-1], known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known))}"
+            return Problem(key, detail["input"], f"unknown key; {hint}")
+        case "missing":
+            return Problem(key, None, "expected a value, but the key is missing; add it")
+        case "string_pattern_mismatch":
+            return Problem(key, detail["input"], f"expected text like the pattern {detail['ctx']['pattern']}")
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    message = message.removeprefix("input should be ").removeprefix("value error, ")
+    return Problem(key, detail["input"], f"expected {message}")
+
+
+def _known_keys(kind: type[BaseModel], location: list[str]) -> list[str]:
+    """The keys of the section at `location`; empty where that is no section."""
+    schema = kind.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    return list(node.get("properties", {}))
+
+
+def _set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a dotted key of a resolved configuration; it must already stand there."""
+    *parents, last = key.split(".")
+    node: Any = content
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node or isinstance(node[last], dict) or parents[:1] == ["run"]:
+        raise ConfigError(source, [Problem(f"sweep.{key}", value, "expected the dotted name of a key, like network.seed")])
+    node[last] = value
+
+
+def _path_part(key: str, value: Any, source: str) -> str:
+    text = str(value)
+    if not re.fullmatch(r"[A-Za-z0-9._+-]+", text):
+        raise ConfigError(source, [Problem(f"sweep.{key}", value, "expected values that can stand in a folder's name")])
+    return text
+
+
+# --- what types cannot say ----------------------------------------------------------------------------------------------
+
+
+def check(run: RunConfig) -> Iterator[Problem]:
+    """Yield every reason why a well-typed configuration cannot be run."""
+    yield from _check_network(run.network)
+    yield from _check_simulation(run)
+    yield from _check_features(run)
+    yield from _check_models(run)
+    yield from _check_files(run)
+    strata = run.explanation.strata_mv
+    if list(strata) != sorted(set(strata)):
+        yield Problem("explanation.strata_mv", strata, "expected increasing weights [mV], each once")
+    if run.report.raster_s > run.simulation.duration_s:
+        yield Problem("report.raster_s", run.report.raster_s, "expected at most simulation.duration_s")
+
+
+def _check_network(network: Network) -> Iterator[Problem]:
+    total = sum(population.count for population in network.populations.values())
+    if total != network.neurons:
+        yield Problem("network.neurons", network.neurons, f"the populations' counts add up to {total}; make the two agree")
+    for name in network.populations:
+        if not re.fullmatch(r"\w+", name):
+            yield Problem(f"network.populations.{name}", name, "expected a name of letters, digits and underscores")
+    if network.edges is not None and network.connections:
+        yield Problem("network.edges", network.edges, "an edge table replaces network.connections; set connections: {}")
+    if network.edges is None and not network.connections:
+        yield Problem("network.connections", {}, "expected connection rules, or a table in network.edges")
+    for key, connection in network.connections.items():
+        where = f"network.connections.{key}"
+        unknown = [name for name in key.split("->") if name not in network.populations]
+        if unknown:
+            yield Problem(where, unknown[0], f"no such population; known: {', '.join(network.populations)}")
+            continue
+        yield from _check_connection(network, key, connection, where)
+
+
+def _check_connection(network: Network, key: str, connection: Connection, where: str) -> Iterator[Problem]:
+    first, last = connection.delay_ms
+    if first > last:
+        yield Problem(f"{where}.delay_ms", [first, last], "expected [first, last] with first <= last")
+    sources, targets = (network.populations[name].count for name in key.split("->"))
+    given = {name for name in ("p", "out_degree", "in_degree") if getattr(connection, name) is not None}
+    if connection.rule == "bernoulli":
+        if given not in ({"p"}, {"out_degree"}):
+            yield Problem(where, sorted(given), "the rule bernoulli takes exactly one of p and out_degree")
+        elif connection.out_degree is not None and connection.out_degree > targets:
+            yield Problem(f"{where}.out_degree", connection.out_degree, f"expected at most the {targets} targets")
+    else:
+        if given != {"in_degree"}:
+            yield Problem(where, sorted(given), "the rule fixed_indegree takes in_degree and nothing else")
+        elif connection.in_degree is not None and connection.in_degree > sources - (len(set(key.split("->"))) == 1):
+            yield Problem(f"{where}.in_degree", connection.in_degree, f"expected at most the {sources} sources, self excluded")
+    if connection.plastic and not 0 <= connection.weight_mv <= network.weight_max_mv:
+        yield Problem(
+            f"{where}.weight_mv", connection.weight_mv, f"a plastic weight lies in 0 .. network.weight_max_mv = {network.weight_max_mv}"
+        )
+    if abs(connection.weight_mv) >= 32_768:
+        yield Problem(f"{where}.weight_mv", connection.weight_mv, "expected less than 32,768 mV: weights are 32-bit integers")
+
+
+def _check_simulation(run: RunConfig) -> Iterator[Problem]:
+    simulation, network = run.simulation, run.network
+    if simulation.segment_s > simulation.duration_s:
+        yield Problem("simulation.segment_s", simulation.segment_s, f"expected at most simulation.duration_s = {simulation.duration_s}")
+    if simulation.ranks > run.n_blocks:
+        yield Problem(
+            "simulation.ranks",
+            simulation.ranks,
+            f"a rank owns whole blocks, and there are {run.n_blocks}; take fewer ranks or a smaller network.block_size",
+        )
+    if run.segment_steps % simulation.chunk_ms:
+        yield Problem("simulation.chunk_ms", simulation.chunk_ms, f"expected a divisor of the segment, {run.segment_steps} ms")
+    if network.block_size % simulation.chunk_neurons:
+        yield Problem(
+            "simulation.chunk_neurons", simulation.chunk_neurons, f"expected a divisor of network.block_size = {network.block_size}"
+        )
+    if run.segment_steps * network.block_size > MAX_SHARD_BYTES:
+        yield Problem(
+            "network.block_size",
+            network.block_size,
+            f"segment x block is over {MAX_SHARD_BYTES // 2**20} MB; take smaller blocks or a smaller simulation.segment_s",
+        )
+    shards_per_block = 12
+    if run.n_blocks * shards_per_block > MAX_SHARDS_PER_JOB:
+        yield Problem("network.block_size", network.block_size, f"a segment would write over {MAX_SHARDS_PER_JOB} files; take larger blocks")
+    if run.n_blocks * run.n_segments * shards_per_block > MAX_SHARDS_PER_RUN:
+        yield Problem(
+            "simulation.segment_s", simulation.segment_s, f"the run would write over {MAX_SHARDS_PER_RUN} files; take longer segments"
+        )
+
+
+def _check_features(run: RunConfig) -> Iterator[Problem]:
+    features = run.features
+    if features.window_ms % features.step_ms:
+        yield Problem("features.step_ms", features.step_ms, f"expected a divisor of features.window_ms = {features.window_ms}")
+    if run.simulation.chunk_ms % features.step_ms:
+        yield Problem("features.step_ms", features.step_ms, f"expected a divisor of simulation.chunk_ms = {run.simulation.chunk_ms}")
+    if features.window_ms > run.segment_steps or features.window_ms > 60_000:
+        yield Problem("features.window_ms", features.window_ms, "expected at most a segment, and at most 60 s")
+    if run.causal_cutoff_steps > run.segment_steps:
+        yield Problem("features.tau_ms", features.tau_ms, f"{CAUSAL_CUTOFF_TAUS} tau must fit in a segment, {run.segment_steps} ms")
+    if run.simulation.segment_s % features.omega_window_s:
+        yield Problem("features.omega_window_s", features.omega_window_s, f"expected a divisor of simulation.segment_s = {run.simulation.segment_s}")
+    if features.omega_dense and run.network.neurons > MAX_DENSE_NEURONS:
+        yield Problem(
+            "features.omega_dense", True, f"all pairs are kept only up to {MAX_DENSE_NEURONS} neurons; set it to false for larger networks"
+        )
+
+
+def _check_models(run: RunConfig) -> Iterator[Problem]:
+    models = run.models
+    if abs(sum(models.split) - 1) > 1e-9:
+        yield Problem("models.split", models.split, "expected three shares that add up to 1")
+    if models.start_s >= run.simulation.duration_s:
+        yield Problem("models.start_s", models.start_s, f"expected less than simulation.duration_s = {run.simulation.duration_s}")
+        return
+    for name, model in (("tft_population", models.tft_population), ("tft_neuron", models.tft_neuron)):
+        if model.hidden_size % model.attention_heads:
+            yield Problem(f"models.{name}.attention_heads", model.attention_heads, f"expected a divisor of hidden_size = {model.hidden_size}")
+        shortest = min(end - start for start, end in run.tft_windows(model).values())
+        if shortest < model.history + 2 * model.horizon:
+            yield Problem(
+                f"models.{name}.history",
+                model.history,
+                f"the shortest of training, validation and test has {max(shortest, 0)} samples of {run.features.window_ms} ms, and history + "
+                f"2 horizon are {model.history + 2 * model.horizon}; simulate longer, start earlier, or take fewer samples",
+            )
+    for name in MODEL_NAMES:
+        seeds = getattr(models, name).seeds
+        if len(set(seeds)) < len(seeds):
+            yield Problem(f"models.{name}.seeds", seeds, "expected each seed once")
+    autoencoder = models.autoencoder
+    available = run.n_steps - models.start_s * STEPS_PER_SECOND
+    if autoencoder.steps * autoencoder.sequences > available:
+        yield Problem(
+            "models.autoencoder.sequences",
+            autoencoder.sequences,
+            f"sequences do not overlap: at most {available // autoencoder.steps} of {autoencoder.steps} ms fit after models.start_s",
+        )
+    elif autoencoder.sequences < 20:
+        yield Problem("models.autoencoder.sequences", autoencoder.sequences, "expected at least 20")
+
+
+def _check_files(run: RunConfig) -> Iterator[Problem]:
+    for key, path in (("network.edges", run.network.edges), ("drive.events", run.drive.events)):
+        if path is None:
+            continue
+        if Path(path).suffix not in (".parquet", ".csv", ".npz"):
+            yield Problem(key, path, "expected a table that ends in .parquet, .csv or .npz")
+        elif not Path(path).is_file():
+            yield Problem(key, path, "no such file; the path is taken from the working folder")

@@ -1,0 +1,44 @@
+"""Progress of long work: rate and time left, redrawn in place on a terminal, as plain lines now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Tell how far a piece of work is; `with Progress("simulating", 60_000, "steps") as p: p.update(done)`."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._start = time.monotonic()
+        self._shown = self._start
+        self._terminal = sys.stderr.isatty()
+        self._every_s = 0.2 if self._terminal else 5.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def update(self, done: int, note: str = "") -> None:
+        """Show that `done` of the total are done, if the last showing is long enough ago."""
+        now = time.monotonic()
+        if now - self._shown < self._every_s and done < self._total:
+            return
+        self._shown = now
+        seconds = max(now - self._start, 1e-9)
+        rate = done / seconds
+        left = (self._total - done) / rate if rate > 0 else float("inf")
+        text = f"{self._what}: {done:,} of {self._total:,} {self._unit}, {rate:,.3g} {self._unit}/s, {left:,.0f} s left {note}".rstrip()
+        if self._terminal:
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()
+        else:
+            log.info(text)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._terminal:
+            sys.stderr.write("\n")

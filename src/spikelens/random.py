@@ -1,0 +1,57 @@
+"""Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011).
+
+A number is a pure function of (seed, stream, identity, counter), so that it belongs to a neuron, a drive group or a synapse, and
+never to a rank, a block or a segment. Nothing here has state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+STREAM_WIRING = 1
+"""Streams of connection k are (STREAM_WIRING << 16) + k."""
+STREAM_KICKS = 2
+
+
+@nb.njit(cache=True, inline="always")
+def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
+    """Philox4x32-10: counter (c0..c3) and key (k0, k1) give four independent 32-bit words; all are uint32."""
+    for _ in range(10):
+        product0 = np.uint64(0xD2511F53) * np.uint64(c0)
+        product1 = np.uint64(0xCD9E8D57) * np.uint64(c2)
+        c0 = np.uint32(product1 >> np.uint64(32)) ^ c1 ^ k0
+        c2 = np.uint32(product0 >> np.uint64(32)) ^ c3 ^ k1
+        c1 = np.uint32(product1)
+        c3 = np.uint32(product0)
+        k0 = np.uint32(k0 + np.uint32(0x9E3779B9))
+        k1 = np.uint32(k1 + np.uint32(0xBB67AE85))
+    return c0, c1, c2, c3
+
+
+@nb.njit(cache=True, inline="always")
+def words(seed: int, stream: int, identity: int, counter: int) -> Any:
+    """Four random 32-bit words for a seed (64 bits), stream (32), identity (64) and counter (32)."""
+    return philox(
+        np.uint32(counter),
+        np.uint32(identity & 0xFFFFFFFF),
+        np.uint32((identity >> 32) & 0xFFFFFFFF),
+        np.uint32(stream),
+        np.uint32(seed & 0xFFFFFFFF),
+        np.uint32((seed >> 32) & 0xFFFFFFFF),
+    )
+
+
+@nb.njit(cache=True, inline="always")
+def below(word: Any, n: int) -> int:
+    """Map a 32-bit word to 0 .. n-1 by multiplication; no value is off by more than n / 2^32 of its share."""
+    return np.int64((np.uint64(word) * np.uint64(n)) >> np.uint64(32))
+
+
+@nb.njit(cache=True, inline="always")
+def uniform(high: Any, low: Any) -> float:
+    """Map two words to a float64 in (0, 1], in steps of 2^-53."""
+    bits = (np.uint64(high) << np.uint64(21)) | (np.uint64(low) >> np.uint64(11))
+    return (np.float64(bits) + 1.0) * (1.0 / 9007199254740992.0)

@@ -1,0 +1,766 @@
+"""The layouts of all Zarr stores, and the only code that reads or writes them.
+
+Every array is divided into shards: each shard is one file, written whole by exactly one job, and declared to Snakemake as that
+job's output. Metadata (`zarr.json`) and coordinates are a pure function of the configuration (for synapses, also of a block's
+number of synapses); no job owns them, and `prepare` and every opening for writing make sure of them. Two things zarr would do
+silently are refused here: a missing or empty shard reads as zeros, and a write may leave a chunk of zeros out.
+
+Stores of a run, by the stage that owns them:
+
+    network.zarr      in_degree, in_weight (neuron), delay_histogram; blocks/<block>: source, target, delay, weight, plastic (synapse)
+    spikes.zarr       spikes (time, neuron)
+    weights.zarr      <block>: weight (boundary, synapse), weight_average (segment, synapse)
+    state.zarr        v, u, last_spike, recent_spikes (boundary, neuron), stamp; blocks/<block>: weight_change (boundary, synapse)
+    features.zarr     rate (time, neuron), population_count; omega_dense; blocks/<block>: trace (time, neuron), omega (window, synapse)
+    explanation.zarr  attention, forecasts, reconstructions, encoder statistics
+
+Boundary k is the end of segment k. Every matrix over pairs of neurons is [source, target]. Synapses of a block are those onto
+its neurons, ordered by target, source, delay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
+
+from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Tft, load_run
+from spikelens.errors import SpikelensError, StoreError
+from spikelens.fingerprint import fingerprint
+
+StoreName = Literal["network", "spikes", "weights", "state", "features", "explanation"]
+OWNER: dict[StoreName, Any] = {
+    "network": "network",
+    "spikes": "simulation",
+    "weights": "simulation",
+    "state": "simulation",
+    "features": "features",
+    "explanation": "explanation",
+}
+UNITS_PER_MV = 65_536
+"""Weights, weight changes and input currents are int32 in units of 2^-16 mV."""
+NO_SPIKE = -1_000_000_000
+"""Stands for the time of a spike that never was: far before the start, and no overflow when subtracted."""
+MISSING_COUNT = 65_535
+"""Spike count of a window that reaches beyond the run's end; xarray shows NaN."""
+STDP_LAGS = 256
+"""Length of the stored STDP tables; they are zero from 194 on."""
+
+_CODEC_LEVEL = 5
+_COORDINATE_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Array:
+    """One sharded array: what zarr needs to know, and along which dimensions shards are divided by segment and block."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    shards: tuple[int, ...]
+    dtype: str
+    attrs: Mapping[str, Any]
+    chunks: tuple[int, ...] | None = None
+    by: tuple[Literal["segment", "block", ""], ...] = ()
+    fill_value: float = 0
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of shards along each dimension."""
+        return tuple(-(-length // shard) for length, shard in zip(self.shape, self.shards, strict=True))
+
+    def region(self, index: Sequence[int]) -> tuple[slice, ...]:
+        """The cells of shard `index`; the last of a dimension may be short."""
+        return tuple(
+            slice(i * shard, min((i + 1) * shard, length)) for i, shard, length in zip(index, self.shards, self.shape, strict=True)
+        )
+
+    def indices(self, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> Iterator[tuple[int, ...]]:
+        """Indices of the shards of the given segments and blocks (None: all)."""
+        chosen = {"segment": segments, "block": blocks}
+        ranges = []
+        for kind, n in zip(self.by or ("",) * len(self.shape), self.grid, strict=True):
+            wanted = chosen.get(kind)
+            ranges.append(range(n) if wanted is None else [i for i in wanted if i < n])
+        return itertools.product(*ranges)
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """Values known from the configuration alone."""
+
+    dims: tuple[str, ...]
+    values: NDArray[Any]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A Zarr group: arrays, coordinates and attributes, at a place on disk."""
+
+    path: Path
+    attrs: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    coordinates: Mapping[str, Coordinate] = field(default_factory=dict)
+
+    def shard_path(self, array: str, index: Sequence[int]) -> Path:
+        return self.path / array / "c" / "/".join(map(str, index))
+
+    def shard_paths(
+        self, arrays: Iterable[str] | None = None, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None
+    ) -> list[Path]:
+        """Files that hold the given segments and blocks of the given arrays (None: all)."""
+        segments, blocks = (None if items is None else list(items) for items in (segments, blocks))
+        return [
+            self.shard_path(name, index)
+            for name in (self.arrays if arrays is None else arrays)
+            for index in self.arrays[name].indices(segments, blocks)
+        ]
+
+
+# --- layouts ------------------------------------------------------------------------------------------------------------
+
+
+def store_path(run: RunConfig, store: StoreName) -> Path:
+    return run.folder / f"{store}.zarr"
+
+
+def block_folder(store: StoreName, block: int) -> str:
+    """Group of a block's synapses within a store."""
+    return str(block) if store == "weights" else f"blocks/{block}"
+
+
+def layout(run: RunConfig, store: StoreName) -> Group:
+    """The root group of a store: everything but what is kept by block."""
+    arrays, coordinates = {
+        "network": _network_layout,
+        "spikes": _spikes_layout,
+        "weights": _weights_layout,
+        "state": _state_layout,
+        "features": _features_layout,
+        "explanation": _explanation_layout,
+    }[store](run)
+    owner = OWNER[store]
+    attrs = {
+        "title": f"spikelens {run.run.name}: {store}",
+        "stage": owner,
+        "fingerprint": fingerprint(run, owner),
+        "coordinates": " ".join(name for name, coordinate in coordinates.items() if name not in coordinate.dims),
+    }
+    return Group(store_path(run, store), attrs, arrays, coordinates)
+
+
+def block_layout(run: RunConfig, store: StoreName, block: int, n_synapses: int) -> Group:
+    """The group that holds a block's synapses (and, in features, the traces of its neurons)."""
+    arrays, coordinates = {
+        "network": _network_block_layout,
+        "weights": _weights_block_layout,
+        "state": _state_block_layout,
+        "features": _features_block_layout,
+    }[store](run, block, max(n_synapses, 1))
+    attrs = {"block": block, "n_synapses": n_synapses, "fingerprint": fingerprint(run, OWNER[store])}
+    return Group(store_path(run, store) / block_folder(store, block), attrs, arrays, coordinates)
+
+
+_Layout = tuple[dict[str, Array], dict[str, Coordinate]]
+
+
+def _neuron_coordinates(run: RunConfig) -> dict[str, Coordinate]:
+    names = np.empty(run.network.neurons, dtype=np.dtypes.StringDType())
+    for name, (first, end) in run.populations.items():
+        names[first:end] = name
+    return {
+        "neuron": Coordinate(("neuron",), np.arange(run.network.neurons, dtype=np.int64), {"long_name": "neuron id"}),
+        "population": Coordinate(("neuron",), names, {"long_name": "population"}),
+    }
+
+
+def _time_coordinate(n: int, step_ms: int = 1, first_ms: int = 0, dim: str = "time", long_name: str = "time") -> dict[str, Coordinate]:
+    # the key is not "units": xarray would turn "ms" into timedelta64 only where asked to, but tools differ
+    return {dim: Coordinate((dim,), first_ms + step_ms * np.arange(n, dtype=np.int64), {"long_name": long_name, "units": "ms"})}
+
+
+def _boundary_coordinate(run: RunConfig) -> dict[str, Coordinate]:
+    ends = np.array([run.segment_range(segment)[1] for segment in range(run.n_segments)], dtype=np.int64)
+    return {"boundary": Coordinate(("boundary",), ends, {"long_name": "time of a segment's end", "units": "ms"})}
+
+
+def _segment_coordinate(run: RunConfig) -> dict[str, Coordinate]:
+    starts = np.arange(run.n_segments, dtype=np.int64) * run.segment_steps
+    return {"segment": Coordinate(("segment",), starts, {"long_name": "time of a segment's start", "units": "ms"})}
+
+
+def _mv(long_name: str) -> dict[str, Any]:
+    """Attributes of an integer array in units of 2^-16 mV; xarray shows mV."""
+    return {"long_name": long_name, "units": "mV", "scale_factor": 1 / UNITS_PER_MV}
+
+
+def _network_layout(run: RunConfig) -> _Layout:
+    n, size = run.network.neurons, run.network.block_size
+    arrays = {
+        "in_degree": Array(("neuron",), (n,), (size,), "int32", {"long_name": "in-degree", "units": "1"}, by=("block",)),
+        "in_weight": Array(("neuron",), (n,), (size,), "int64", _mv("sum of the weights onto a neuron at the start"), by=("block",)),
+        "delay_histogram": Array(
+            ("block", "delay"),
+            (run.n_blocks, MAX_DELAY_MS + 1),
+            (1, MAX_DELAY_MS + 1),
+            "int64",
+            {"long_name": "synapses of a block by delay", "units": "1"},
+            by=("block", ""),
+        ),
+    }
+    ltd, ltp = stdp_tables()
+    lag = {"units": "mV", "scale_factor": 1 / UNITS_PER_MV}
+    coordinates = {
+        **_neuron_coordinates(run),
+        "delay": Coordinate(("delay",), np.arange(MAX_DELAY_MS + 1, dtype=np.int64), {"long_name": "delay", "units": "ms"}),
+        "ltd": Coordinate(("lag",), ltd, {"long_name": "depression at an arrival lag+1 ms after a spike", **lag}),
+        "ltp": Coordinate(("lag",), ltp, {"long_name": "potentiation at a spike lag ms after an arrival", **lag}),
+    }
+    return arrays, coordinates
+
+
+def stdp_tables() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The weight changes of STDP by lag, in units of 2^-16 mV: (LTD, LTP), each (STDP_LAGS,).
+
+    round(A exp(-k/20) 65536) with A = 0.12 and 0.10 mV, the nearest-neighbour rule of Izhikevich (2006), computed in float64.
+    """
+    lag = np.arange(STDP_LAGS, dtype=np.float64)
+    ltd, ltp = (np.rint(amplitude * np.exp(-lag / 20.0) * UNITS_PER_MV).astype(np.int32) for amplitude in (0.12, 0.10))
+    if ltd[194:].any() or ltp[194:].any():
+        raise AssertionError("STDP tables must vanish from lag 194 on: no history is cut")
+    return ltd, ltp
+
+
+def _network_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+    def array(dtype: str, attrs: Mapping[str, Any]) -> Array:
+        return Array(("synapse",), (n,), (n,), dtype, attrs)
+
+    return {
+        "source": array("int32", {"long_name": "id of the source neuron"}),
+        "target": array("int32", {"long_name": "id of the target neuron"}),
+        "delay": array("uint8", {"long_name": "delay", "units": "ms"}),
+        "weight": array("int32", _mv("weight at the start")),
+        "plastic": array("bool", {"long_name": "changed by STDP"}),
+    }, {}
+
+
+def _spikes_layout(run: RunConfig) -> _Layout:
+    spikes = Array(
+        ("time", "neuron"),
+        (run.n_steps, run.network.neurons),
+        (run.segment_steps, run.network.block_size),
+        "bool",
+        {"long_name": "spike", "units": "1"},
+        chunks=(run.simulation.chunk_ms, run.simulation.chunk_neurons),
+        by=("segment", "block"),
+    )
+    return {"spikes": spikes}, {**_time_coordinate(run.n_steps), **_neuron_coordinates(run)}
+
+
+def _weights_layout(run: RunConfig) -> _Layout:
+    return {}, {**_boundary_coordinate(run), **_segment_coordinate(run)}
+
+
+def _weights_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+    arrays = {
+        "weight": Array(
+            ("boundary", "synapse"), (run.n_segments, n), (1, n), "int32", _mv("weight at a segment's end"), by=("segment", "")
+        )
+    }
+    if run.weight_average:
+        attrs = {"long_name": "weight, mean over a segment", "units": "mV"}
+        arrays["weight_average"] = Array(("segment", "synapse"), (run.n_segments, n), (1, n), "float32", attrs, by=("segment", ""))
+    return arrays, {**_boundary_coordinate(run), **_segment_coordinate(run)}
+
+
+def _state_layout(run: RunConfig) -> _Layout:
+    n, size, boundaries = run.network.neurons, run.network.block_size, run.n_segments
+    lags = max_delay(run)
+
+    def per_neuron(dtype: str, attrs: Mapping[str, Any]) -> Array:
+        return Array(("boundary", "neuron"), (boundaries, n), (1, size), dtype, attrs, by=("segment", "block"))
+
+    arrays = {
+        "v": per_neuron("float32", {"long_name": "membrane potential", "units": "mV"}),
+        "u": per_neuron("float32", {"long_name": "recovery variable", "units": "mV"}),
+        "last_spike": per_neuron("int64", {"long_name": "last spike before those in recent_spikes", "units": "ms"}),
+        "recent_spikes": Array(
+            ("boundary", "lag", "neuron"),
+            (boundaries, lags, n),
+            (1, lags, size),
+            "bool",
+            {"long_name": "spike `lag` ms before the boundary", "units": "1"},
+            by=("segment", "", "block"),
+        ),
+        "stamp": Array(
+            ("boundary", "block", "field"),
+            (boundaries, run.n_blocks, 2),
+            (1, 1, 2),
+            "int64",
+            {"long_name": "step of the boundary, fingerprint of the simulation"},
+            by=("segment", "block", ""),
+        ),
+    }
+    lag = Coordinate(("lag",), np.arange(1, lags + 1, dtype=np.int64), {"long_name": "time before the boundary", "units": "ms"})
+    return arrays, {**_boundary_coordinate(run), **_neuron_coordinates(run), "lag": lag}
+
+
+def max_delay(run: RunConfig) -> int:
+    """Longest delay that the network may have [ms]; the state keeps spikes this far back."""
+    if run.network.edges is not None:
+        return MAX_DELAY_MS
+    return max(connection.delay_ms[1] for connection in run.network.connections.values())
+
+
+def _state_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+    attrs = _mv("weight change gathered by STDP and not yet spent")
+    change = Array(("boundary", "synapse"), (run.n_segments, n), (1, n), "int32", attrs, by=("segment", ""))
+    return {"weight_change": change}, _boundary_coordinate(run)
+
+
+def _features_layout(run: RunConfig) -> _Layout:
+    features, n, size = run.features, run.network.neurons, run.network.block_size
+    n_samples, per_segment = run.n_steps // features.step_ms, run.segment_steps // features.step_ms
+    per_chunk = run.simulation.chunk_ms // features.step_ms
+    populations = list(run.network.populations)
+    arrays = {
+        "rate": Array(
+            ("time", "neuron"),
+            (n_samples, n),
+            (per_segment, size),
+            "uint16",
+            {
+                "long_name": f"running rate over the next {features.window_ms} ms",
+                "units": "Hz",
+                "scale_factor": 1000 / features.window_ms,
+                "_FillValue": MISSING_COUNT,
+            },
+            chunks=(per_chunk, run.simulation.chunk_neurons),
+            by=("segment", "block"),
+            fill_value=MISSING_COUNT,
+        ),
+        "population_count": Array(
+            ("time", "block", "of_population"),
+            (n_samples, run.n_blocks, len(populations)),
+            (per_segment, 1, len(populations)),
+            "int32",
+            {"long_name": f"spikes of a population's neurons in a block over the next {features.window_ms} ms; -1: beyond the end", "units": "1"},
+            by=("segment", "block", ""),
+        ),
+    }
+    coordinates = {
+        **_time_coordinate(n_samples, features.step_ms, long_name="start of the rate's window"),
+        **_neuron_coordinates(run),
+        "of_population": Coordinate(("of_population",), np.array(populations, dtype=np.dtypes.StringDType()), {"long_name": "population"}),
+    }
+    if features.omega_dense:
+        arrays["omega_dense"] = Array(
+            ("window", "source", "target"),
+            (_n_windows(run), n, n),
+            (run.simulation.segment_s // features.omega_window_s, n, size),
+            "float32",
+            {"long_name": "causal component of all pairs, without weight, delay 0", "units": "1"},
+            by=("segment", "", "block"),
+        )
+        for name in ("source", "target"):
+            coordinates[name] = Coordinate((name,), np.arange(n, dtype=np.int64), {"long_name": f"id of the {name} neuron"})
+        coordinates |= _window_coordinate(run)
+    return arrays, coordinates
+
+
+def _n_windows(run: RunConfig) -> int:
+    return -(-run.simulation.duration_s // run.features.omega_window_s)
+
+
+def _window_coordinate(run: RunConfig) -> dict[str, Coordinate]:
+    return _time_coordinate(_n_windows(run), run.features.omega_window_s * 1000, dim="window", long_name="start of the window")
+
+
+def traced_neurons(run: RunConfig, block: int) -> NDArray[np.int64]:
+    """Ids of the neurons of a block whose traces are stored."""
+    first, end = run.block_range(block)
+    chosen = evenly_spaced(run.network.neurons, run.features.neurons)
+    return chosen[(chosen >= first) & (chosen < end)]
+
+
+def evenly_spaced(n: int, at_most: int) -> NDArray[np.int64]:
+    """At most `at_most` of the numbers below n, evenly spaced."""
+    count = min(n, at_most)
+    return (np.arange(count, dtype=np.int64) * n) // max(count, 1)
+
+
+def _features_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+    windows_per_segment = run.simulation.segment_s // run.features.omega_window_s
+
+    def per_synapse(long_name: str, units: str) -> Array:
+        shape, shards = (_n_windows(run), n), (windows_per_segment, n)
+        return Array(("window", "synapse"), shape, shards, "float32", {"long_name": long_name, "units": units}, by=("segment", ""))
+
+    arrays = {
+        "omega": per_synapse("causal component of a synapse, with weight and delay", "mV"),
+        "omega_unweighted": per_synapse("causal component of a synapse, with delay, without weight", "1"),
+    }
+    coordinates = _window_coordinate(run)
+    traced = traced_neurons(run, block)
+    if len(traced):
+        arrays["trace"] = Array(
+            ("time", "neuron"),
+            (run.n_steps, len(traced)),
+            (run.segment_steps, len(traced)),
+            "float32",
+            {"long_name": "spike trace", "units": "1"},
+            chunks=(run.simulation.chunk_ms, len(traced)),
+            by=("segment", ""),
+        )
+        coordinates |= _time_coordinate(run.n_steps)
+        coordinates["neuron"] = Coordinate(("neuron",), traced, {"long_name": "neuron id"})
+    return arrays, coordinates
+
+
+def forecast_windows(run: RunConfig, model: Tft) -> NDArray[np.int64]:
+    """First sample of each test window, one horizon apart, so that the forecasts stand end to end [samples from the run's start]."""
+    first, end = run.tft_windows(model)["test"]
+    return np.arange(first, end - model.history - model.horizon + 1, model.horizon, dtype=np.int64)
+
+
+RECONSTRUCTED_SEQUENCES = 8
+"""Test sequences of which input and reconstruction are kept."""
+
+
+def _explanation_layout(run: RunConfig) -> _Layout:
+    models = run.models
+    arrays: dict[str, Array] = {}
+    coordinates: dict[str, Coordinate] = {}
+
+    def whole(name: str, sizes: Mapping[str, int], attrs: Mapping[str, Any]) -> None:
+        shape = tuple(sizes.values())
+        arrays[name] = Array(tuple(sizes), shape, shape, "float32", attrs)
+
+    auto, neuron_tft, population_tft = models.autoencoder, models.tft_neuron, models.tft_population
+    encoded = {"autoencoder_seed": len(auto.seeds), "step": auto.steps, "unit": auto.units}
+    whole("encoder_mean", encoded, {"long_name": "encoder state, mean over test sequences", "units": "1"})
+    whole("encoder_variance", encoded, {"long_name": "encoder state, variance over test sequences", "units": "1"})
+    autoencoded = evenly_spaced(run.network.neurons, auto.neurons)
+    rebuilt = {
+        "autoencoder_seed": len(auto.seeds),
+        "sequence": RECONSTRUCTED_SEQUENCES,
+        "step": auto.steps,
+        "autoencoder_neuron": len(autoencoded),
+    }
+    whole("trace_input", rebuilt, {"long_name": "spike trace given to the autoencoder", "units": "1"})
+    whole("trace_reconstruction", rebuilt, {"long_name": "spike trace rebuilt by the autoencoder", "units": "1"})
+    attended = evenly_spaced(run.network.neurons, neuron_tft.neurons)
+    for name, long_name in (("attention", "attention, mean over test windows"), ("attention_untrained", "the same of an untrained model")):
+        sizes = {
+            "tft_neuron_seed": len(neuron_tft.seeds),
+            "tft_neuron": len(attended),
+            "decoder_step": neuron_tft.horizon,
+            "head": neuron_tft.attention_heads,
+            "encoder_step": neuron_tft.history,
+        }
+        whole(name, sizes, {"long_name": long_name, "units": "1"})
+    if len(attended) <= MAX_DENSE_NEURONS:
+        for name, long_name in (
+            ("attention_correlation", "correlation between neurons of their attention, mean over test windows"),
+            ("attention_correlation_aligned", "correlation between neurons of their attention, window by window"),
+            ("rate_correlation", "correlation between neurons of their rates in the test range"),
+        ):
+            whole(name, {"tft_source": len(attended), "tft_target": len(attended)}, {"long_name": long_name, "units": "1"})
+        for name in ("tft_source", "tft_target"):
+            coordinates[name] = Coordinate((name,), attended, {"long_name": "neuron id"})
+    for name, tft, series in (("population", population_tft, len(run.network.populations) + 1), ("neuron", neuron_tft, len(attended))):
+        sizes = {
+            f"tft_{name}_seed": len(tft.seeds),
+            f"{name}_window": len(forecast_windows(run, tft)),
+            f"{name}_horizon": tft.horizon,
+            f"{name}_series" if name == "population" else "tft_neuron": series,
+        }
+        whole(f"forecast_{name}", sizes, {"long_name": "rate forecast in the test range", "units": "Hz"})
+        observed = dict(list(sizes.items())[1:])
+        whole(f"observed_{name}", observed, {"long_name": "rate in the test range", "units": "Hz"})
+        starts = (forecast_windows(run, tft) + tft.history) * run.features.window_ms
+        coordinates[f"{name}_window"] = Coordinate((f"{name}_window",), starts, {"long_name": "start of the forecast", "units": "ms"})
+    names = np.array(["all", *run.network.populations], dtype=np.dtypes.StringDType())
+    coordinates["population_series"] = Coordinate(("population_series",), names, {"long_name": "population"})
+    coordinates["tft_neuron"] = Coordinate(("tft_neuron",), attended, {"long_name": "neuron id"})
+    coordinates["autoencoder_neuron"] = Coordinate(("autoencoder_neuron",), autoencoded, {"long_name": "neuron id"})
+    for name in MODEL_NAMES:
+        seeds = np.array(getattr(models, name).seeds, dtype=np.int64)
+        coordinates[f"{name}_seed"] = Coordinate((f"{name}_seed",), seeds, {"long_name": f"seed of the {name}"})
+    return arrays, coordinates
+
+
+# --- metadata -----------------------------------------------------------------------------------------------------------
+
+_Files = dict[str, bytes]
+
+
+def _metadata(group: Group) -> _Files:
+    """The files of a group that follow from the configuration: every zarr.json, and the coordinates' chunks."""
+    store = MemoryStore()
+    root = zarr.create_group(store, zarr_format=3, attributes=dict(group.attrs))
+    for name, array in group.arrays.items():
+        dtype = np.dtype(array.dtype)
+        root.create_array(
+            name,
+            shape=array.shape,
+            chunks=tuple(min(c, s) for c, s in zip(array.chunks or array.shards, array.shards, strict=True)),
+            shards=array.shards,
+            dtype=dtype,
+            compressors=_codecs(dtype),
+            fill_value=array.fill_value,
+            dimension_names=array.dims,
+            attributes=dict(array.attrs),
+        )
+    for name, coordinate in group.coordinates.items():
+        text = coordinate.values.dtype.kind == "T"
+        created = root.create_array(
+            name,
+            shape=coordinate.values.shape,
+            chunks=tuple(min(length, _COORDINATE_CHUNK) for length in coordinate.values.shape),
+            dtype=str if text else coordinate.values.dtype,
+            compressors="auto" if text else _codecs(coordinate.values.dtype),
+            dimension_names=coordinate.dims,
+            attributes=dict(coordinate.attrs),
+            config={"write_empty_chunks": True},
+        )
+        created[...] = coordinate.values
+    return {key: bytes(value.to_bytes()) for key, value in store._store_dict.items()}
+
+
+def _codecs(dtype: np.dtype[Any]) -> list[Any]:
+    return [BloscCodec(cname="zstd", clevel=_CODEC_LEVEL, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()]
+
+
+def ensure(group: Group, *, rebuild: bool = False, only_missing: bool = False) -> None:
+    """Make a group's metadata and coordinates on disk what the configuration says.
+
+    `rebuild` also removes the shards of arrays that were made with another grid, codec or fingerprint; more segments alone
+    (a longer shape) keep them. `only_missing` restores lost files and touches nothing else.
+    """
+    changed = False
+    # group metadata come last: a group whose zarr.json is up to date is complete
+    for key, content in sorted(_metadata(group).items(), key=lambda item: item[0] == "zarr.json"):
+        path = group.path / key
+        current = path.read_bytes() if path.is_file() else None
+        if key == "zarr.json" and current is not None and not changed:
+            current = _without_consolidated(current)
+        if current == content or (only_missing and current is not None):
+            continue
+        array = key.split("/")[0]
+        if rebuild and array in group.arrays and current is not None and not _same_but_longer(current, content):
+            shutil.rmtree(group.path / array / "c", ignore_errors=True)
+        write_atomically(path, content)
+        changed = True
+
+
+def _without_consolidated(content: bytes) -> bytes:
+    metadata = json.loads(content)
+    if metadata.pop("consolidated_metadata", None) is None:
+        return content
+    store = MemoryStore()
+    zarr.create_group(store, zarr_format=3, attributes=metadata["attributes"])
+    return bytes(store._store_dict["zarr.json"].to_bytes())
+
+
+def _same_but_longer(current: bytes, wanted: bytes) -> bool:
+    """Whether two arrays' metadata differ in shape only, so that old shards stay valid."""
+    try:
+        old, new = json.loads(current), json.loads(wanted)
+    except ValueError:
+        return False
+    return bool({**old, "shape": None} == {**new, "shape": None})
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def prepare(run: RunConfig) -> None:
+    """Make a run's folder ready: its configuration, and the metadata of every store. Shards of another grid are removed."""
+    write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
+    for store in OWNER:
+        ensure(layout(run, store), rebuild=True)
+
+
+def heal(folder: Path) -> None:
+    """Restore metadata that were lost from a run's stores; everything that is there stays as it is."""
+    if not (folder / "config.json").is_file():
+        return
+    run = load_run(folder)
+    for store in OWNER:
+        if store_path(run, store).is_dir():
+            ensure(layout(run, store), only_missing=True)
+    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+        if (store_path(run, store) / block_folder(store, block)).is_dir() and _has_counts(run, block):
+            ensure(block_layout(run, store, block, n_synapses(run, block)), only_missing=True)
+
+
+def _has_counts(run: RunConfig, block: int) -> bool:
+    return layout(run, "network").shard_path("in_degree", (block,)).is_file()
+
+
+def consolidate(run: RunConfig) -> None:
+    """Write each store's consolidated metadata, once a run is complete: opening it then reads one file."""
+    for store in OWNER:
+        zarr.consolidate_metadata(str(store_path(run, store)), zarr_format=3)
+
+
+# --- shards -------------------------------------------------------------------------------------------------------------
+
+
+def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[Any]) -> Path:
+    """Write one shard whole, chunks of zeros too, and wait until it is on disk.
+
+    The group's metadata must stand (`ensure`). The file appears under its name only when it is complete.
+    """
+    spec = group.arrays[array]
+    region = spec.region(index)
+    expected = tuple(part.stop - part.start for part in region)
+    if values.shape != expected or values.dtype != np.dtype(spec.dtype):
+        raise AssertionError(f"{group.path}/{array} {tuple(index)}: expected {expected} {spec.dtype}, got {values.shape} {values.dtype}")
+    opened = zarr.open_array(str(group.path / array), mode="r+", zarr_format=3)
+    opened.with_config({"write_empty_chunks": True})[region] = values
+    path = group.shard_path(array, index)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+    return path
+
+
+def read_shard(group: Group, array: str, index: Sequence[int]) -> NDArray[Any]:
+    """Read one shard as stored (integers stay integers).
+
+    Raises
+    ------
+    StoreError
+        If it is missing, empty or damaged.
+    """
+    path = group.shard_path(array, index)
+    require([path])
+    try:
+        values = zarr.open_array(str(group.path / array), mode="r", zarr_format=3)[group.arrays[array].region(index)]
+    except Exception as error:
+        raise StoreError(f"{path} cannot be read ({error}); delete it, and the next call of snakemake makes it again") from error
+    return np.asarray(values)
+
+
+def read_array(group: Group, array: str, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> NDArray[Any]:
+    """Read the shards of consecutive segments and blocks (None: all) as one array, as stored."""
+    spec = group.arrays[array]
+    indices = list(spec.indices(None if segments is None else list(segments), None if blocks is None else list(blocks)))
+    first, last = indices[0], indices[-1]
+    starts, stops = [part.start for part in spec.region(first)], [part.stop for part in spec.region(last)]
+    out = np.empty([stop - start for start, stop in zip(starts, stops, strict=True)], dtype=spec.dtype)
+    for index in indices:
+        place = tuple(slice(part.start - start, part.stop - start) for part, start in zip(spec.region(index), starts, strict=True))
+        out[place] = read_shard(group, array, index)
+    return out
+
+
+def require(paths: Iterable[Path]) -> None:
+    """Refuse missing and empty shards, which zarr would read as zeros."""
+    bad = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise StoreError(f"{bad[0]}{more}: shard missing or empty; run snakemake, which makes it again")
+
+
+BLOCK_STORES: tuple[StoreName, ...] = ("network", "weights", "state", "features")
+"""Stores that keep a group for each block."""
+
+
+def n_synapses(run: RunConfig, block: int) -> int:
+    """Number of synapses onto a block's neurons, from the stored in-degrees."""
+    return int(read_shard(layout(run, "network"), "in_degree", (block,)).sum())
+
+
+def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
+    """The group of a block in a store, sized by the network as built."""
+    return block_layout(run, store, block, n_synapses(run, block))
+
+
+def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> xr.Dataset:
+    """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
+    require(group.shard_paths(None, segments, blocks))
+    return xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
+
+
+# --- verification -------------------------------------------------------------------------------------------------------
+
+
+def groups(run: RunConfig) -> Iterator[Group]:
+    """Every group of a run, synapse groups of built blocks included."""
+    for store in OWNER:
+        yield layout(run, store)
+    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+        if _has_counts(run, block):
+            yield block_group(run, store, block)
+
+
+def verify(run: RunConfig) -> list[str]:
+    """Check a run's stores: metadata against the configuration, every shard present, not empty and decodable, nothing besides.
+
+    Returns
+    -------
+    list of str
+        One line per fault, naming the file; empty if all is well.
+    """
+    faults: list[str] = []
+    expected: set[Path] = set()
+    for group in groups(run):
+        for key, content in _metadata(group).items():
+            path = group.path / key
+            expected.add(path)
+            current = path.read_bytes() if path.is_file() else None
+            if current is not None and key == "zarr.json":
+                current = _without_consolidated(current)
+            if current != content:
+                faults.append(f"{path}: {'missing' if current is None else 'not what config.json says'}")
+        for name, spec in group.arrays.items():
+            for index in spec.indices():
+                path = group.shard_path(name, index)
+                expected.add(path)
+                try:
+                    read_shard(group, name, index)
+                except SpikelensError as error:
+                    faults.append(str(error))
+    for store in OWNER:
+        for path in sorted(store_path(run, store).rglob("*")):
+            if path.is_file() and path not in expected and path.name != "zarr.json":
+                faults.append(f"{path}: belongs to no shard of this configuration")
+    return faults
