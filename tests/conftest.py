@@ -1,0 +1,78 @@
+"""Small networks and runs that the tests share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikelens.config import RunConfig, load_runs, read_yaml
+from spikelens.stores import prepare
+
+REPOSITORY = Path(__file__).parent.parent
+
+SMALL: dict[str, Any] = {
+    "network.neurons": 200,
+    "network.block_size": 50,
+    "network.populations.E.count": 160,
+    "network.populations.I.count": 40,
+    "network.connections.E->E.p": 0.3,
+    "network.connections.E->I.p": 0.3,
+    "network.connections.I->E.p": 0.4,
+    "simulation.duration_s": 6,
+    "simulation.segment_s": 2,
+    "simulation.chunk_neurons": 50,
+    "features.omega_window_s": 1,
+    "features.window_ms": 50,
+    "models.start_s": 1,
+    "models.autoencoder.sequences": 120,
+    "models.autoencoder.units": 8,
+    "models.autoencoder.epochs": 2,
+    "models.tft_population.epochs": 1,
+    "models.tft_population.history": 6,
+    "models.tft_population.horizon": 2,
+    "models.tft_population.hidden_size": 8,
+    "models.tft_population.attention_heads": 2,
+    "models.tft_neuron.epochs": 1,
+    "models.tft_neuron.history": 6,
+    "models.tft_neuron.horizon": 2,
+    "models.tft_neuron.hidden_size": 8,
+    "models.tft_neuron.attention_heads": 2,
+    "models.tft_neuron.samples_per_epoch": 2000,
+    "explanation.bootstraps": 20,
+    "explanation.shuffles": 3,
+    "report.raster_s": 1,
+}
+
+
+def with_keys(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a configuration with dotted keys set."""
+    changed: dict[str, Any] = copy.deepcopy(dict(content))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node = changed
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    return changed
+
+
+def small_config(folder: Path, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """config.yaml at a size that runs in seconds, with results under `folder`."""
+    base = with_keys(read_yaml(REPOSITORY / "config.yaml"), SMALL)
+    return with_keys(base, {"run.results": str(folder / "results"), "run.name": "small", **(changes or {})})
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., RunConfig]:
+    """A function that prepares a small run in its own folder: make_run({"network.seed": 2})."""
+
+    def make(changes: Mapping[str, Any] | None = None, folder: str = "a") -> RunConfig:
+        run = load_runs(small_config(tmp_path / folder, changes))[0]
+        prepare(run)
+        return run
+
+    return make
