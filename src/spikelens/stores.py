@@ -50,6 +50,8 @@ OWNER: dict[StoreName, Any] = {
     "features": "features",
     "explanation": "explanation",
 }
+BLOCK_STORES: tuple[StoreName, ...] = ("network", "weights", "state", "features")
+"""Stores that keep a group for each block."""
 UNITS_PER_MV = 65_536
 """Weights, weight changes and input currents are int32 in units of 2^-16 mV."""
 NO_SPIKE = -1_000_000_000
@@ -114,6 +116,7 @@ class Group:
     attrs: Mapping[str, Any]
     arrays: Mapping[str, Array]
     coordinates: Mapping[str, Coordinate] = field(default_factory=dict)
+    subgroups: tuple[str, ...] = ()
 
     def shard_path(self, array: str, index: Sequence[int]) -> Path:
         return self.path / array / "c" / "/".join(map(str, index))
@@ -159,7 +162,8 @@ def layout(run: RunConfig, store: StoreName) -> Group:
         "fingerprint": fingerprint(run, owner),
         "coordinates": " ".join(name for name, coordinate in coordinates.items() if name not in coordinate.dims),
     }
-    return Group(store_path(run, store), attrs, arrays, coordinates)
+    subgroups = ("blocks",) if store in BLOCK_STORES and store != "weights" else ()
+    return Group(store_path(run, store), attrs, arrays, coordinates, subgroups)
 
 
 def block_layout(run: RunConfig, store: StoreName, block: int, n_synapses: int) -> Group:
@@ -512,6 +516,8 @@ def _metadata(group: Group) -> _Files:
     """The files of a group that follow from the configuration: every zarr.json, and the coordinates' chunks."""
     store = MemoryStore()
     root = zarr.create_group(store, zarr_format=3, attributes=dict(group.attrs))
+    for name in group.subgroups:
+        root.create_group(name)
     for name, array in group.arrays.items():
         dtype = np.dtype(array.dtype)
         root.create_array(
@@ -700,10 +706,6 @@ def require(paths: Iterable[Path]) -> None:
         raise StoreError(f"{bad[0]}{more}: shard missing or empty; run snakemake, which makes it again")
 
 
-BLOCK_STORES: tuple[StoreName, ...] = ("network", "weights", "state", "features")
-"""Stores that keep a group for each block."""
-
-
 def n_synapses(run: RunConfig, block: int) -> int:
     """Number of synapses onto a block's neurons, from the stored in-degrees."""
     return int(read_shard(layout(run, "network"), "in_degree", (block,)).sum())
@@ -717,7 +719,8 @@ def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
 def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> xr.Dataset:
     """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
     require(group.shard_paths(None, segments, blocks))
-    return xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
+    opened = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
+    return opened.assign_coords({name: coordinate.load() for name, coordinate in opened.coords.items()})
 
 
 # --- verification -------------------------------------------------------------------------------------------------------

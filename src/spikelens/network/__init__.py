@@ -1,0 +1,1 @@
+"""The first stage: which neurons there are and how they are wired, block by block."""

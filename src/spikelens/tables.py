@@ -1,0 +1,84 @@
+"""Tables that users bring: edges and drive events, from Parquet, CSV or npz, checked row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spikelens.errors import NetworkError
+
+
+def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArray[Any]]:
+    """Read the named columns of a table.
+
+    Parameters
+    ----------
+    path : path
+        A file that ends in .parquet, .csv (with a header line) or .npz (one array a column; object arrays are refused).
+    columns : mapping
+        Column name -> int, float or bool.
+
+    Returns
+    -------
+    dict of arrays
+        int64, float64 or bool, all (n_rows,).
+
+    Raises
+    ------
+    NetworkError
+        Naming the file, the row (counted from 0, without the header) and the reason.
+    """
+    frame = _read_frame(Path(path))
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise NetworkError(f"{path}: no column {missing[0]}; expected {', '.join(columns)}, found {', '.join(map(str, frame.columns))}")
+    return {name: _column(frame[name], kind, str(path)) for name, kind in columns.items()}
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    try:
+        match path.suffix:
+            case ".parquet":
+                return pd.read_parquet(path)
+            case ".csv":
+                return pd.read_csv(path)
+            case _:
+                with np.load(path, allow_pickle=False) as arrays:
+                    return pd.DataFrame({name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError) as error:
+        raise NetworkError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
+    """One column as numbers; text, NaN and fractions of whole numbers are refused with their row."""
+    if kind is bool and values.dtype == object:
+        values = values.map(lambda value: {"true": 1, "false": 0}.get(str(value).lower(), value))
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    allowed = np.isfinite(numbers)
+    if kind is int:
+        allowed &= numbers == np.rint(numbers)
+    elif kind is bool:
+        allowed &= (numbers == 0) | (numbers == 1)
+    if not allowed.all():
+        row = int(np.argmin(allowed))
+        what = {int: "a whole number", float: "a finite number", bool: "true or false"}[kind]
+        raise NetworkError(f"{path}, row {row}: {values.name} = {values.iloc[row]!r}, expected {what}")
+    return numbers.astype({int: np.int64, float: np.float64, bool: np.bool_}[kind])
+
+
+def refuse_rows(path: str | Path, wrong: NDArray[np.bool_], values: NDArray[Any], expected: str) -> None:
+    """Raise for the first row that is wrong.
+
+    Raises
+    ------
+    NetworkError
+        Naming file, row, value and what was expected.
+    """
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise NetworkError(f"{path}, row {row}: {values[row]}, expected {expected}")
