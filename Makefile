@@ -1,0 +1,62 @@
+# Two commands matter: `make run` takes config.yaml from wiring to report, `make test` says whether all is well.
+# The environment is .venv; it is made on the first call, and again when a pin changes.
+
+CONFIG ?= config.yaml
+CORES ?= all
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+PIP := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check
+READY := .venv/.ready
+READY_DEV := .venv/.ready-dev
+
+.PHONY: run test test-fast lint schema help
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run        all stages of CONFIG=$(CONFIG) on CORES=$(CORES), then the report'
+	@echo 'make test       style, types and every test'
+	@echo 'make test-fast  the tests of a few seconds each'
+	@echo 'make lint       style and types alone'
+	@echo 'make schema     write workflow/schemas/config.schema.json from the typed configuration'
+
+run: $(READY)
+	@spikelens check --config $(CONFIG)
+	@echo '== all stages of $(CONFIG); to go on after an interruption, run this again (docs/recovery.md)'
+	snakemake --workflow-profile profiles/default --cores $(CORES) --configfile $(CONFIG)
+	@echo '== the report'
+	spikelens html --config $(CONFIG)
+
+test: lint
+	pytest -n 2
+
+test-fast: $(READY_DEV)
+	pytest -n 2 -m 'not slow'
+
+lint: $(READY_DEV)
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check Snakefile workflow
+
+schema: $(READY)
+	python -c 'import json; from spikelens.config import json_schema; print(json.dumps(json_schema(), indent=2))' \
+		> workflow/schemas/config.schema.json
+
+# torch goes in first, alone: it is by far the largest, and everything else must take the build that is there
+$(READY): envs/requirements.txt pyproject.toml
+	@echo '== setting up .venv with $(PYTHON): several minutes the first time'
+	@test -n '$(PYTHON)' || { echo 'no python3 found; set PYTHON=<path of Python 3.11 or newer>'; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=<its path>")'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(PIP) $$(grep '^torch==' envs/requirements.txt)
+	$(PIP) -r envs/requirements.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(READY_DEV): envs/requirements-dev.txt $(READY)
+	@echo '== adding the tools for tests and style'
+	$(PIP) -r envs/requirements-dev.txt
+	@touch $@
