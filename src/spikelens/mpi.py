@@ -1,0 +1,88 @@
+"""The few MPI idioms that the simulation needs, in one place.
+
+Ranks own consecutive blocks of neurons. Each step they tell each other who spiked: one Allgather of a small fixed size, and only
+when a rank has more spikes than fit there, an Allgatherv of all of them. Since the counts are part of the first message, every
+rank knows alike whether the second is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelens.errors import SimulationError, SpikelensError
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Comm
+
+log = logging.getLogger(__name__)
+
+FIXED_SPIKES = 63
+"""Spikes a rank can send in the fixed-size message of a step."""
+
+
+def world(expected_ranks: int | None) -> Comm | None:
+    """Start MPI and return the communicator of all ranks, or None if one rank was asked for and one is there.
+
+    Raises
+    ------
+    SimulationError
+        If another number of ranks was started than asked for: a launcher that does not fit the MPI library starts
+        independent processes, each of which would think that it is alone.
+    """
+    if expected_ranks is None:
+        return None
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise SimulationError(f"MPI cannot be started ({error}); install an MPI library, e.g. pip install mpich") from error
+    comm = MPI.COMM_WORLD
+    if comm.Get_size() != expected_ranks:
+        raise SimulationError(
+            f"{comm.Get_size()} MPI ranks were started, {expected_ranks} were asked for (--ranks); start with the mpiexec (or srun) "
+            "that belongs to the MPI library of mpi4py"
+        )
+    return comm if expected_ranks > 1 else None
+
+
+def owned_blocks(n_blocks: int, rank: int, n_ranks: int) -> range:
+    """The blocks that a rank owns: consecutive, and as evenly as whole blocks allow."""
+    return range(rank * n_blocks // n_ranks, (rank + 1) * n_blocks // n_ranks)
+
+
+class SpikeExchange:
+    """Tells every rank which neurons spiked in a step, on any rank, in increasing order."""
+
+    def __init__(self, comm: Comm) -> None:
+        self._comm = comm
+        self._own = np.zeros(FIXED_SPIKES + 1, np.int32)
+        self._all = np.zeros((comm.Get_size(), FIXED_SPIKES + 1), np.int32)
+
+    def __call__(self, own: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Exchange the ids (n_own,) of this rank's spikes for those of all ranks (n_all,)."""
+        self._own[0] = len(own)
+        sent = min(len(own), FIXED_SPIKES)
+        self._own[1 : 1 + sent] = own[:sent]
+        self._comm.Allgather(self._own, self._all)
+        counts = self._all[:, 0]
+        if counts.max() <= FIXED_SPIKES:
+            return np.concatenate([row[1 : 1 + row[0]] for row in self._all])
+        everyone = np.empty(counts.sum(), np.int32)
+        self._comm.Allgatherv(own, (everyone, counts))
+        return everyone
+
+
+def abort(comm: Comm, error: BaseException) -> NoReturn:
+    """End all ranks because of an error on this one, saying which rank and why."""
+    rank = comm.Get_rank()
+    if isinstance(error, SpikelensError):
+        log.error("rank %d: %s", rank, error)
+    else:
+        log.critical("rank %d failed", rank, exc_info=error)
+    sys.stderr.flush()
+    comm.Abort(2 if isinstance(error, SpikelensError) else 1)
+    raise SystemExit(1)  # Abort does not return; this is for the type checker
