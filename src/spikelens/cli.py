@@ -1,0 +1,222 @@
+"""The command line: one subcommand for each stage, and a few for looking at runs. A rule's command is one call of it.
+
+Every command ends with 0, or with 2 and one message if the user can mend what is wrong, or with 1 and a traceback if we must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from spikelens.config import MODEL_NAMES, RunConfig, json_schema, load_run, load_runs, read_yaml
+from spikelens.errors import SpikelensError
+
+log = logging.getLogger("spikelens")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    _start_logging(getattr(options, "log", None))
+    try:
+        options.command(options)
+    except SpikelensError as error:
+        log.error("%s", error)
+        return 2
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _start_logging(path: str | None) -> None:
+    """Plain lines to standard error, and to a log file if one is named."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="a"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spikelens", description="Simulate a reservoir of spiking neurons and explain what it does.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=(command.__doc__ or text))
+        sub.set_defaults(command=command)
+        return sub
+
+    def stage(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = add(name, command, text)
+        sub.add_argument("run", help="the run's folder, e.g. results/reference (made by `spikelens prepare`)")
+        sub.add_argument("--log", help="also write plain lines to this file")
+        return sub
+
+    network = stage("network", _network, "stage 1: draw the synapses")
+    _blocks(network)
+    simulate = stage("simulate", _simulate, "stage 2: simulate segments, alone or under mpiexec")
+    _segments(simulate)
+    simulate.add_argument("--ranks", type=int, help="how many MPI ranks were started; checked (left out: one process without MPI)")
+    features = stage("features", _features, "stage 3: rates, traces, causal components")
+    _segments(features)
+    _blocks(features)
+    train = stage("train", _train, "stage 4: train a model")
+    train.add_argument("--model", choices=MODEL_NAMES, action="append", help="which model (default: all); may be given more than once")
+    train.add_argument("--seed", type=int, help="which of the model's seeds (default: all)")
+    stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
+    stage("report", _report, "stage 6: figures, tables and summary.json")
+    for name, command, text in (
+        ("check", _check, "check a configuration; says what would be refused"),
+        ("prepare", _prepare, "make the folders of a configuration's runs ready"),
+        ("runs", _runs, "print the folders of a configuration's runs"),
+        ("html", _html, "write the finished runs' report.html with snakemake --report"),
+    ):
+        add(name, command, text).add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
+    add("verify", _verify, "check every file of a run's stores").add_argument("run", help="the run's folder")
+    add("schema", _schema, "print the JSON schema of config.yaml")
+    return parser
+
+
+def _blocks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--blocks", help="FIRST or FIRST:END, blocks of neurons (default: all)")
+
+
+def _segments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--segments", help="FIRST or FIRST:END, segments of time (default: all)")
+
+
+def _range(text: str | None, n: int, what: str) -> range:
+    """Turn FIRST or FIRST:END into a range within 0 .. n."""
+    if text is None:
+        return range(n)
+    first, _, end = text.partition(":")
+    try:
+        chosen = range(int(first), int(end) if end else int(first) + 1)
+    except ValueError:
+        chosen = range(0)
+    if not chosen or chosen.start < 0 or chosen.stop > n:
+        raise SpikelensError(f"--{what} {text}: expected FIRST or FIRST:END within 0:{n}")
+    return chosen
+
+
+def _network(options: argparse.Namespace) -> None:
+    """Draw the synapses onto blocks of neurons and write network.zarr."""
+    from spikelens.network.build import build_blocks
+
+    run = load_run(options.run)
+    build_blocks(run, _range(options.blocks, run.n_blocks, "blocks"))
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    """Simulate segments and write spikes.zarr, weights.zarr and state.zarr. Under mpiexec or srun, say --ranks N."""
+    from spikelens import mpi
+    from spikelens.simulation.run import simulate_segment
+
+    comm = mpi.world(options.ranks)
+    try:
+        run = load_run(options.run)
+        for segment in _range(options.segments, run.n_segments, "segments"):
+            simulate_segment(run, segment, comm)
+    except BaseException as error:
+        if comm is None:
+            raise
+        mpi.abort(comm, error)
+
+
+def _features(options: argparse.Namespace) -> None:
+    """Compute rates, traces and causal components and write features.zarr."""
+    from spikelens.features.run import compute_features
+
+    run = load_run(options.run)
+    compute_features(run, _range(options.segments, run.n_segments, "segments"), _range(options.blocks, run.n_blocks, "blocks"))
+
+
+def _train(options: argparse.Namespace) -> None:
+    """Train models; weights, history and scores go to models/<model>/<seed>/."""
+    from spikelens.models.train import train
+
+    run = load_run(options.run)
+    for name in options.model or MODEL_NAMES:
+        seeds = getattr(run.models, name).seeds
+        if options.seed is not None and options.seed not in seeds:
+            raise SpikelensError(f"--seed {options.seed}: expected one of models.{name}.seeds = {list(seeds)}")
+        for seed in seeds if options.seed is None else [options.seed]:
+            train(run, name, seed)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    """Record attention, forecasts and reconstructions, and score them against the wiring, with controls."""
+    from spikelens.explanation.run import explain
+
+    explain(load_run(options.run))
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Draw the figures and write the tables and summary.json; `spikelens html` then makes the one report file."""
+    from spikelens.report.run import make_report
+
+    make_report(load_run(options.run))
+
+
+def _loaded(options: argparse.Namespace) -> list[RunConfig]:
+    return load_runs(read_yaml(Path(options.config)), options.config)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check a configuration without starting anything."""
+    runs = _loaded(options)
+    print(f"{options.config} can be run: {', '.join(run.path for run in runs)}")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """Write each run's config.json and the metadata of its stores, as snakemake does before its first job."""
+    from spikelens.stores import prepare
+
+    for run in _loaded(options):
+        prepare(run)
+        print(run.path)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    """Print the folders of the runs, one a line."""
+    for run in _loaded(options):
+        print(run.path)
+
+
+def _html(options: argparse.Namespace) -> None:
+    """Write <results>/<name>/report.html, one self-contained file, from finished runs."""
+    runs = _loaded(options)
+    target = Path(runs[0].run.results, runs[0].run.name, "report.html")
+    command = [sys.executable, "-m", "snakemake", "--configfile", options.config, "--report", str(target), "--cores", "1", "--nolock"]
+    code = os.spawnv(os.P_WAIT, sys.executable, command)
+    if code:
+        raise SpikelensError(f"snakemake --report ended with {code}; is the run complete? `snakemake -n` says what is missing")
+    print(target)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    """Check that every shard of a run is there and decodes, that metadata are what config.json says, and that nothing else is there."""
+    from spikelens.stores import verify
+
+    run = load_run(options.run)
+    faults = verify(run)
+    if faults:
+        raise SpikelensError("\n".join([*faults, f"{len(faults)} faults in {run.path}; delete damaged files and run snakemake again"]))
+    print(f"{run.path}: every file is there and whole")
+
+
+def _schema(options: argparse.Namespace) -> None:
+    """Print the JSON schema of config.yaml."""
+    import json
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
