@@ -1,0 +1,86 @@
+"""The LSTM autoencoder of spike traces: a sequence of all neurons' traces is pressed into one state, and unfolded again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_ENCODED_AT_ONCE = 256
+"""Sequences encoded at a time."""
+
+
+class SequenceAutoencoder(pl.LightningModule):
+    """LSTM encoder -> last state, repeated -> LSTM decoder -> linear read-out.
+
+    Traces come and go as they are; inside, each neuron's training mean is taken off and one scale, common to all, divided out, so
+    that the loss is the mean squared error of the traces in units of their training variance.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, units: int, learning_rate: float) -> None:
+        """Take each neuron's training mean, (n_neurons,), and the common deviation, (1,)."""
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        n_neurons = len(mean)
+        self.encoder = nn.LSTM(n_neurons, units, batch_first=True)
+        self.decoder = nn.LSTM(units, units, batch_first=True)
+        self.readout = nn.Linear(units, n_neurons)
+
+    def forward(self, traces: Tensor) -> tuple[Tensor, Tensor]:
+        """Rebuild (n, steps, n_neurons) traces; also the encoder's states, (n, steps, units)."""
+        rebuilt, states = self._rebuild(self._scaled(traces))
+        return rebuilt * self.std + self.mean, states
+
+    def _scaled(self, traces: Tensor) -> Tensor:
+        scaled: Tensor = (traces - self.mean) / self.std
+        return scaled
+
+    def _rebuild(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        states, (last, _) = self.encoder(scaled)
+        code = last[-1][:, None].expand(-1, scaled.shape[1], -1)
+        unfolded, _ = self.decoder(code)
+        return self.readout(unfolded), states
+
+    def _loss(self, traces: Tensor) -> Tensor:
+        scaled = self._scaled(traces)
+        return nn.functional.mse_loss(self._rebuild(scaled)[0], scaled)
+
+    def training_step(self, batch: Tensor, _: int) -> Tensor:
+        loss = self._loss(batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Tensor, _: int) -> None:
+        self.log("validation_loss", self._loss(batch), batch_size=len(batch))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+
+
+def encode(module: SequenceAutoencoder, sequences: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rebuild sequences of traces.
+
+    Parameters
+    ----------
+    sequences
+        (n, steps, n_neurons) traces [1].
+
+    Returns
+    -------
+    reconstruction
+        (n, steps, n_neurons) float32.
+    states
+        (n, steps, units) float32, of the encoder after each step.
+    """
+    parts = []
+    with torch.inference_mode():
+        for batch in torch.split(torch.from_numpy(sequences), _ENCODED_AT_ONCE):
+            parts.append([part.cpu().numpy() for part in module(batch.to(module.device))])
+    reconstruction, states = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return reconstruction, states

@@ -1,0 +1,209 @@
+"""What the models are trained on: sequences of spike traces, and running rates that share no spike.
+
+Both are cut out of a run's stores piece by piece, so that memory follows what is kept and not the run's length or size. Means and
+standard deviations are those of the training range alone: nothing of validation or test reaches a model through its scaling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelens.config import STEPS_PER_SECOND, ModelName, RunConfig, Tft
+from spikelens.errors import SpikelensError
+from spikelens.features.spikes import between, of_neurons, read_spikes
+from spikelens.features.traces import spike_traces
+from spikelens.stores import MISSING_COUNT, evenly_spaced, layout, read_shard
+
+TftName = Literal["tft_population", "tft_neuron"]
+
+_PIECE_STEPS = 10_000
+"""Traces are computed for so many steps at a time [ms]; whole seconds, so that the pieces join bit by bit."""
+
+
+def model_folder(run: RunConfig, name: ModelName, seed: int) -> Path:
+    """Folder of one trained model: weights.safetensors, model.json, history.jsonl."""
+    return run.folder / "models" / name / str(seed)
+
+
+# --- sequences of traces ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AutoencoderSequences:
+    """Sequences of spike traces, divided by time.
+
+    Attributes
+    ----------
+    train, validation, test
+        (n_sequences, steps, n_neurons) float32 traces [1].
+    starts
+        First step of each sequence [ms], by "train", "validation", "test".
+    neurons
+        (n_neurons,) ids.
+    """
+
+    train: NDArray[np.float32]
+    validation: NDArray[np.float32]
+    test: NDArray[np.float32]
+    starts: dict[str, NDArray[np.int64]]
+    neurons: NDArray[np.int64]
+
+
+def sequence_ranges(run: RunConfig) -> dict[str, tuple[int, int]]:
+    """Ranges of the autoencoder's sequences [ms]; the gap holds a sequence and the reach of a trace, so no two share a spike."""
+    return run.time_ranges(run.models.autoencoder.steps + run.causal_cutoff_steps)
+
+
+def sequence_starts(run: RunConfig) -> dict[str, NDArray[np.int64]]:
+    """First step of each sequence [ms] by range: evenly spaced without overlap; those not wholly inside a range are dropped."""
+    model = run.models.autoencoder
+    first = run.models.start_s * STEPS_PER_SECOND
+    starts = first + evenly_spaced(run.n_steps - first, model.sequences)
+    return {name: starts[(starts >= begin) & (starts + model.steps <= end)] for name, (begin, end) in sequence_ranges(run).items()}
+
+
+def autoencoder_sequences(run: RunConfig) -> AutoencoderSequences:
+    """Compute the traces of the autoencoder's sequences from the spikes, a segment and a block at a time."""
+    model = run.models.autoencoder
+    starts = sequence_starts(run)
+    for name, chosen in starts.items():
+        if not len(chosen):
+            raise SpikelensError(
+                f"the autoencoder's {name} range {sequence_ranges(run)[name]} ms holds no sequence of {model.steps} ms; "
+                "simulate longer, or raise its share in models.split"
+            )
+    neurons = evenly_spaced(run.network.neurons, model.neurons)
+    times = (np.concatenate(list(starts.values()))[:, None] + np.arange(model.steps)).ravel()
+    traces = np.empty((len(times), len(neurons)), np.float32)
+    for block in range(run.n_blocks):
+        first, end = run.block_range(block)
+        columns = np.flatnonzero((neurons >= first) & (neurons < end))
+        if len(columns):
+            _fill_traces(run, block, neurons[columns], times, traces[:, columns[0] : columns[-1] + 1])
+    sequences = traces.reshape(-1, model.steps, len(neurons))
+    train, validation, test = np.split(sequences, np.cumsum([len(chosen) for chosen in starts.values()])[:-1])
+    return AutoencoderSequences(train, validation, test, starts, neurons)
+
+
+def _fill_traces(run: RunConfig, block: int, neurons: NDArray[np.int64], times: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """Write the traces of some neurons of a block at increasing `times` [ms] into `out`, (len(times), len(neurons))."""
+    for segment in range(run.n_segments):
+        begin, end = run.segment_range(segment)
+        if not np.any((times >= begin) & (times < end)):
+            continue
+        spikes = of_neurons(*read_spikes(run, begin - run.causal_cutoff_steps, end, blocks=[block]), neurons)
+        for start in range(begin, end, _PIECE_STEPS):
+            stop = min(start + _PIECE_STEPS, end)
+            rows = slice(*np.searchsorted(times, (start, stop)))
+            near = between(*spikes, start - run.causal_cutoff_steps, stop)
+            traces = spike_traces(*near, len(neurons), start, stop, run.features.tau_ms)
+            out[rows] = traces[times[rows] - start]
+
+
+# --- rates --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RateSeries:
+    """Running rates sampled every features.window_ms: sample s covers steps s T_w .. (s + 1) T_w, so no two share a spike.
+
+    Attributes
+    ----------
+    values
+        (n_samples, n_series) float32 [Hz], from the run's start.
+    names
+        (n_series,) ids of the neurons, or "all" and the populations' names.
+    ranges
+        First sample and one past the last of "train", "validation", "test".
+    mean, std
+        (n_series,) float32 over the training range [Hz]; `std` is at least that of a single spike there.
+    """
+
+    values: NDArray[np.float32]
+    names: NDArray[Any]
+    ranges: dict[str, tuple[int, int]]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+
+def tft_config(run: RunConfig, name: TftName) -> Tft:
+    return run.models.tft_neuron if name == "tft_neuron" else run.models.tft_population
+
+
+def rate_series(run: RunConfig, name: TftName) -> RateSeries:
+    """Read the rates that a TFT is trained on: of evenly spaced neurons, or of the network and each population."""
+    ranges = run.tft_windows(tft_config(run, name))
+    if name == "tft_neuron":
+        names: NDArray[Any] = evenly_spaced(run.network.neurons, run.models.tft_neuron.neurons)
+        counts, sizes = _neuron_counts(run, names), np.ones(len(names))
+    else:
+        names = np.array(["all", *run.network.populations])
+        counts = _population_counts(run)
+        sizes = np.array([run.network.neurons, *(population.count for population in run.network.populations.values())])
+    hz_per_spike = STEPS_PER_SECOND / run.features.window_ms / sizes
+    values = (counts * hz_per_spike).astype(np.float32)
+    mean, std = training_scale(values, ranges["train"], hz_per_spike)
+    return RateSeries(values, names, ranges, mean, std)
+
+
+def training_scale(
+    values: NDArray[np.float32], train: tuple[int, int], hz_per_spike: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each series over the training samples alone; a silent series gets one spike's deviation."""
+    trained = values[slice(*train)].astype(np.float64)
+    share = 1 / len(trained)
+    floor = hz_per_spike * np.sqrt(share * (1 - share))
+    return trained.mean(axis=0).astype(np.float32), np.maximum(trained.std(axis=0), floor).astype(np.float32)
+
+
+def _sampled_rows(run: RunConfig) -> Iterator[tuple[int, slice, NDArray[np.int64]]]:
+    """For each segment: its samples (places in the series), and the rows of its shards of running rates where they stand."""
+    every = run.features.window_ms // run.features.step_ms
+    n_samples = run.n_steps // run.features.window_ms
+    for segment in range(run.n_segments):
+        begin, end = (step // run.features.step_ms for step in run.segment_range(segment))
+        first, last = -(-begin // every), min(-(-end // every), n_samples)
+        yield segment, slice(first, last), np.arange(first, last) * every - begin
+
+
+def _neuron_counts(run: RunConfig, neurons: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Spikes of each neuron in each sample, (n_samples, n_neurons)."""
+    group = layout(run, "features")
+    counts = np.empty((run.n_steps // run.features.window_ms, len(neurons)), np.int64)
+    for segment, samples, rows in _sampled_rows(run):
+        for block in range(run.n_blocks):
+            first, end = run.block_range(block)
+            columns = slice(*np.searchsorted(neurons, (first, end)))
+            if columns.start < columns.stop:
+                shard = read_shard(group, "rate", (segment, block))
+                counts[samples, columns] = shard[np.ix_(rows, neurons[columns] - first)]
+    _refuse_missing(run, bool((counts == MISSING_COUNT).any()), "rate")
+    return counts
+
+
+def _population_counts(run: RunConfig) -> NDArray[np.int64]:
+    """Spikes of the network and of each population in each sample, (n_samples, 1 + n_populations)."""
+    group = layout(run, "features")
+    counts = np.zeros((run.n_steps // run.features.window_ms, 1 + len(run.network.populations)), np.int64)
+    missing = False
+    for segment, samples, rows in _sampled_rows(run):
+        for block in range(run.n_blocks):
+            shard = read_shard(group, "population_count", (segment, block, 0))[rows, 0]
+            missing |= bool((shard < 0).any())
+            counts[samples, 1:] += shard
+    _refuse_missing(run, missing, "population_count")
+    counts[:, 0] = counts[:, 1:].sum(axis=1)
+    return counts
+
+
+def _refuse_missing(run: RunConfig, missing: bool, array: str) -> None:
+    if missing:
+        raise SpikelensError(
+            f"{layout(run, 'features').path}/{array} lacks rates inside the run; compute the features of {run.folder} again"
+        )
