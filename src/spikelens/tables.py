@@ -67,7 +67,7 @@ def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
     if not allowed.all():
         row = int(np.argmin(allowed))
         what = {int: "a whole number", float: "a finite number", bool: "true or false"}[kind]
-        raise NetworkError(f"{path}, row {row}: {values.name} = {values.iloc[row]!r}, expected {what}")
+        raise NetworkError(f"{path}, row {row}: {values.name} = {values.iloc[row]}, expected {what}")
     return numbers.astype({int: np.int64, float: np.float64, bool: np.bool_}[kind])
 
 

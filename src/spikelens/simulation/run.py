@@ -60,6 +60,8 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> 
             if rank == 0:
                 progress.update(second + STEPS_PER_SECOND - start)
     part.write()
+    if comm is not None:
+        comm.Barrier()  # the next segment reads the state of every rank
 
 
 @dataclass

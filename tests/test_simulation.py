@@ -1,0 +1,252 @@
+"""The simulation's promises: it equals the plain reference, and it is the same however the work is divided."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import reference
+from numpy.random import Philox
+
+from spikelens.errors import NetworkError, SimulationError
+from spikelens.mpi import owned_blocks
+from spikelens.network.build import EDGE_COLUMNS, build_blocks
+from spikelens.simulation.run import simulate_segment
+from spikelens.stores import block_group, layout, n_synapses, read_array, read_shard
+
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+
+
+def wiring(run):
+    """All synapses of a run: source, target, delay, weight, plastic."""
+    blocks = [block_group(run, "network", block) for block in range(run.n_blocks)]
+    names = ("source", "target", "delay", "weight", "plastic")
+    return [np.concatenate([read_shard(g, name, (0,))[: n_synapses(run, b)] for b, g in enumerate(blocks)]) for name in names]
+
+
+def final_weights(run):
+    last = run.n_segments - 1
+    groups = [block_group(run, "weights", block) for block in range(run.n_blocks)]
+    return np.concatenate([read_shard(g, "weight", (last, 0))[0][: n_synapses(run, b)] for b, g in enumerate(groups)])
+
+
+def raster(run):
+    return read_array(layout(run, "spikes"), "spikes")
+
+
+def cells(run):
+    populations = run.network.populations.values()
+    counts = [p.count for p in populations]
+    return [np.repeat([getattr(p, name) for p in populations], counts) for name in ("a", "b", "c", "d", "v0_mv", "u0_mv")]
+
+
+def kicked_by_numpys_philox(seed, n_neurons):
+    """The drive, from numpy's generator instead of ours: Philox4x64 is another one, so the 4x32 rounds are written out."""
+
+    def kicked(t):
+        neurons = [1000 * g + (philox4x32((t, g, 0, 2), seed)[0] * 1000 >> 32) for g in range(-(-n_neurons // 1000))]
+        return [n for n in neurons if n < n_neurons]
+
+    return kicked
+
+
+def philox4x32(counter, seed):
+    c = list(counter)
+    k = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k[1], p0 & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def simulate(run, ranks=None):
+    if ranks is None:
+        build_blocks(run, range(run.n_blocks))
+        for segment in range(run.n_segments):
+            simulate_segment(run, segment)
+        return
+    build_blocks(run, range(run.n_blocks))
+    command = [str(MPIEXEC), "-n", str(ranks), sys.executable, "-m", "spikelens", "simulate", run.path, "--ranks", str(ranks)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+
+
+def compare_with_reference(run, events=()):
+    expected_raster, expected_weights = reference.simulate(
+        wiring(run),
+        cells(run),
+        run.n_steps,
+        kicked_by_numpys_philox(run.drive.seed, run.network.neurons),
+        round(run.drive.kick_mv * 65536),
+        events,
+        run.simulation.plasticity,
+    )
+    assert expected_raster.sum() > 100
+    np.testing.assert_array_equal(raster(run), expected_raster)
+    np.testing.assert_array_equal(final_weights(run), expected_weights)
+    return expected_raster
+
+
+# A drive stronger than the reference network's, so that a small network spikes enough for STDP to meet every case.
+BUSY = {"simulation.duration_s": 3, "simulation.segment_s": 1, "drive.kick_mv": 60.0, "models.start_s": 0, "network.connections.E->E.weight_mv": 9.0}
+QUICK = {**BUSY, "models.tft_population.history": 2, "models.tft_neuron.history": 2, "models.autoencoder.sequences": 50}
+
+
+@pytest.mark.parametrize("plasticity", [True, False])
+def test_equals_the_plain_reference_spike_for_spike_and_weight_for_weight(make_run, plasticity):
+    run = make_run({**QUICK, "simulation.plasticity": plasticity})
+    simulate(run)
+    compare_with_reference(run)
+    changed = (final_weights(run) != wiring(run)[3]).any()
+    assert changed == plasticity
+
+
+def test_an_edge_table_and_drive_events_equal_the_reference(make_run, tmp_path):
+    """A user's own network: random edges, some of them static, driven by a table of events and no kicks."""
+    rng = np.random.default_rng(5)
+    n, m = 200, 4000
+    table = pd.DataFrame({"source": rng.integers(0, n, m), "target": rng.integers(0, n, m), "delay_ms": rng.integers(1, 31, m)})
+    table = table.drop_duplicates(ignore_index=True)
+    table["weight_mv"] = np.where(table.source < 160, rng.uniform(0, 10, len(table)), -4.0)
+    table["plastic"] = (table.source < 160) & (rng.random(len(table)) < 0.7)
+    table.to_csv(tmp_path / "edges.csv", index=False)
+    events = pd.DataFrame({"step": rng.integers(0, 3000, 6000), "neuron": rng.integers(0, n, 6000), "mv": rng.normal(15, 5, 6000)})
+    events.to_parquet(tmp_path / "events.parquet")
+    run = make_run(
+        {
+            **QUICK,
+            "network.connections": {},
+            "network.edges": str(tmp_path / "edges.csv"),
+            "drive.kick_mv": 0.0,
+            "drive.events": str(tmp_path / "events.parquet"),
+        }
+    )
+    simulate(run)
+    amounts = np.rint(events.mv * 65536).astype(int)
+    spikes = compare_with_reference(run, list(zip(events.step, events.neuron, amounts, strict=True)))
+    assert len(wiring(run)[0]) == len(table)
+    assert spikes.any(axis=0).sum() > 100
+
+
+def checksum(run):
+    """One number for raster and weights, whatever the blocks."""
+    order = np.lexsort(wiring(run)[2::-1])
+    digest = hashlib.sha256(np.packbits(raster(run)).tobytes())
+    digest.update(final_weights(run)[order].tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("block_size", [50, 40])
+@pytest.mark.parametrize("segment_s", [3, 1])
+def test_same_raster_and_weights_on_any_number_of_ranks_segments_and_blocks(make_run, segment_s, block_size):
+    plain = make_run({**QUICK, "simulation.segment_s": 3}, folder="plain")
+    simulate(plain)
+    assert raster(plain).sum() > 1000
+    layout_keys = {"simulation.segment_s": segment_s, "network.block_size": block_size, "simulation.chunk_neurons": block_size}
+    for ranks in (1, 2, 3):
+        run = make_run({**QUICK, **layout_keys, "simulation.ranks": ranks}, folder=f"{ranks} ranks")
+        simulate(run, ranks)
+        assert checksum(run) == checksum(plain), f"{ranks} ranks"
+
+
+def test_a_segment_may_be_short_and_the_last_block_too(make_run):
+    """5 s in segments of 2 s, 200 neurons in blocks of 60: neither divides, and nothing changes."""
+    base = {**QUICK, "simulation.duration_s": 5}
+    plain = make_run({**base, "simulation.segment_s": 5}, folder="plain")
+    uneven = make_run({**base, "simulation.segment_s": 2, "network.block_size": 60, "simulation.chunk_neurons": 60}, folder="uneven")
+    for run in (plain, uneven):
+        simulate(run)
+    assert checksum(plain) == checksum(uneven)
+
+
+def test_more_spikes_in_a_step_than_the_fixed_message_holds(make_run):
+    """Every neuron is driven over the threshold at once: the exchange falls back to the message of any size."""
+    keys = {**QUICK, "drive.kick_mv": 0.0, "simulation.ranks": 2}
+    n = 200
+    alone, shared = make_run(keys, folder="alone"), make_run(keys, folder="shared")
+    for run in (alone, shared):
+        table = run.folder / "volley.npz"
+        np.savez(table, step=np.repeat([100, 1200], n), neuron=np.tile(np.arange(n), 2), mv=np.full(2 * n, 200.0))
+    alone, shared = (make_run({**keys, "drive.events": str(run.folder / "volley.npz")}, folder=run.folder.parts[-3]) for run in (alone, shared))
+    simulate(alone)
+    simulate(shared, 2)
+    assert raster(alone).sum(axis=1).max() > 150
+    assert checksum(alone) == checksum(shared)
+
+
+def test_a_launcher_that_starts_another_number_of_ranks_is_refused(make_run):
+    run = make_run(QUICK)
+    build_blocks(run, range(run.n_blocks))
+    command = [sys.executable, "-m", "spikelens", "simulate", run.path, "--ranks", "2"]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 2
+    assert "1 MPI ranks were started, 2 were asked for" in finished.stderr
+    assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
+
+
+def test_the_state_of_another_simulation_is_refused(make_run):
+    run = make_run(QUICK)
+    build_blocks(run, range(run.n_blocks))
+    simulate_segment(run, 0)
+    other = run.model_copy(update={"drive": run.drive.model_copy(update={"seed": 2})})
+    with pytest.raises(SimulationError, match=r"state.zarr/stamp.*another configuration"):
+        simulate_segment(other, 1)
+
+
+def test_a_membrane_that_leaves_the_finite_numbers_names_neuron_and_step(make_run, tmp_path):
+    np.savez(tmp_path / "blow.npz", step=[7, 7], neuron=[3, 3], mv=[-32_000.0, -32_000.0])
+    run = make_run({**QUICK, "drive.events": str(tmp_path / "blow.npz"), "network.populations.E.b": 1e30})
+    build_blocks(run, range(run.n_blocks))
+    with pytest.raises(SimulationError, match=r"neuron \d+: .* no longer finite at step \d+"):
+        simulate_segment(run, 0)
+
+
+GOOD_EDGES = {"source": [0, 1], "target": [1, 2], "delay_ms": [1, 5], "weight_mv": [6.0, 5.0], "plastic": [True, False]}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("source", 200, r"row 1: 200, expected as source a neuron id in 0 .. 199"),
+        ("target", -1, r"row 1: -1, expected as target a neuron id"),
+        ("delay_ms", 0, r"row 1: 0, expected a delay of 1 .. 255 ms"),
+        ("delay_ms", 256, r"row 1: 256, expected a delay"),
+        ("weight_mv", float("nan"), r"row 1: weight_mv = nan, expected a finite number"),
+        ("weight_mv", 40_000.0, r"row 1: 40000.0, expected a weight below 32,768 mV"),
+        ("source", "two", r"row 1: source = two, expected a whole number"),
+        ("plastic", "maybe", r"row 1: plastic = maybe, expected true or false"),
+    ],
+)
+def test_a_wrong_row_of_an_edge_table_is_named_with_its_reason(make_run, tmp_path, column, value, reason):
+    table = {name: list(values) for name, values in GOOD_EDGES.items()}
+    table[column][1] = value
+    pd.DataFrame(table).to_csv(tmp_path / "edges.csv", index=False)
+    run = make_run({**QUICK, "network.connections": {}, "network.edges": str(tmp_path / "edges.csv")})
+    with pytest.raises(NetworkError, match=reason):
+        build_blocks(run, [0])
+
+
+def test_a_duplicate_edge_is_named(make_run, tmp_path):
+    table = pd.DataFrame({name: [*values, values[0]] for name, values in GOOD_EDGES.items()})
+    table.to_csv(tmp_path / "edges.csv", index=False)
+    run = make_run({**QUICK, "network.connections": {}, "network.edges": str(tmp_path / "edges.csv")})
+    with pytest.raises(NetworkError, match=r"row 2: .*each edge .* once"):
+        build_blocks(run, [0])
+
+
+def test_an_edge_table_without_a_column_says_which(make_run, tmp_path):
+    pd.DataFrame({"source": [0], "target": [1]}).to_csv(tmp_path / "edges.csv", index=False)
+    run = make_run({**QUICK, "network.connections": {}, "network.edges": str(tmp_path / "edges.csv")})
+    with pytest.raises(NetworkError, match=f"no column delay_ms; expected {', '.join(EDGE_COLUMNS)}"):
+        build_blocks(run, [0])
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
+def test_every_block_has_one_owner(n_ranks):
+    owned = [block for rank in range(n_ranks) for block in owned_blocks(7, rank, n_ranks)]
+    assert owned == list(range(7))
