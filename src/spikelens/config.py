@@ -7,7 +7,6 @@ and notebooks read. Defaults live here and nowhere else; `workflow/schemas/confi
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -19,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spikelens.errors import ConfigError, Problem, SpikelensError
+from spikelens.refusals import CONNECTION_PATTERN, NAME_PATTERN, did_you_mean, problems_of
 
 MAX_DELAY_MS = 255
 """Delays are stored as one byte."""
@@ -37,7 +37,7 @@ STEPS_PER_SECOND = 1_000
 Stage = Literal["network", "simulation", "features", "models", "explanation", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -52,9 +52,7 @@ class Section(BaseModel):
 class Run(Section):
     """Where the results of this configuration stand."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="results go to <results>/<name>/")] = (
-        "reference"
-    )
+    name: Annotated[str, Field(pattern=NAME_PATTERN, description="results go to <results>/<name>/")] = "reference"
     results: Annotated[str, Field(min_length=1, description="folder that holds all runs")] = "results"
 
 
@@ -91,12 +89,13 @@ class Connection(Section):
 class Network(Section):
     """The neurons and how they are wired."""
 
-    seed: Annotated[Seed, Field(description="of the wiring")] = 1
+    seed: Annotated[Seed, Field(description="seed of the wiring")] = 1
     neurons: Annotated[Positive, Field(description="neurons in all; the populations' counts add up to it")]
     block_size: Annotated[Positive, Field(description="neurons in a storage block; a rank owns whole blocks")] = 250
-    populations: Annotated[dict[str, Population], Field(min_length=1)]
+    populations: Annotated[dict[str, Population], Field(min_length=1, description="populations by name, in the order of their ids")]
     connections: Annotated[
-        dict[Annotated[str, Field(pattern=r"^\w+->\w+$")], Connection], Field(description="keys: source->target")
+        dict[Annotated[str, Field(pattern=CONNECTION_PATTERN)], Connection],
+        Field(description="rules by which synapses are drawn; keys: source->target"),
     ] = Field(default_factory=dict)
     edges: Annotated[
         str | None, Field(description="table (parquet, csv, npz) of source, target, delay_ms, weight_mv, plastic; instead of connections")
@@ -107,13 +106,11 @@ class Network(Section):
 class Drive(Section):
     """What reaches the neurons from outside the network."""
 
-    seed: Annotated[Seed, Field(description="of the kicks")] = 1
-    kick_mv: Annotated[
-        Finite, Field(gt=-32_768, lt=32_768, description="each ms one of every 1,000 neurons gets this [mV]; 0: none")
-    ] = 20.0
-    events: Annotated[
-        str | None, Field(description="table (parquet, csv, npz) of step, neuron, mv, added to the input exactly")
-    ] = None
+    seed: Annotated[Seed, Field(description="seed of the kicks")] = 1
+    kick_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="each ms one of every 1,000 neurons gets this [mV]; 0: none")] = (
+        20.0
+    )
+    events: Annotated[str | None, Field(description="table (parquet, csv, npz) of step, neuron, mv, added to the input exactly")] = None
 
 
 class Simulation(Section):
@@ -148,7 +145,7 @@ class Training(Section):
     epochs: Annotated[Positive, Field(description="at most; early stopping may end sooner")]
     patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
     batch_size: Annotated[Positive, Field(description="sequences a step of the optimiser")] = 64
-    learning_rate: Annotated[PositiveFloat, Field(description="of Adam")] = 0.001
+    learning_rate: Annotated[PositiveFloat, Field(description="learning rate of Adam")] = 0.001
 
 
 class Autoencoder(Training):
@@ -168,7 +165,7 @@ class Tft(Training):
     horizon: Annotated[Positive, Field(description="t_h, samples predicted")] = 5
     hidden_size: Annotated[Positive, Field(description="width of the network")] = 16
     attention_heads: Annotated[Positive, Field(description="heads of the attention; divides hidden_size")] = 4
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share of units left out in training [1]")] = 0.1
     samples_per_epoch: Annotated[Positive, Field(description="training windows drawn an epoch, at most")] = 20_000
 
 
@@ -207,7 +204,7 @@ MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 class Explanation(Section):
     """What the models' attention is held against, and how sure the scores are."""
 
-    seed: Annotated[Seed, Field(description="of shuffles and bootstrap")] = 1
+    seed: Annotated[Seed, Field(description="seed of shuffles and bootstrap")] = 1
     windows: Annotated[Positive, Field(description="test windows over which attention is recorded, evenly spaced")] = 40
     shuffles: Annotated[Positive, Field(description="permutations of labels within populations")] = 20
     bootstraps: Annotated[Positive, Field(description="resamples of targets for confidence intervals")] = 200
@@ -361,8 +358,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SpikelensError(f"{path}: no such configuration file; give one with --config")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            content = yaml.load(file, Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise SpikelensError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        # besides its own errors, yaml lets through those of int(), date() and others that it calls on values
         raise SpikelensError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise SpikelensError(f"{path}: expected a mapping of sections (run, network, ...), found {type(content).__name__}")
@@ -370,14 +371,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key silently replace an earlier one; a configuration should not."""
+    """YAML lets a later key silently replace an earlier one, and makes dates and truth values of keys; a configuration should not."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
             key = key_node.value
+            if key_node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                raise yaml.MarkedYAMLError(problem=f"expected text as a key, found {key}; quote it", problem_mark=key_node.start_mark)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice; keep one", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -415,7 +418,11 @@ def load_run(folder: str | Path) -> RunConfig:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise SpikelensError(f"{folder} is no run: it has no config.json; expected a folder like results/reference")
-    run = _parse(RunConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SpikelensError(f"{path} is damaged ({error}); run snakemake, which writes it again") from None
+    run = _parse(RunConfig, content, str(path))
     return run.model_copy(update={"path": str(folder)})
 
 
@@ -432,38 +439,7 @@ def _parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> C
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        found = [_problem(kind, dict(detail)) for detail in error.errors()]
-        raise ConfigError(source, list(dict.fromkeys(found))) from None
-
-
-def _problem(kind: type[Config], detail: dict[str, Any]) -> Problem:
-    """Say in our words what pydantic found."""
-    location = [str(part) for part in detail["loc"] if part not in ("[key]", "bool", "literal['auto']")]
-    key = ".".join(location)
-    match detail["type"]:
-        case "extra_forbidden":
-            known = _known_keys(kind, location[:-1])
-            close = difflib.get_close_matches(location[-1], known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(sorted(known))}"
-            return Problem(key, detail["input"], f"unknown key; {hint}")
-        case "missing":
-            return Problem(key, None, "expected a value, but the key is missing; add it")
-        case "string_pattern_mismatch":
-            return Problem(key, detail["input"], f"expected text like the pattern {detail['ctx']['pattern']}")
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    message = message.removeprefix("input should be ").removeprefix("value error, ")
-    return Problem(key, detail["input"], f"expected {message}")
-
-
-def _known_keys(kind: type[BaseModel], location: list[str]) -> list[str]:
-    """The keys of the section at `location`; empty where that is no section."""
-    schema = kind.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in location:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    return list(node.get("properties", {}))
+        raise ConfigError(source, problems_of(kind, error)) from None
 
 
 def _set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None:
@@ -473,14 +449,28 @@ def _set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None
     for parent in parents:
         node = node.get(parent) if isinstance(node, dict) else None
     if not isinstance(node, dict) or last not in node or isinstance(node[last], dict) or parents[:1] == ["run"]:
-        raise ConfigError(source, [Problem(f"sweep.{key}", value, "expected the dotted name of a key, like network.seed")])
+        known = [name for name in _dotted_keys(content) if not name.startswith("run.")]
+        raise ConfigError(
+            source,
+            [Problem(f"sweep.{key}", value, f"no such key to sweep over; {did_you_mean(key, known, 'expected one like network.seed')}")],
+        )
     node[last] = value
+
+
+def _dotted_keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _dotted_keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
 
 
 def _path_part(key: str, value: Any, source: str) -> str:
     text = str(value)
     if not re.fullmatch(r"[A-Za-z0-9._+-]+", text):
-        raise ConfigError(source, [Problem(f"sweep.{key}", value, "expected values that can stand in a folder's name")])
+        raise ConfigError(
+            source, [Problem(f"sweep.{key}", value, "expected values of letters, digits, '.', '_', '+' and '-': they name folders")]
+        )
     return text
 
 
@@ -498,7 +488,7 @@ def check(run: RunConfig) -> Iterator[Problem]:
     if list(strata) != sorted(set(strata)):
         yield Problem("explanation.strata_mv", strata, "expected increasing weights [mV], each once")
     if run.report.raster_s > run.simulation.duration_s:
-        yield Problem("report.raster_s", run.report.raster_s, "expected at most simulation.duration_s")
+        yield Problem("report.raster_s", run.report.raster_s, f"expected at most simulation.duration_s = {run.simulation.duration_s}")
 
 
 def _check_network(network: Network) -> Iterator[Problem]:
@@ -506,8 +496,8 @@ def _check_network(network: Network) -> Iterator[Problem]:
     if total != network.neurons:
         yield Problem("network.neurons", network.neurons, f"the populations' counts add up to {total}; make the two agree")
     for name in network.populations:
-        if not re.fullmatch(r"\w+", name):
-            yield Problem(f"network.populations.{name}", name, "expected a name of letters, digits and underscores")
+        if not re.fullmatch(r"\w+", name) or name == "all":
+            yield Problem(f"network.populations.{name}", name, "expected a name of letters, digits and underscores, and not 'all'")
     if network.edges is not None and network.connections:
         yield Problem("network.edges", network.edges, "an edge table replaces network.connections; set connections: {}")
     if network.edges is None and not network.connections:
@@ -569,7 +559,9 @@ def _check_simulation(run: RunConfig) -> Iterator[Problem]:
         )
     shards_per_block = 12
     if run.n_blocks * shards_per_block > MAX_SHARDS_PER_JOB:
-        yield Problem("network.block_size", network.block_size, f"a segment would write over {MAX_SHARDS_PER_JOB} files; take larger blocks")
+        yield Problem(
+            "network.block_size", network.block_size, f"a segment would write over {MAX_SHARDS_PER_JOB} files; take larger blocks"
+        )
     if run.n_blocks * run.n_segments * shards_per_block > MAX_SHARDS_PER_RUN:
         yield Problem(
             "simulation.segment_s", simulation.segment_s, f"the run would write over {MAX_SHARDS_PER_RUN} files; take longer segments"
@@ -582,15 +574,37 @@ def _check_features(run: RunConfig) -> Iterator[Problem]:
         yield Problem("features.step_ms", features.step_ms, f"expected a divisor of features.window_ms = {features.window_ms}")
     if run.simulation.chunk_ms % features.step_ms:
         yield Problem("features.step_ms", features.step_ms, f"expected a divisor of simulation.chunk_ms = {run.simulation.chunk_ms}")
+    if run.n_steps % features.step_ms:
+        yield Problem("features.step_ms", features.step_ms, f"expected a divisor of the duration, {run.n_steps} ms")
     if features.window_ms > run.segment_steps or features.window_ms > 60_000:
         yield Problem("features.window_ms", features.window_ms, "expected at most a segment, and at most 60 s")
-    if run.causal_cutoff_steps > run.segment_steps:
+    if CAUSAL_CUTOFF_TAUS * features.tau_ms > run.segment_steps:
         yield Problem("features.tau_ms", features.tau_ms, f"{CAUSAL_CUTOFF_TAUS} tau must fit in a segment, {run.segment_steps} ms")
     if run.simulation.segment_s % features.omega_window_s:
-        yield Problem("features.omega_window_s", features.omega_window_s, f"expected a divisor of simulation.segment_s = {run.simulation.segment_s}")
+        yield Problem(
+            "features.omega_window_s", features.omega_window_s, f"expected a divisor of simulation.segment_s = {run.simulation.segment_s}"
+        )
     if features.omega_dense and run.network.neurons > MAX_DENSE_NEURONS:
         yield Problem(
             "features.omega_dense", True, f"all pairs are kept only up to {MAX_DENSE_NEURONS} neurons; set it to false for larger networks"
+        )
+    yield from _check_feature_shards(run)
+
+
+def _check_feature_shards(run: RunConfig) -> Iterator[Problem]:
+    features, block_size, limit = run.features, run.network.block_size, f"{MAX_SHARD_BYTES // 2**20} MB"
+    if 4 * run.segment_steps * min(features.neurons, block_size) > MAX_SHARD_BYTES:
+        yield Problem(
+            "features.neurons",
+            features.neurons,
+            f"a block's traces over a segment are over {limit}; take fewer, or a smaller simulation.segment_s",
+        )
+    n_windows = -(-run.simulation.segment_s // features.omega_window_s)
+    if features.omega_dense and 4 * n_windows * run.network.neurons * block_size > MAX_SHARD_BYTES:
+        yield Problem(
+            "features.omega_window_s",
+            features.omega_window_s,
+            f"all pairs of a block over a segment are over {limit}; take longer windows, a smaller network.block_size, or omega_dense: false",
         )
 
 
@@ -603,14 +617,16 @@ def _check_models(run: RunConfig) -> Iterator[Problem]:
         return
     for name, model in (("tft_population", models.tft_population), ("tft_neuron", models.tft_neuron)):
         if model.hidden_size % model.attention_heads:
-            yield Problem(f"models.{name}.attention_heads", model.attention_heads, f"expected a divisor of hidden_size = {model.hidden_size}")
+            yield Problem(
+                f"models.{name}.attention_heads", model.attention_heads, f"expected a divisor of hidden_size = {model.hidden_size}"
+            )
         shortest = min(end - start for start, end in run.tft_windows(model).values())
         if shortest < model.history + 2 * model.horizon:
             yield Problem(
                 f"models.{name}.history",
                 model.history,
-                f"the shortest of training, validation and test has {max(shortest, 0)} samples of {run.features.window_ms} ms, and history + "
-                f"2 horizon are {model.history + 2 * model.horizon}; simulate longer, start earlier, or take fewer samples",
+                f"the shortest of training, validation and test has {max(shortest, 0)} samples of {run.features.window_ms} ms, and needs "
+                f"history + 2 horizon = {model.history + 2 * model.horizon}; simulate longer, start earlier, or take a shorter history",
             )
     for name in MODEL_NAMES:
         seeds = getattr(models, name).seeds

@@ -6,6 +6,7 @@ traceback; any other exception is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,16 +27,25 @@ class SimulationError(SpikelensError):
     """The simulation cannot start or go on: wrong number of ranks, foreign state, a membrane that blew up."""
 
 
+NOT_GIVEN = object()
+"""The value of a key that does not stand in a configuration."""
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: which key, what stands there, and what was expected."""
+    """One thing wrong with a configuration: which key, what stands there (as YAML shows it), and what was expected."""
 
     key: str
     value: Any
     expected: str
 
     def __str__(self) -> str:
-        value = repr(self.value)
+        if self.value is NOT_GIVEN:
+            return f"{self.key} is not given: {self.expected}"
+        try:
+            value = json.dumps(self.value, default=str, ensure_ascii=False)
+        except ValueError:  # YAML's aliases can put a list into itself
+            value = repr(self.value)
         shown = value if len(value) <= 80 else value[:77] + "..."
         return f"{self.key} = {shown}: {self.expected}"
 

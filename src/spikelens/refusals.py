@@ -1,0 +1,115 @@
+"""Why a configuration was refused, in its user's words.
+
+Pydantic finds what is wrong with the type of a value; here that becomes one `Problem` for each key, with the key's description (and so
+its unit) from the schema. Sizes that do not fit together are found, and worded, in `config.check`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from spikelens.errors import NOT_GIVEN, Problem
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+CONNECTION_PATTERN = r"^\w+->\w+$"
+
+_EXPECTED = {
+    NAME_PATTERN: "letters, digits, '.', '_' and '-', a letter or digit first",
+    CONNECTION_PATTERN: "source->target, like E->I",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text in quotes",
+    "string_too_short": "text that is not empty",
+    "invalid_key": "text as a key; put it in quotes",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "list_type": "a list, like [1, 2]",
+    "tuple_type": "a list, like [1, 2]",
+    "too_short": "a length of at least {min_length}",
+    "too_long": "a length of at most {max_length}",
+    "literal_error": "{expected}",
+    "greater_than": "more than {gt:,.10g}",
+    "greater_than_equal": "at least {ge:,.10g}",
+    "less_than": "less than {lt:,.10g}",
+    "less_than_equal": "at most {le:,.10g}",
+}
+"""What to say for each pattern, and for each of pydantic's error types that our types can give."""
+
+_Path = tuple[str | int, ...]
+"""Keys and indices from the top of a configuration to a value."""
+
+
+def problems_of(kind: type[BaseModel], error: ValidationError) -> list[Problem]:
+    """What pydantic found in a configuration of the type `kind`: one problem a key."""
+    schema = kind.model_json_schema()
+    found: dict[_Path, Problem] = {}
+    for detail in error.errors():
+        path = _key_path(schema, detail["loc"])
+        problem, other = _problem(schema, path, dict(detail)), found.get(path)
+        # a union reports each of its members
+        found[path] = (
+            problem if other is None else replace(other, expected=f"{other.expected} or {problem.expected.removeprefix('expected ')}")
+        )
+    return [_described(schema, path, problem) for path, problem in found.items()]
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Point to the name that was probably meant."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else otherwise
+
+
+def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Problem:
+    *parents, last = map(str, path)
+    key, given, limits = ".".join((*parents, last)), detail["input"], detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            known = sorted(_node(schema, path[:-1]).get("properties", {}))
+            hint = did_you_mean(last, known, "expected one of " + ", ".join(known))
+            return Problem(key, given, f"unknown key; {hint}")
+        case "missing" if isinstance(path[-1], int):
+            return Problem(".".join(parents), given, f"expected {_node(schema, path[:-1])['minItems']} entries")
+        case "missing":
+            return Problem(key, NOT_GIVEN, "expected this key; add it")
+    wording = _EXPECTED.get(limits.get("pattern", detail["type"]), detail["msg"])
+    return Problem(key, given, f"expected {wording.format(**limits)}")
+
+
+def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem:
+    """Add the description of a value's key; an entry of a list has its list's, a section needs none."""
+    node = _node(schema, path)
+    if "description" not in node and isinstance(path[-1], int):
+        node = _node(schema, path[:-1])
+    if "description" not in node or "properties" in node:
+        return problem
+    return replace(problem, expected=f"{problem.expected} ({node['description']})")
+
+
+def _key_path(schema: dict[str, Any], location: _Path) -> _Path:
+    """The part of pydantic's location that names a key: without the marks it adds for members of unions, and for keys themselves."""
+    for length, part in enumerate(location):
+        if part == "[key]" or "anyOf" in _node(schema, location[:length]):
+            return location[:length]
+    return location
+
+
+def _node(schema: dict[str, Any], path: _Path) -> dict[str, Any]:
+    """The part of a schema at a path of keys and indices; empty where there is none."""
+    node: dict[str, Any] = schema
+    for part in path:
+        if isinstance(part, int):
+            node = (node.get("prefixItems") or {part: node.get("items")})[part] or {}
+        else:
+            others = (node.get("additionalProperties"), *node.get("patternProperties", {}).values())
+            node = node.get("properties", {}).get(part) or next(filter(None, others), {})
+        if "$ref" in node:
+            node = {**schema["$defs"][node["$ref"].rsplit("/", 1)[1]], **node}
+    return node
