@@ -135,7 +135,7 @@ class Features(Section):
     tau_ms: Annotated[PositiveFloat, Field(description="time constant of traces and causal components [ms]")] = 20.0
     omega_window_s: Annotated[Positive, Field(description="causal components are summed over windows this long [s]")] = 20
     omega_dense: Annotated[bool, Field(description="causal components of all pairs (delay 0), not only of synapses")] = True
-    neurons: Annotated[int, Field(ge=0, description="traces are stored for at most so many neurons, evenly spaced")] = 20
+    neurons: Annotated[int, Field(ge=0, description="traces are stored for about so many neurons, evenly spaced in every block")] = 20
 
 
 class Training(Section):

@@ -394,10 +394,9 @@ def _window_coordinate(run: RunConfig) -> dict[str, Coordinate]:
 
 
 def traced_neurons(run: RunConfig, block: int) -> NDArray[np.int64]:
-    """Ids of the neurons of a block whose traces are stored."""
+    """Ids of the neurons of a block whose traces are stored: the same number in every block, but for a short last one."""
     first, end = run.block_range(block)
-    chosen = evenly_spaced(run.network.neurons, run.features.neurons)
-    return chosen[(chosen >= first) & (chosen < end)]
+    return first + evenly_spaced(end - first, -(-run.features.neurons // run.n_blocks))
 
 
 def evenly_spaced(n: int, at_most: int) -> NDArray[np.int64]:
@@ -668,8 +667,8 @@ def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[
     return path
 
 
-def read_shard(group: Group, array: str, index: Sequence[int]) -> NDArray[Any]:
-    """Read one shard as stored (integers stay integers).
+def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = slice(None)) -> NDArray[Any]:
+    """Read one shard as stored (integers stay integers), or only some of its rows: chunks without them are not decoded.
 
     Raises
     ------
@@ -678,8 +677,11 @@ def read_shard(group: Group, array: str, index: Sequence[int]) -> NDArray[Any]:
     """
     path = group.shard_path(array, index)
     require([path])
+    along, *others = group.arrays[array].region(index)
+    first, last, _ = rows.indices(along.stop - along.start)
+    region = (slice(along.start + first, along.start + last), *others)
     try:
-        values = zarr.open_array(str(group.path / array), mode="r", zarr_format=3)[group.arrays[array].region(index)]
+        values = zarr.open_array(str(group.path / array), mode="r", zarr_format=3)[region]
     except Exception as error:
         raise StoreError(f"{path} cannot be read ({error}); delete it, and the next call of snakemake makes it again") from error
     return np.asarray(values)

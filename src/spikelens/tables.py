@@ -56,7 +56,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
     """One column as numbers; text, NaN and fractions of whole numbers are refused with their row."""
-    if kind is bool and values.dtype == object:
+    if kind is bool and not pd.api.types.is_numeric_dtype(values):
         values = values.map(lambda value: {"true": 1, "false": 0}.get(str(value).lower(), value))
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     allowed = np.isfinite(numbers)
