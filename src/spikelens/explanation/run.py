@@ -1,0 +1,264 @@
+"""The explanation of a run: read the models and what they saw, score them against the wiring, write explanation.zarr and two lists.
+
+scores.json says how well each score of a pair of neurons tells whether there is a synapse; associations.json how attention goes
+with Omega, and each neuron's attention with its weights. Both name the seeds and the time range that a number comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelens.config import MAX_DENSE_NEURONS, RunConfig
+from spikelens.explanation.attention import aligned_correlation, correlation, mean_correlation, neuron_quantities
+from spikelens.explanation.controls import association, score_shuffled, similarity
+from spikelens.explanation.scores import ALL, ATTENTION_SCORES, PLAIN, SHUFFLED, UNTRAINED, EdgeClass, edge_classes, score_class
+from spikelens.explanation.wiring import (
+    Floats,
+    Range,
+    Wiring,
+    mean_weights,
+    omega_windows,
+    read_omega_dense,
+    read_wiring,
+    windows_range,
+)
+from spikelens.models.autoencoder import encode
+from spikelens.models.data import RateSeries, TftName, autoencoder_sequences, rate_series, tft_config
+from spikelens.models.load import load_autoencoder, load_tft
+from spikelens.models.tft import forecast, predict
+from spikelens.stores import (
+    RECONSTRUCTED_SEQUENCES,
+    Group,
+    ensure,
+    evenly_spaced,
+    forecast_windows,
+    layout,
+    write_atomically,
+    write_shard,
+)
+
+log = logging.getLogger(__name__)
+
+OMEGA_DENSE = "omega_dense"
+
+
+def explain(run: RunConfig) -> None:
+    """Make the whole explanation of a run whose models are trained."""
+    started = time.monotonic()
+    group = layout(run, "explanation")
+    ensure(group)
+    _explain_autoencoders(run, group)
+    _forecast(run, group, "tft_population", rate_series(run, "tft_population"))
+    series = rate_series(run, "tft_neuron")
+    _forecast(run, group, "tft_neuron", series)
+    attentions = _attentions(run, series)
+    _write_attention(run, group, series, attentions)
+    scores, associations = _score(run, series, attentions)
+    _write_rows(run, "scores", scores)
+    _write_rows(run, "associations", associations)
+    log.info("explanation: %d scores, %d associations, %.1f s", len(scores), len(associations), time.monotonic() - started)
+
+
+def _write(group: Group, array: str, values: NDArray[Any]) -> None:
+    """Write an array that is one shard."""
+    write_shard(group, array, (0,) * values.ndim, values.astype(np.float32))
+
+
+def _write_rows(run: RunConfig, name: str, rows: list[dict[str, Any]]) -> None:
+    """Write a list, one row a line; NaN is refused."""
+    lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
+    write_atomically(run.folder / "explanation" / f"{name}.json", f"[\n{lines}\n]\n".encode())
+
+
+# --- what the models do -------------------------------------------------------------------------------------------------
+
+
+def _explain_autoencoders(run: RunConfig, group: Group) -> None:
+    """Write the encoder's mean and variance over test sequences, and some sequences beside their reconstructions."""
+    test = autoencoder_sequences(run).test
+    shown = np.arange(RECONSTRUCTED_SEQUENCES) * len(test) // RECONSTRUCTED_SEQUENCES
+    means, variances, rebuilt = [], [], []
+    for seed in run.models.autoencoder.seeds:
+        reconstruction, states = encode(load_autoencoder(run, seed), test)
+        means.append(states.mean(0, dtype=np.float64))
+        variances.append(states.var(0, dtype=np.float64))
+        rebuilt.append(reconstruction[shown])
+    _write(group, "encoder_mean", np.stack(means))
+    _write(group, "encoder_variance", np.stack(variances))
+    _write(group, "trace_input", np.stack([test[shown]] * len(rebuilt)))
+    _write(group, "trace_reconstruction", np.stack(rebuilt))
+    log.info("explanation: autoencoder, %d test sequences", len(test))
+
+
+def _forecast(run: RunConfig, group: Group, name: TftName, series: RateSeries) -> None:
+    """Write forecast and observed rates of the test range, (window, horizon, series)."""
+    model = tft_config(run, name)
+    starts = forecast_windows(run, model)
+    predictions = [predict(load_tft(run, name, seed), series.values, starts) for seed in model.seeds]
+    ahead = starts[:, None] + model.history + np.arange(model.horizon)
+    which = name.removeprefix("tft_")
+    _write(group, f"forecast_{which}", np.stack(predictions).swapaxes(2, 3))
+    _write(group, f"observed_{which}", series.values[ahead])
+    log.info("explanation: %s, %d windows of %d series forecast", name, len(starts), len(series.names))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What one model attends to in the test range."""
+
+    seed: int
+    trained: bool
+    mean: Floats
+    """(neuron, decoder step, head, encoder step), over windows."""
+    correlations: Mapping[str, Floats]
+    """Scores of pairs, by name; empty for more neurons than dense matrices are kept for."""
+
+    @property
+    def suffix(self) -> str:
+        return "" if self.trained else UNTRAINED
+
+
+def _attentions(run: RunConfig, series: RateSeries) -> list[Attention]:
+    """Attention of each of the run's models of neurons, trained and not, over evenly spaced test windows."""
+    starts = forecast_windows(run, run.models.tft_neuron)
+    starts = starts[evenly_spaced(len(starts), run.explanation.windows)]
+    found = []
+    for seed in run.models.tft_neuron.seeds:
+        for trained in (True, False):
+            _, attention = forecast(load_tft(run, "tft_neuron", seed, trained=trained), series.values, starts)
+            mean = attention.mean(0, dtype=np.float64)
+            correlations = {}
+            if len(series.names) <= MAX_DENSE_NEURONS:
+                matrices = (mean_correlation(mean), aligned_correlation(attention))
+                correlations = dict(zip(ATTENTION_SCORES, matrices, strict=True))
+            found.append(Attention(seed, trained, mean, correlations))
+    log.info("explanation: attention of %d neurons over %d windows", len(series.names), len(starts))
+    return found
+
+
+def _write_attention(run: RunConfig, group: Group, series: RateSeries, attentions: list[Attention]) -> None:
+    """Write every model's mean attention, and correlations between neurons: the first trained model's, and that of the rates."""
+    _write(group, "attention", np.stack([attention.mean for attention in attentions if attention.trained]))
+    _write(group, "attention_untrained", np.stack([attention.mean for attention in attentions if not attention.trained]))
+    correlations = attentions[0].correlations
+    if correlations:
+        for name, matrix in {**correlations, PLAIN: _rate_correlation(run, series, _test_range(run, series))}.items():
+            _write(group, name, matrix)
+
+
+def _test_range(run: RunConfig, series: RateSeries) -> Range:
+    """The test range of the models of neurons [ms]."""
+    first, end = series.ranges["test"]
+    return first * run.features.window_ms, end * run.features.window_ms
+
+
+def _rate_correlation(run: RunConfig, series: RateSeries, time_range: Range) -> Floats:
+    """Correlation between neurons of their rates in a range [ms]: what can be known without any model."""
+    first, end = (bound // run.features.window_ms for bound in time_range)
+    return correlation([series.values[first:end].T])
+
+
+# --- scores -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """A score of pairs of neurons: a matrix [source, target], what it was computed from, and when."""
+
+    name: str
+    saw: str
+    matrix: NDArray[Any]
+    time_range: Range
+    seed: Mapping[str, int]
+    shuffled: bool = False
+    """Whether it is scored against shuffled labels as well."""
+
+
+def _seeds(run: RunConfig, model: int | None = None) -> dict[str, int]:
+    seeds = {"network": run.network.seed, "drive": run.drive.seed}
+    return seeds if model is None else {**seeds, "model": model}
+
+
+def _score(run: RunConfig, series: RateSeries, attentions: list[Attention]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of scores.json and associations.json; pairs are left out for more neurons than dense matrices are kept for."""
+    associations = list(_neuron_associations(run, series, attentions))
+    neurons = np.asarray(series.names, np.int64)
+    if len(neurons) > MAX_DENSE_NEURONS:
+        log.info("explanation: models.tft_neuron.neurons is over %d: pairs are not scored", MAX_DENSE_NEURONS)
+        return [], associations
+    wiring = read_wiring(run, neurons)
+    members = {name: np.arange(*np.searchsorted(neurons, bounds), dtype=np.int64) for name, bounds in run.populations.items()}
+    strata = run.explanation.strata_mv
+    classes = edge_classes(wiring.synapse, wiring.weight, wiring.plastic, members, run.edge_classes, strata)
+    scores: list[dict[str, Any]] = []
+    for score in _pair_scores(run, series, attentions, wiring):
+        if score.name == OMEGA_DENSE:
+            associations += _similarities(run, score, attentions, classes)
+        for edges in classes:
+            scores += _rows(run, score, edges)
+    return scores, associations
+
+
+def _pair_scores(run: RunConfig, series: RateSeries, attentions: list[Attention], wiring: Wiring) -> Iterator[PairScore]:
+    """Every score of pairs, one matrix at a time."""
+    test, whole = _test_range(run, series), (0, run.n_steps)
+    for attention in attentions:
+        for name, matrix in attention.correlations.items():
+            yield PairScore(name + attention.suffix, "spikes", matrix, test, _seeds(run, attention.seed), shuffled=attention.trained)
+    for time_range in (test, (0, len(series.values) * run.features.window_ms)):
+        yield PairScore(PLAIN, "spikes", _rate_correlation(run, series, time_range), time_range, _seeds(run))
+    for windows in (omega_windows(run, test), omega_windows(run, whole)) if run.features.omega_dense else ():
+        if len(windows):
+            matrix = read_omega_dense(run, np.asarray(series.names, np.int64), windows)
+            yield PairScore(OMEGA_DENSE, "spikes", matrix, windows_range(run, windows), _seeds(run))
+    # an inhibitory synapse's component is negative: its size is what tells of a synapse
+    yield PairScore("omega", "spikes, wiring and weights", np.abs(wiring.omega), whole, _seeds(run))
+    yield PairScore("omega_unweighted", "spikes and wiring", wiring.omega_unweighted, whole, _seeds(run))
+
+
+def _rows(run: RunConfig, score: PairScore, edges: EdgeClass) -> Iterator[dict[str, Any]]:
+    """The rows of one score and edge class."""
+    explanation = run.explanation
+    matrix = edges.part(score.matrix)
+    found = [(score.name, row) for row in score_class(matrix, edges, explanation.bootstraps, explanation.seed)]
+    if score.shuffled:
+        found += [(score.name + SHUFFLED, row) for row in score_shuffled(matrix, edges, explanation.shuffles, explanation.seed)]
+    for name, row in found:
+        head = {"score": name, "saw": score.saw, "edge_class": edges.name}
+        yield {**head, **row, "seed": dict(score.seed), "time_range_ms": list(score.time_range)}
+
+
+def _similarities(run: RunConfig, omega: PairScore, attentions: list[Attention], classes: Iterable[EdgeClass]) -> Iterator[dict[str, Any]]:
+    """How each model's attention correlations go with Omega, over all candidate pairs of each edge class."""
+    for attention in attentions:
+        for name, matrix in attention.correlations.items():
+            for edges in classes:
+                row = similarity(edges.part(matrix)[edges.candidate], edges.part(omega.matrix)[edges.candidate])
+                if row is not None:
+                    head = {"score": name + attention.suffix, "against": omega.name, "population": edges.name}
+                    yield {**head, **row, "seed": _seeds(run, attention.seed), "time_range_ms": list(omega.time_range)}
+
+
+def _neuron_associations(run: RunConfig, series: RateSeries, attentions: list[Attention]) -> Iterator[dict[str, Any]]:
+    """How each neuron's attention goes with its mean in- and out-weight, for all neurons and each population."""
+    neurons = np.asarray(series.names, np.int64)
+    rate_hz = series.values[slice(*series.ranges["test"])].mean(0, dtype=np.float64)
+    weights = {name: values[neurons] for name, values in mean_weights(run).items()}
+    parts = {ALL: slice(None), **{name: slice(*np.searchsorted(neurons, bounds)) for name, bounds in run.populations.items()}}
+    for attention in attentions:
+        for name, quantity in neuron_quantities(attention.mean).items():
+            for against, weight in weights.items():
+                for population, part in parts.items():
+                    row = association(quantity[part], weight[part], rate_hz[part])
+                    if row is not None:
+                        head = {"score": name + attention.suffix, "against": against, "population": population}
+                        seed, time_range = _seeds(run, attention.seed), list(_test_range(run, series))
+                        yield {**head, **row, "seed": seed, "time_range_ms": time_range}

@@ -1,0 +1,289 @@
+"""How well a score of ordered pairs of neurons tells pairs with a synapse from pairs without.
+
+Everything here is counting. A score is turned into levels (its distinct values, in rising order), and AUROC and average
+precision follow from how many pairs with and without a synapse stand at each level; ties are thereby exact. The same counts in
+a few hundred coarser levels, kept by target, make the bootstrap a matrix product.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Levels = NDArray[np.int64]
+
+BOOTSTRAP_LEVELS = 500
+"""Quantile classes of a score in the bootstrap: the AUROC of a resample is then off by far less than its interval is wide."""
+INTERVAL = (0.025, 0.975)
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class EdgeClass:
+    """The candidate pairs from one population to another, and which of them have a synapse.
+
+    Matrices are [source, target] among the neurons looked at; `strata` divides the pairs with a synapse by the synapse's
+    weight, under names like "3-4" [mV], and is empty where weights do not change.
+    """
+
+    name: str
+    sources: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    candidate: Mask
+    synapse: Mask
+    strata: Mapping[str, Mask]
+
+    def part(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """The class's part of a matrix over all neurons looked at."""
+        return matrix[np.ix_(self.sources, self.targets)]
+
+
+def edge_classes(
+    synapse: Mask, weight: Floats, plastic: Mask, members: Mapping[str, NDArray[np.int64]], names: Iterable[str], strata: Sequence[float]
+) -> list[EdgeClass]:
+    """Divide all ordered pairs of distinct neurons by their populations; classes without any synapse are left out.
+
+    Parameters
+    ----------
+    synapse, weight, plastic : (n, n)
+        [source, target]: whether there is a synapse, its time-averaged weight [mV], and whether STDP changes it.
+    members
+        Positions in the matrices of each population's neurons.
+    names
+        Classes as "source->target".
+    strata
+        Edges of the classes of weight [mV]; half-open but for the last.
+    """
+    classes = []
+    for name in names:
+        sources, targets = (members[population] for population in name.split("->"))
+        block = np.ix_(sources, targets)
+        candidate = sources[:, None] != targets[None, :]
+        present = synapse[block] & candidate
+        if present.any():
+            by_weight = weight_strata(weight[block], present, strata) if (plastic[block] & present).any() else {}
+            classes.append(EdgeClass(name, sources, targets, candidate, present, by_weight))
+    return classes
+
+
+def weight_strata(weight: Floats, synapse: Mask, strata: Sequence[float]) -> dict[str, Mask]:
+    """Divide the pairs with a synapse by its weight: [a, b) for each pair of neighbouring edges, the last with its end."""
+    divided = {}
+    for low, high in itertools.pairwise(strata):
+        below = weight <= high if high == strata[-1] else weight < high
+        divided[f"{low:g}-{high:g}"] = synapse & (weight >= low) & below
+    return divided
+
+
+def score_levels(score: NDArray[Any], candidate: Mask) -> Levels:
+    """Number the distinct values of a score among the candidates, in rising order; -1 elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If a candidate's score is not finite: no order could be right.
+    """
+    values = score[candidate]
+    if not np.isfinite(values).all():
+        raise ValueError("a score is NaN or infinite for some candidate pair")
+    levels = np.full(score.shape, -1, np.int64)
+    levels[candidate] = np.unique(values, return_inverse=True)[1]
+    return levels
+
+
+def count_levels(levels: Levels, chosen: Mask, n_levels: int) -> Floats:
+    """Number of chosen pairs at each level, (n_levels,)."""
+    return np.bincount(levels[chosen], minlength=n_levels).astype(np.float64)
+
+
+def auroc(positive: Floats, negative: Floats) -> Floats:
+    """Probability that a pair with a synapse scores higher than one without, ties counting half (Mann-Whitney's U / n n').
+
+    Parameters
+    ----------
+    positive, negative : (..., n_levels)
+        Pairs with and without a synapse at each level, in rising order; NaN comes out where either has none.
+    """
+    below = np.cumsum(negative, axis=-1) - negative
+    pairs = positive.sum(-1) * negative.sum(-1)
+    wins = (positive * (below + 0.5 * negative)).sum(-1)
+    share: Floats = np.divide(wins, pairs, out=np.full(np.shape(pairs), np.nan), where=pairs > 0)
+    return share
+
+
+def average_precision(positive: Floats, negative: Floats) -> float:
+    """Mean over the pairs with a synapse of the precision among all pairs that score at least as high; counts as for `auroc`.
+
+    It is the sum over thresholds of precision times gain in recall, as in scikit-learn.
+    """
+    held = np.flatnonzero(positive)
+    found = np.cumsum(positive[::-1])[::-1][held]
+    false = np.cumsum(negative[::-1])[::-1][held]
+    return float((positive[held] * found / (found + false)).sum() / positive.sum())
+
+
+def resample_targets(n_targets: int, n_resamples: int, rng: np.random.Generator) -> Floats:
+    """How often each target is drawn in each bootstrap resample, (n_resamples, n_targets)."""
+    return rng.multinomial(n_targets, np.full(n_targets, 1 / n_targets), size=n_resamples).astype(np.float64)
+
+
+def count_by_target(levels: Levels, chosen: Mask, n_levels: int) -> Floats:
+    """Number of chosen pairs of each target at each level, (n_targets, n_levels)."""
+    targets = np.broadcast_to(np.arange(levels.shape[1]), levels.shape)[chosen]
+    n = levels.shape[1] * n_levels
+    return np.bincount(targets * n_levels + levels[chosen], minlength=n).reshape(-1, n_levels).astype(np.float64)
+
+
+def interval(point: float, positive: Floats, negative: Floats, draws: Floats) -> list[float]:
+    """The bootstrap's 95 % interval of an AUROC, over targets.
+
+    Parameters
+    ----------
+    point
+        The exact AUROC; the interval is shifted by what the coarse levels do to it.
+    positive, negative : (n_targets, n_levels)
+        Pairs of each target with and without a synapse at each coarse level.
+    draws : (n_resamples, n_targets)
+        As from `resample_targets`. Resamples without any positive or negative say nothing and are passed over; if all are,
+        the interval is [0, 1].
+    """
+    resampled = auroc(draws @ positive, draws @ negative)
+    resampled = resampled[np.isfinite(resampled)]
+    if not len(resampled):
+        return [0.0, 1.0]
+    coarse = auroc(positive.sum(0), negative.sum(0))
+    bounds = np.clip(np.quantile(resampled, INTERVAL) + (point - coarse), 0.0, 1.0)
+    return [float(bound) for bound in bounds]
+
+
+def score_class(score: NDArray[Any], edges: EdgeClass, n_bootstraps: int, seed: int) -> list[dict[str, Any]]:
+    """Score an edge class as a whole and by the weight of its synapses; negatives are always all pairs without a synapse.
+
+    Parameters
+    ----------
+    score : (n_sources, n_targets)
+        The class's part of a score; higher should mean a synapse.
+    n_bootstraps, seed
+        Resamples of targets, the same ones for every score.
+
+    Returns
+    -------
+    list of dict
+        stratum, auroc, ap, ci, n_positive, n_negative; strata without a synapse are left out, and everything if every pair has one.
+    """
+    negative = edges.candidate & ~edges.synapse
+    if not negative.any():
+        return []
+    levels = score_levels(score, edges.candidate)
+    n_levels = int(levels.max()) + 1
+    coarse, n_coarse = coarsen(levels, edges.candidate)
+    draws = resample_targets(score.shape[1], n_bootstraps, np.random.default_rng(seed))
+    negative_counts = count_levels(levels, negative, n_levels)
+    negative_by_target = count_by_target(coarse, negative, n_coarse)
+    rows = []
+    for stratum, positive in {ALL: edges.synapse, **edges.strata}.items():
+        if not positive.any():
+            continue
+        counts = count_levels(levels, positive, n_levels)
+        point = float(auroc(counts, negative_counts))
+        by_target = count_by_target(coarse, positive, n_coarse)
+        rows.append(
+            {
+                "stratum": stratum,
+                "auroc": point,
+                "ap": average_precision(counts, negative_counts),
+                "ci": interval(point, by_target, negative_by_target, draws),
+                "n_positive": int(positive.sum()),
+                "n_negative": int(negative.sum()),
+            }
+        )
+    return rows
+
+
+def coarsen(levels: Levels, candidate: Mask, n_coarse: int = BOOTSTRAP_LEVELS) -> tuple[Levels, int]:
+    """Merge neighbouring levels into at most `n_coarse` with about equally many candidates each; (levels, their number)."""
+    counts = np.bincount(levels[candidate])
+    below = np.cumsum(counts) - counts
+    merged = np.unique(below * n_coarse // counts.sum(), return_inverse=True)[1]
+    return np.where(candidate, merged[levels], -1), int(merged.max()) + 1
+
+
+# --- what the numbers say about the claim --------------------------------------------------------------------------------
+
+ATTENTION_SCORES = ("attention_correlation", "attention_correlation_aligned")
+UNTRAINED = ", untrained"
+SHUFFLED = ", labels shuffled"
+PLAIN = "rate_correlation"
+
+
+def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Judge the claim "attention shows connectivity" for each edge class and attention score, by rules stated in `conclusion`.
+
+    Parameters
+    ----------
+    scores
+        Rows of scores.json; only the stratum "all" is used. Rows of several seeds become one: mean AUROC, widest interval.
+
+    Returns
+    -------
+    dict
+        verdict[edge class][score]: trained, untrained, shuffled, rate_correlation (each {auroc, ci}; None if missing), conclusion.
+    """
+    judged: dict[str, dict[str, dict[str, Any]]] = {}
+    whole = [row for row in scores if row["stratum"] == ALL]
+    for edge_class in dict.fromkeys(row["edge_class"] for row in whole):
+        for name in ATTENTION_SCORES:
+            attended = [row for row in whole if row["edge_class"] == edge_class and row["score"] == name]
+            trained = _merged(attended)
+            if trained is None:
+                continue
+            same = [row for row in whole if row["edge_class"] == edge_class and row["time_range_ms"] == attended[0]["time_range_ms"]]
+            names = {"untrained": name + UNTRAINED, "shuffled": name + SHUFFLED, PLAIN: PLAIN}
+            controls = {key: _merged([row for row in same if row["score"] == wanted]) for key, wanted in names.items()}
+            sentence = conclusion(edge_class, trained, **controls)
+            judged.setdefault(edge_class, {})[name] = {"trained": trained, **controls, "conclusion": sentence}
+    return judged
+
+
+def _merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """One AUROC and interval for the rows of several seeds."""
+    if not rows:
+        return None
+    lows, highs = zip(*(row["ci"] for row in rows), strict=True)
+    return {"auroc": float(np.mean([row["auroc"] for row in rows])), "ci": [min(lows), max(highs)]}
+
+
+def conclusion(
+    edge_class: str,
+    trained: Mapping[str, Any],
+    untrained: Mapping[str, Any] | None,
+    shuffled: Mapping[str, Any] | None,
+    rate_correlation: Mapping[str, Any] | None,
+) -> str:
+    """Say in one sentence what attention shows of an edge class.
+
+    The rules, in this order: the interval must lie outside the range under shuffled labels; above it, not below; above the
+    interval of the untrained model; above the plain correlation of rates.
+    """
+    low, high = trained["ci"]
+    null_low, null_high = shuffled["ci"] if shuffled else (0.5, 0.5)
+    what = f"{edge_class}: attention (AUROC {trained['auroc']:.3f}, {low:.3f} to {high:.3f})"
+    null = f"shuffled labels ({null_low:.3f} to {null_high:.3f})"
+    if low <= null_high and high >= null_low:
+        return f"{what} does not tell synapses apart better than {null}."
+    if high < null_low:
+        return f"{what} is less alike between connected neurons than under {null}."
+    if untrained and low <= untrained["ci"][1]:
+        return f"{what} exceeds {null}, but an untrained model does as well ({untrained['auroc']:.3f}): nothing learnt shows."
+    if rate_correlation and low <= rate_correlation["auroc"]:
+        return (
+            f"{what} exceeds its controls, but plain correlation of rates shows as much without a model ({rate_correlation['auroc']:.3f})."
+        )
+    return f"{what} shows synapses beyond {null}, the untrained model and plain correlation of rates."
