@@ -1,0 +1,93 @@
+"""A finished run as xarray, for notebooks: every store, lazily, with synapses of all blocks side by side."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from spikelens.config import RunConfig, load_run
+from spikelens.stores import StoreName, block_group, layout, n_synapses, open_group
+
+
+class OpenRun:
+    """The stores of a run. Each is opened on first use; nothing is read before its values are asked for.
+
+    Opening a store checks that every shard is there: a missing one would read as zeros.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.config: RunConfig = load_run(folder)
+
+    def __repr__(self) -> str:
+        run = self.config
+        return f"<spikelens run {run.path}: {run.network.neurons} neurons, {run.simulation.duration_s} s>"
+
+    @functools.cached_property
+    def network(self) -> xr.Dataset:
+        """In-degree and in-weight of each neuron, delays of each block, the STDP tables."""
+        return self._root("network")
+
+    @functools.cached_property
+    def synapses(self) -> xr.Dataset:
+        """Source, target, delay [ms], weight at the start [mV] and plasticity of every synapse, (synapse,)."""
+        return self._blocks("network").set_coords(["source", "target"])
+
+    @functools.cached_property
+    def spikes(self) -> xr.Dataset:
+        """The raster, spikes (time, neuron) bool; time in ms."""
+        return self._root("spikes")
+
+    @functools.cached_property
+    def weights(self) -> xr.Dataset:
+        """Weights at each segment's end and their mean over it [mV], (boundary or segment, synapse)."""
+        return self._with_ids(self._blocks("weights"))
+
+    @functools.cached_property
+    def state(self) -> xr.Dataset:
+        """The neurons' state at each segment's end."""
+        return self._root("state")
+
+    @functools.cached_property
+    def features(self) -> xr.Dataset:
+        """Running rates [Hz], spike counts of populations, causal components of all pairs."""
+        return self._root("features")
+
+    @functools.cached_property
+    def causal_components(self) -> xr.Dataset:
+        """Causal components of the synapses, with and without weight, (window, synapse)."""
+        return self._with_ids(self._blocks("features")[["omega", "omega_unweighted"]])
+
+    @functools.cached_property
+    def explanation(self) -> xr.Dataset:
+        """Attention, forecasts, reconstructions and encoder statistics."""
+        return self._root("explanation")
+
+    @functools.cached_property
+    def scores(self) -> list[dict[str, Any]]:
+        """Every score against the wiring, as in explanation/scores.json."""
+        rows: list[dict[str, Any]] = json.loads((self.config.folder / "explanation" / "scores.json").read_text(encoding="utf-8"))
+        return rows
+
+    @functools.cached_property
+    def summary(self) -> dict[str, Any]:
+        """What each stage did, as in summary.json."""
+        content: dict[str, Any] = json.loads((self.config.folder / "summary.json").read_text(encoding="utf-8"))
+        return content
+
+    def _root(self, store: StoreName) -> xr.Dataset:
+        return open_group(layout(self.config, store))
+
+    def _blocks(self, store: StoreName) -> xr.Dataset:
+        parts = []
+        for block in range(self.config.n_blocks):
+            opened = open_group(block_group(self.config, store, block))
+            per_synapse = opened[[name for name, array in opened.data_vars.items() if "synapse" in array.dims]]
+            parts.append(per_synapse.isel(synapse=slice(0, n_synapses(self.config, block))).drop_attrs(deep=False))
+        return xr.concat(parts, dim="synapse", data_vars="minimal", coords="minimal", compat="override", join="override")
+
+    def _with_ids(self, dataset: xr.Dataset) -> xr.Dataset:
+        return dataset.assign_coords(source=self.synapses.source, target=self.synapses.target)

@@ -1,0 +1,129 @@
+# Helpers, no rules: the configuration, and which files belong to which stage of a run.
+
+import os
+import sys
+from pathlib import Path
+
+from spikelens import stores
+from spikelens.config import MODEL_NAMES, load_runs, read_yaml
+from spikelens.errors import SpikelensError
+from spikelens.fingerprint import fingerprint, model_fingerprint
+
+# Commands come from the environment that snakemake itself runs in, whether or not it is activated.
+shell.executable("bash")
+shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
+
+# A configuration file of the user's replaces config.yaml whole: merged with it, their populations would mix with ours.
+CONFIG_FILES = [str(path) for path in workflow.overwrite_configfiles] or ["config.yaml"]
+
+
+def refuse(error):
+    """End with the message alone and exit code 2: nothing has been started or written."""
+    print(error, file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+try:
+    for path in CONFIG_FILES:
+        read_yaml(Path(path))
+except SpikelensError as error:
+    refuse(error)
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+try:
+    RUNS = load_runs(config, ", ".join(CONFIG_FILES))
+    if workflow.is_main_process and not workflow.dryrun:
+        for run in RUNS:
+            stores.heal(run.folder)
+except SpikelensError as error:
+    refuse(error)
+
+
+wildcard_constraints:
+    segment=r"\d+",
+    block=r"\d+",
+    seed=r"\d+",
+
+
+onstart:
+    for run in RUNS:
+        stores.prepare(run)
+
+
+def rule_name(stage, run):
+    """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own."""
+    return stage if len(RUNS) == 1 else f"{stage}_{RUNS.index(run)}"
+
+
+def patterns(group, names=None):
+    """Output patterns of the arrays of a group, with the wildcards {segment} and {block}."""
+    wildcard = {"segment": "{segment}", "block": "{block}", "": "0"}
+    chosen = {name: array for name, array in group.arrays.items() if names is None or name in names}
+    return [str(group.shard_path(name, [wildcard[kind] for kind in a.by or [""] * len(a.shape)])) for name, a in chosen.items()]
+
+
+def block_patterns(run, store, names=None, block="{block}"):
+    """The same for a block's own group; what is in a block's files, the names do not depend on."""
+    group = stores.block_layout(run, store, 0, 1)
+    folder = stores.store_path(run, store) / stores.block_folder(store, block)
+    return [path.replace(str(group.path), str(folder), 1) for path in patterns(group, names)]
+
+
+def fill(paths, segments=(), blocks=()):
+    """Files that the patterns stand for, over the given segments and blocks."""
+    filled = [path.replace("{segment}", str(segment)) for segment in segments or [""] for path in paths]
+    filled = [path.replace("{block}", str(block)) for block in blocks or [""] for path in filled]
+    return list(dict.fromkeys(filled))
+
+
+def network_patterns(run):
+    return patterns(stores.layout(run, "network")) + block_patterns(run, "network")
+
+
+def spike_patterns(run):
+    return patterns(stores.layout(run, "spikes"))
+
+
+def state_patterns(run):
+    """State and weights at a segment's end: what the next segment starts from."""
+    return patterns(stores.layout(run, "state")) + block_patterns(run, "state") + block_patterns(run, "weights", ["weight"])
+
+
+def average_patterns(run):
+    return block_patterns(run, "weights", ["weight_average"])
+
+
+def feature_patterns(run):
+    return patterns(stores.layout(run, "features")) + block_patterns(run, "features")
+
+
+def simulation_patterns(run):
+    return spike_patterns(run) + state_patterns(run) + average_patterns(run)
+
+
+def model_files(run, model, seed):
+    return [str(run.folder / "models" / model / str(seed) / name) for name in ("weights.safetensors", "model.json", "history.jsonl")]
+
+
+def explanation_files(run):
+    tables = [str(run.folder / "explanation" / name) for name in ("scores.json", "associations.json")]
+    return patterns(stores.layout(run, "explanation")) + tables
+
+
+def stored_files(run):
+    """Every shard of network, simulation and features."""
+    segments, blocks = range(run.n_segments), range(run.n_blocks)
+    return fill(network_patterns(run), (), blocks) + fill(simulation_patterns(run) + feature_patterns(run), segments, blocks)
+
+
+def all_model_files(run):
+    return [path for model in MODEL_NAMES for seed in getattr(run.models, model).seeds for path in model_files(run, model, seed)]
+
+
+def every_file(run):
+    shown = [str(run.folder / item.file) for item in FIGURES] + [str(run.folder / SUMMARY)]
+    return stored_files(run) + all_model_files(run) + explanation_files(run) + shown

@@ -1,0 +1,45 @@
+# Stage 3: one job a segment and block. A job reads the spikes of its own segment and a halo in its neighbours: the last 20 tau
+# before (kernels) and the first T_w after (rates look ahead). So when a run grows, only the former last segment is made again.
+
+
+def spikes_around(run):
+    def files(wildcards):
+        segment = int(wildcards.segment)
+        around = range(max(segment - 1, 0), min(segment + 2, run.n_segments))
+        return fill(spike_patterns(run), around, range(run.n_blocks))
+
+    return files
+
+
+def weights_before(run):
+    """Weights and unspent changes at the segment's start, of the job's block."""
+    paths = block_patterns(run, "weights", ["weight"]) + block_patterns(run, "state")
+    return lambda wildcards: fill(paths, [int(wildcards.segment) - 1], [wildcards.block]) if wildcards.segment != "0" else []
+
+
+for run in RUNS:
+
+    rule:
+        name:
+            rule_name("features", run)
+        input:
+            network=network_patterns(run),
+            spikes=spikes_around(run),
+            weights=weights_before(run),
+        output:
+            feature_patterns(run),
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "features"),
+            steps=lambda wildcards, run=run: run.segment_range(int(wildcards.segment)),
+        log:
+            f"{run.path}/logs/features/{{segment}}-{{block}}.log",
+        benchmark:
+            f"{run.path}/benchmarks/features/{{segment}}-{{block}}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+        message:
+            "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
+        shell:
+            "spikelens features {params.run} --segments {wildcards.segment} --blocks {wildcards.block} --log {log}"

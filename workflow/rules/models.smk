@@ -1,0 +1,28 @@
+# Stage 4: one job a model and seed.
+
+for run in RUNS:
+    for model in MODEL_NAMES:
+
+        rule:
+            name:
+                rule_name(f"models_{model}", run)
+            input:
+                spikes=fill(spike_patterns(run), range(run.n_segments), range(run.n_blocks)) if model == "autoencoder" else [],
+                features=fill(feature_patterns(run), range(run.n_segments), range(run.n_blocks)) if model != "autoencoder" else [],
+            output:
+                model_files(run, model, "{seed}"),
+            params:
+                run=run.path,
+                model=model,
+                fingerprint=model_fingerprint(run, model),
+            log:
+                f"{run.path}/logs/models/{model}-{{seed}}.log",
+            benchmark:
+                f"{run.path}/benchmarks/models/{model}-{{seed}}.tsv"
+            threads: 1
+            resources:
+                mem_mb=6000,
+            message:
+                "models: {params.model}, seed {wildcards.seed}, of {params.run}"
+            shell:
+                "OMP_NUM_THREADS={threads} spikelens train {params.run} --model {params.model} --seed {wildcards.seed} --log {log}"

@@ -1,0 +1,25 @@
+# Stage 1: the synapses, one job a block. No job needs another's block.
+
+for run in RUNS:
+
+    rule:
+        name:
+            rule_name("network", run)
+        input:
+            run.network.edges or [],
+        output:
+            network_patterns(run),
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "network"),
+        log:
+            f"{run.path}/logs/network/{{block}}.log",
+        benchmark:
+            f"{run.path}/benchmarks/network/{{block}}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2000,
+        message:
+            "network: block {wildcards.block} of {params.run}"
+        shell:
+            "spikelens network {params.run} --blocks {wildcards.block} --log {log}"

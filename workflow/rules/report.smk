@@ -1,0 +1,37 @@
+# Stage 6: figures, tables, summary.json. `spikelens html` (snakemake --report) then makes the one file to look at.
+
+from spikelens.report.contents import FIGURES, SUMMARY
+
+
+def shown_item(run, item):
+    """An item of the report, with its caption, in its stage's section."""
+    labels = {"item": item.name.replace("_", " ")} if len(RUNS) == 1 else {"item": item.name.replace("_", " "), "run": run.folder.name}
+    return report(f"{run.path}/{item.file}", caption=f"../report/{item.caption}", category=item.category, labels=labels)
+
+
+for run in RUNS:
+
+    rule:
+        name:
+            rule_name("report", run)
+        input:
+            stored=stored_files(run),
+            models=all_model_files(run),
+            explanation=explanation_files(run),
+        output:
+            [shown_item(run, item) for item in FIGURES],
+            f"{run.path}/{SUMMARY}",
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "report"),
+        log:
+            f"{run.path}/logs/report/report.log",
+        benchmark:
+            f"{run.path}/benchmarks/report/report.tsv"
+        threads: 1
+        resources:
+            mem_mb=3000,
+        message:
+            "report: {params.run}"
+        shell:
+            "spikelens report {params.run} --log {log}"

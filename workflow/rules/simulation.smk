@@ -1,0 +1,37 @@
+# Stage 2: one job a segment, on MPI ranks; segment k starts from the state at the end of segment k-1.
+# That state is `ancient`: results are deterministic, so that a segment made again leaves the later ones as they are.
+
+
+def state_before(run):
+    return lambda wildcards: fill(state_patterns(run), [int(wildcards.segment) - 1], range(run.n_blocks)) if wildcards.segment != "0" else []
+
+
+for run in RUNS:
+
+    rule:
+        name:
+            rule_name("simulation", run)
+        input:
+            network=fill(network_patterns(run), (), range(run.n_blocks)),
+            events=run.drive.events or [],
+            state=ancient(state_before(run)),
+        output:
+            fill(simulation_patterns(run), ["{segment}"], range(run.n_blocks)),
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "simulation"),
+            steps=lambda wildcards, run=run: run.segment_range(int(wildcards.segment)),
+        log:
+            f"{run.path}/logs/simulation/{{segment}}.log",
+        benchmark:
+            f"{run.path}/benchmarks/simulation/{{segment}}.tsv"
+        threads: run.simulation.ranks
+        resources:
+            mpi="mpiexec",
+            tasks=run.simulation.ranks,
+            mem_mb=4000,
+        message:
+            "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
+        shell:
+            "{resources.mpi} -n {resources.tasks} spikelens simulate {params.run} --segments {wildcards.segment}"
+            " --ranks {resources.tasks} --log {log}"
