@@ -1,0 +1,1 @@
+"""The features stage: what the formulas of the paper make of the spikes (traces, rates, causal components)."""

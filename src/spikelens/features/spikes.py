@@ -1,0 +1,99 @@
+"""Spikes as lists: two arrays, the step [ms] and the neuron of each spike, ordered by step, then neuron.
+
+Every feature is computed from lists: at 1 % occupancy they are far shorter than the raster. The stores keep rasters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from spikelens.config import RunConfig
+from spikelens.errors import SpikelensError
+from spikelens.stores import layout, read_shard
+
+
+def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Read a run's spikes in [start, end), as far as the run lasts; only shards that overlap are opened, one at a time.
+
+    Parameters
+    ----------
+    start, end : int
+        Range of steps; what lies before 0 or after the run's end is empty.
+    blocks : iterable of int, optional
+        Blocks of neurons; None: all.
+
+    Returns
+    -------
+    steps, ids : (n_spikes,) int64
+        Time [ms] and neuron of each spike, ordered by time, then neuron.
+
+    Raises
+    ------
+    StoreError
+        If a shard is missing, empty or damaged.
+    """
+    start, end = max(start, 0), min(end, run.n_steps)
+    n_neurons = run.network.neurons
+    group = layout(run, "spikes")
+    spikes = group.arrays["spikes"]
+    segments = range(start // run.segment_steps, -(-end // run.segment_steps)) if start < end else range(0)
+    keys = [np.empty(0, np.int64)]
+    for index in spikes.indices(segments, None if blocks is None else list(blocks)):
+        time, neuron = spikes.region(index)
+        first, last = max(start, time.start), min(end, time.stop)
+        raster = read_shard(group, "spikes", index, slice(first - time.start, last - time.start))
+        step, column = np.divmod(np.flatnonzero(raster), neuron.stop - neuron.start)
+        keys.append((first + step) * n_neurons + neuron.start + column)
+    steps, ids = np.divmod(np.sort(np.concatenate(keys)), n_neurons)
+    return steps, ids
+
+
+def between(steps: NDArray[np.int64], ids: NDArray[np.int64], start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The spikes in [start, end) of an ordered list."""
+    first, last = np.searchsorted(steps, (start, end))
+    return steps[first:last], ids[first:last]
+
+
+def of_neurons(steps: NDArray[np.int64], ids: NDArray[np.int64], neurons: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The spikes of some neurons which are numbered anew from 0 in their order."""
+    place = np.full(max(ids.max(initial=0), neurons.max(initial=0)) + 1, -1, np.int64)
+    place[neurons] = np.arange(len(neurons))
+    local = place[ids]
+    return steps[local >= 0], local[local >= 0]
+
+
+def raster_spikes(spikes: xr.DataArray) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
+    """Turn a raster into a list of spikes and the range of its time.
+
+    Parameters
+    ----------
+    spikes : xarray.DataArray
+        (time, neuron), true where a neuron spikes; its time [ms] goes up by 1 ms.
+
+    Returns
+    -------
+    steps, ids : (n_spikes,) int64
+        Time [ms] of each spike, and the position of its neuron along `neuron`.
+    start, end : int
+        The raster's time is [start, end) [ms].
+
+    Raises
+    ------
+    SpikelensError
+        If a dimension is missing, or time does not go up by 1 ms.
+    """
+    if set(spikes.dims) != {"time", "neuron"} or "time" not in spikes.coords or spikes.sizes["time"] == 0:
+        raise SpikelensError(f"expected spikes with dimensions time and neuron and a coordinate time [ms], got dimensions {spikes.dims}")
+    time = spikes["time"].to_numpy()
+    if time.dtype.kind == "m":
+        time = time.astype("timedelta64[ms]").astype(np.int64)
+    start = int(time[0])
+    if not np.array_equal(time, start + np.arange(len(time))):
+        raise SpikelensError("expected spikes whose coordinate time goes up by 1 ms; select a range of time without gaps")
+    raster = spikes.transpose("time", "neuron").to_numpy() != 0
+    steps, ids = np.divmod(np.flatnonzero(raster), raster.shape[1])
+    return start + steps, ids, start, start + len(time)
