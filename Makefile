@@ -42,8 +42,7 @@ lint: $(READY_DEV)
 	snakefmt --check Snakefile workflow
 
 schema: $(READY)
-	python -c 'import json; from spikelens.config import json_schema; print(json.dumps(json_schema(), indent=2))' \
-		> workflow/schemas/config.schema.json
+	spikelens schema > workflow/schemas/config.schema.json
 
 # torch goes in first, alone: it is by far the largest, and everything else must take the build that is there
 $(READY): envs/requirements.txt pyproject.toml

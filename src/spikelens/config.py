@@ -75,7 +75,7 @@ class Connection(Section):
         Literal["bernoulli", "fixed_indegree"],
         Field(description="bernoulli: every pair with probability p; fixed_indegree: in_degree distinct sources a target"),
     ] = "bernoulli"
-    p: Annotated[float | None, Field(ge=0, le=1, description="probability of each synapse (bernoulli)")] = None
+    p: Annotated[float | None, Field(ge=0, le=1, description="probability of each synapse, for the rule bernoulli [1]")] = None
     out_degree: Annotated[float | None, Field(gt=0, description="mean targets a source, instead of p")] = None
     in_degree: Annotated[int | None, Field(gt=0, description="sources a target (fixed_indegree)")] = None
     weight_mv: Annotated[Finite, Field(description="weight at the start [mV]; below 0: inhibitory")]
@@ -161,8 +161,8 @@ class Autoencoder(Training):
 class Tft(Training):
     """Temporal Fusion Transformer on running rates, sampled every features.window_ms so that no two samples share a spike."""
 
-    history: Annotated[Positive, Field(description="t_m, past samples seen")] = 20
-    horizon: Annotated[Positive, Field(description="t_h, samples predicted")] = 5
+    history: Annotated[Positive, Field(description="t_m, past samples seen [features.window_ms]")] = 20
+    horizon: Annotated[Positive, Field(description="t_h, samples predicted [features.window_ms]")] = 5
     hidden_size: Annotated[Positive, Field(description="width of the network")] = 16
     attention_heads: Annotated[Positive, Field(description="heads of the attention; divides hidden_size")] = 4
     dropout: Annotated[float, Field(ge=0, lt=1, description="share of units left out in training [1]")] = 0.1
@@ -407,7 +407,7 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
         problems += [problem for problem in check(run) if problem not in problems]
         runs.append(run)
     paths = [run.path for run in runs]
-    problems += [Problem("sweep", path, "expected each value once") for path in sorted({p for p in paths if paths.count(p) > 1})]
+    problems += [Problem("sweep", Path(path).name, "expected each value once") for path in sorted({p for p in paths if paths.count(p) > 1})]
     if problems:
         raise ConfigError(source, problems)
     return runs
@@ -525,8 +525,8 @@ def _check_connection(network: Network, key: str, connection: Connection, where:
     else:
         if given != {"in_degree"}:
             yield Problem(where, sorted(given), "the rule fixed_indegree takes in_degree and nothing else")
-        elif connection.in_degree is not None and connection.in_degree > sources - (len(set(key.split("->"))) == 1):
-            yield Problem(f"{where}.in_degree", connection.in_degree, f"expected at most the {sources} sources, self excluded")
+        elif connection.in_degree is not None and connection.in_degree > (others := sources - (len(set(key.split("->"))) == 1)):
+            yield Problem(f"{where}.in_degree", connection.in_degree, f"expected at most the {others} sources that a target has")
     if connection.plastic and not 0 <= connection.weight_mv <= network.weight_max_mv:
         yield Problem(
             f"{where}.weight_mv", connection.weight_mv, f"a plastic weight lies in 0 .. network.weight_max_mv = {network.weight_max_mv}"
@@ -604,7 +604,7 @@ def _check_feature_shards(run: RunConfig) -> Iterator[Problem]:
         yield Problem(
             "features.omega_window_s",
             features.omega_window_s,
-            f"all pairs of a block over a segment are over {limit}; take longer windows, a smaller network.block_size, or omega_dense: false",
+            f"all pairs of a block over a segment are over {limit}; take longer windows, smaller blocks, or omega_dense: false",
         )
 
 

@@ -1,0 +1,372 @@
+"""A configuration is either run or refused, with one message; and config.yaml documents every key that there is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from conftest import REPOSITORY, small_config, with_keys
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikelens.cli import main
+from spikelens.config import check, json_schema, load_run, load_runs, read_yaml
+from spikelens.errors import ConfigError, SpikelensError
+
+CONFIG_YAML = REPOSITORY / "config.yaml"
+CONTENT = read_yaml(CONFIG_YAML)
+
+E_TO_E = "network.connections.E->E"
+LARGE = {
+    "network.neurons": 10_000,
+    "network.populations.E.count": 9_800,
+    "network.block_size": 1_000,
+    "simulation.chunk_neurons": 1_000,
+    "simulation.segment_s": 20,
+}
+FIXED = {"rule": "fixed_indegree", "in_degree": 100, "weight_mv": 6.0, "delay_ms": [1, 20], "plastic": True}
+
+WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
+    # what is wrong: (changes, key and value as the message shows them, what it says was expected)
+    "unknown section": ({"simulatoin": {}}, "simulatoin = {}", "did you mean simulation?"),
+    "unknown key in run": ({"run.nmae": "a"}, 'run.nmae = "a"', "did you mean name?"),
+    "unknown key in network": ({"network.seeds": 1}, "network.seeds = 1", "did you mean seed?"),
+    "unknown key in a population": ({"network.populations.E.cuont": 1}, "network.populations.E.cuont = 1", "did you mean count?"),
+    "unknown key in a connection": ({f"{E_TO_E}.probability": 0.1}, f"{E_TO_E}.probability = 0.1", "expected one of delay_ms, in_degree"),
+    "unknown key in drive": ({"drive.kick": 20}, "drive.kick = 20", "did you mean kick_mv?"),
+    "unknown key in simulation": ({"simulation.duration": 5}, "simulation.duration = 5", "did you mean duration_s?"),
+    "unknown key in features": ({"features.tau": 20}, "features.tau = 20", "unknown key"),
+    "unknown key in models": ({"models.lstm": {}}, "models.lstm = {}", "expected one of autoencoder"),
+    "unknown key in a model": ({"models.tft_neuron.units": 8}, "models.tft_neuron.units = 8", "unknown key"),
+    "unknown key in explanation": ({"explanation.shufles": 5}, "explanation.shufles = 5", "did you mean shuffles?"),
+    "unknown key in report": ({"report.raster_ms": 5}, "report.raster_ms = 5", "did you mean raster_s?"),
+    "text for a whole number": ({"network.seed": "one"}, 'network.seed = "one"', "expected a whole number"),
+    "fraction for a whole number": ({"network.neurons": 1000.5}, "network.neurons = 1000.5", "expected a whole number"),
+    "truth value for a whole number": ({"network.seed": True}, "network.seed = true", "expected a whole number"),
+    "text for a number": ({"drive.kick_mv": "strong"}, 'drive.kick_mv = "strong"', "expected a number"),
+    "number for a truth value": ({f"{E_TO_E}.plastic": 1}, f"{E_TO_E}.plastic = 1", "expected true or false"),
+    "number for text": ({"run.name": 5}, "run.name = 5", "expected text in quotes"),
+    "number for a list": ({f"{E_TO_E}.delay_ms": 5}, f"{E_TO_E}.delay_ms = 5", "expected a list"),
+    "nothing for a section": ({"features": None}, "features = null", "expected a mapping"),
+    "list for a section": ({"features": [1]}, "features = [1]", "expected a mapping"),
+    "neither auto nor a truth value": (
+        {"simulation.weight_average": "often"},
+        'simulation.weight_average = "often"',
+        "expected true or false or 'auto'",
+    ),
+    "negative duration": ({"simulation.duration_s": -5}, "simulation.duration_s = -5", "expected more than 0 (biological time [s])"),
+    "no duration": ({"simulation.duration_s": 0}, "simulation.duration_s = 0", "expected more than 0 (biological time [s])"),
+    "segment that is no multiple of 1 s": ({"simulation.segment_s": 0.5}, "simulation.segment_s = 0.5", "expected a whole number"),
+    "segment longer than the duration": (
+        {"simulation.segment_s": 200},
+        "simulation.segment_s = 200",
+        "expected at most simulation.duration_s = 180",
+    ),
+    "more ranks than blocks": ({"simulation.ranks": 5}, "simulation.ranks = 5", "a rank owns whole blocks, and there are 4"),
+    "no ranks": ({"simulation.ranks": 0}, "simulation.ranks = 0", "expected more than 0"),
+    "time chunk that does not divide its shard": ({"simulation.chunk_ms": 700}, "simulation.chunk_ms = 700", "a divisor of the segment"),
+    "neuron chunk that does not divide its shard": (
+        {"simulation.chunk_neurons": 100},
+        "simulation.chunk_neurons = 100",
+        "expected a divisor of network.block_size = 250",
+    ),
+    "too large a shard": (
+        {"network.block_size": 5000, "simulation.chunk_neurons": 5000, "simulation.ranks": 1},
+        "network.block_size = 5000",
+        "over 256 MB",
+    ),
+    "too many shards a job": ({"network.block_size": 10, "simulation.chunk_neurons": 10}, "network.block_size = 10", "over 1000 files"),
+    "too many shards a run": (
+        {"simulation.segment_s": 1, "simulation.duration_s": 1000, "features.omega_window_s": 1},
+        "simulation.segment_s = 1",
+        "over 20000 files",
+    ),
+    "too large a shard of traces": (
+        {"features.neurons": 5000, "network.block_size": 2000, "simulation.chunk_neurons": 2000, "simulation.ranks": 1},
+        "features.neurons = 5000",
+        "over 256 MB",
+    ),
+    "too large a shard of all pairs": (
+        {
+            "network.neurons": 5000,
+            "network.populations.E.count": 4800,
+            "network.block_size": 1000,
+            "simulation.chunk_neurons": 1000,
+            "features.omega_window_s": 1,
+        },
+        "features.omega_window_s = 1",
+        "over 256 MB",
+    ),
+    "probability above 1": ({f"{E_TO_E}.p": 1.5}, f"{E_TO_E}.p = 1.5", "expected at most 1 (probability of each synapse"),
+    "negative probability": ({f"{E_TO_E}.p": -0.1}, f"{E_TO_E}.p = -0.1", "expected at least 0"),
+    "NaN": ({"features.tau_ms": float("nan")}, "features.tau_ms = NaN", "expected a finite number"),
+    "infinity": ({"network.populations.E.a": float("inf")}, "network.populations.E.a = Infinity", "expected a finite number"),
+    "missing edge table": (
+        {"network.edges": "none.csv", "network.connections": {}},
+        'network.edges = "none.csv"',
+        "no such file",
+    ),
+    "missing event table": ({"drive.events": "none.npz"}, 'drive.events = "none.npz"', "no such file"),
+    "table of an unknown kind": ({"drive.events": "kicks.txt"}, 'drive.events = "kicks.txt"', "ends in .parquet, .csv or .npz"),
+    "rules and an edge table": ({"network.edges": "README.csv"}, 'network.edges = "README.csv"', "set connections: {}"),
+    "neither rules nor an edge table": ({"network.connections": {}}, "network.connections = {}", "or a table in network.edges"),
+    "no populations": ({"network.populations": {}}, "network.populations = {}", "expected a length of at least 1"),
+    "populations that do not add up": ({"network.populations.E.count": 700}, "network.neurons = 1000", "counts add up to 900"),
+    "population without a parameter": (
+        {"network.populations.I": {"count": 200, "a": 0.1, "b": 0.2, "c": -65.0}},
+        "network.populations.I.d is not given",
+        "increment of u after a spike [mV]",
+    ),
+    "population with a bad name": ({"network.populations.a b": CONTENT["network"]["populations"]["I"]}, '= "a b"', "expected a name"),
+    "connection of an unknown population": (
+        {"network.connections.E->X": CONTENT["network"]["connections"]["E->E"]},
+        'network.connections.E->X = "X"',
+        "no such population; known: E, I",
+    ),
+    "connection with a bad name": (
+        {"network.connections.E to I": CONTENT["network"]["connections"]["E->E"]},
+        'network.connections.E to I = "E to I"',
+        "expected source->target",
+    ),
+    "unknown rule": ({f"{E_TO_E}.rule": "all_to_all"}, f'{E_TO_E}.rule = "all_to_all"', "'bernoulli' or 'fixed_indegree'"),
+    "two probabilities": ({f"{E_TO_E}.out_degree": 100.0}, f'{E_TO_E} = ["out_degree", "p"]', "exactly one of p and out_degree"),
+    "no in-degree": ({f"{E_TO_E}.rule": "fixed_indegree"}, f'{E_TO_E} = ["p"]', "takes in_degree and nothing else"),
+    "in-degree too large": ({E_TO_E: {**FIXED, "in_degree": 800}}, f"{E_TO_E}.in_degree = 800", "at most the 799 sources"),
+    "out-degree too large": (
+        {E_TO_E: {**FIXED, "rule": "bernoulli", "in_degree": None, "out_degree": 900}},
+        f"{E_TO_E}.out_degree = 900.0",
+        "at most the 800 targets",
+    ),
+    "delay of 0": ({f"{E_TO_E}.delay_ms": [0, 20]}, f"{E_TO_E}.delay_ms.0 = 0", "expected at least 1 (delay"),
+    "delay too long": ({f"{E_TO_E}.delay_ms": [1, 300]}, f"{E_TO_E}.delay_ms.1 = 300", "expected at most 255"),
+    "delays reversed": ({f"{E_TO_E}.delay_ms": [20, 1]}, f"{E_TO_E}.delay_ms = [20, 1]", "first <= last"),
+    "one delay": ({f"{E_TO_E}.delay_ms": [1]}, f"{E_TO_E}.delay_ms = [1]", "expected 2 entries"),
+    "plastic weight above its bound": ({f"{E_TO_E}.weight_mv": 20.0}, f"{E_TO_E}.weight_mv = 20.0", "network.weight_max_mv = 10.0"),
+    "weight beyond the integers": ({"network.connections.I->E.weight_mv": -40000.0}, "weight_mv = -40000.0", "less than 32,768 mV"),
+    "all pairs of 10,000 neurons": (LARGE, "features.omega_dense = true", "only up to 5000 neurons"),
+    "time constant too long": ({"features.tau_ms": 1e5}, "features.tau_ms = 100000.0", "20 tau must fit in a segment"),
+    "step that does not divide the window": ({"features.step_ms": 8}, "features.step_ms = 8", "divisor of features.window_ms = 100"),
+    "step that does not divide the chunk": (
+        {"features.step_ms": 7, "features.window_ms": 70},
+        "features.step_ms = 7",
+        "divisor of simulation.chunk_ms = 1000",
+    ),
+    "window that does not divide the segment": ({"features.omega_window_s": 7}, "features.omega_window_s = 7", "simulation.segment_s = 60"),
+    "window longer than a segment": (
+        {"features.window_ms": 70_000, "features.step_ms": 1000},
+        "features.window_ms = 70000",
+        "at most a segment",
+    ),
+    "split that does not add to 1": ({"models.split": [0.6, 0.2, 0.3]}, "models.split = [0.6, 0.2, 0.3]", "add up to 1"),
+    "split into two": ({"models.split": [0.6, 0.4]}, "models.split = [0.6, 0.4]", "expected 3 entries"),
+    "heads that do not divide": ({"models.tft_neuron.attention_heads": 3}, "models.tft_neuron.attention_heads = 3", "hidden_size = 16"),
+    "too little data for the TFT": ({"models.tft_neuron.history": 300}, "models.tft_neuron.history = 300", "simulate longer"),
+    "too little data for the autoencoder": ({"models.autoencoder.sequences": 9000}, "models.autoencoder.sequences = 9000", "at most 6500"),
+    "no time left for the models": ({"models.start_s": 200}, "models.start_s = 200", "less than simulation.duration_s = 180"),
+    "seeds twice": ({"models.autoencoder.seeds": [1, 1]}, "models.autoencoder.seeds = [1, 1]", "expected each seed once"),
+    "no seeds": ({"models.autoencoder.seeds": []}, "models.autoencoder.seeds = []", "expected a length of at least 1"),
+    "strata that do not increase": ({"explanation.strata_mv": [0, 2, 1]}, "explanation.strata_mv = [0.0, 2.0, 1.0]", "increasing weights"),
+    "raster longer than the run": ({"report.raster_s": 500}, "report.raster_s = 500", "at most simulation.duration_s = 180"),
+    "run name with a slash": ({"run.name": "a/b"}, 'run.name = "a/b"', "expected letters, digits"),
+    "sweep over an unknown key": ({"sweep": {"network.sed": [1]}}, "sweep.network.sed = 1", "did you mean network.seed?"),
+    "sweep over a section": ({"sweep": {"network": [1]}}, "sweep.network = 1", "no such key to sweep over"),
+    "sweep over the run's name": ({"sweep": {"run.name": ["a"]}}, 'sweep.run.name = "a"', "no such key to sweep over"),
+    "sweep with a value that breaks": ({"sweep": {f"{E_TO_E}.p": [0.1, 2.0]}}, f"{E_TO_E}.p = 2.0", "expected at most 1"),
+    "sweep with sizes that break": ({"sweep": {"simulation.ranks": [1, 9]}}, "simulation.ranks = 9", "there are 4"),
+    "sweep with a value twice": ({"sweep": {"network.seed": [1, 1]}}, "network.seed=1", "expected each value once"),
+    "sweep without a list": ({"sweep": {"network.seed": 1}}, "sweep.network.seed = 1", "expected a list"),
+    "sweep over folders": ({"sweep": {"drive.events": ["a/b.csv"]}}, 'sweep.drive.events = "a/b.csv"', "they name folders"),
+}
+
+NOT_YAML: dict[str, tuple[str, str]] = {
+    "empty": ("", "expected a mapping of sections"),
+    "a list": ("- network\n", "expected a mapping of sections"),
+    "nothing given": ("{}", "network is not given: expected this key"),
+    "syntax error": ("network: [1, 2\n", "line 2"),
+    "key twice": (CONFIG_YAML.read_text(encoding="utf-8") + "\nnetwork: {}\n", "the key 'network' stands twice; keep one"),
+    "key twice in a section": ("run: {name: a, name: b}\n", "the key 'name' stands twice; keep one"),
+    "key that is no text": ("network:\n  on: 1\n", "expected text as a key, found on; quote it"),
+    "list as a key": ("? [1, 2]\n: 3\n", "expected text as a key"),
+    "unknown tag": ("network: !!python/name:os.system\n", "line 1"),
+    "impossible date": ("network: 2024-13-45\n", "month must be in 1..12"),
+    "list within itself": ("network: &x [*x]\n", "expected a mapping"),
+    "bytes": ("network: \0\n", "special characters are not allowed"),
+}
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
+    """A function that has a configuration refused on the command line, and returns what it said."""
+
+    def refuse(path: Path) -> str:
+        assert main(["check", "--config", str(path)]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert "Traceback" not in shown.err
+        return shown.err
+
+    return refuse
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_configuration_is_refused_with_key_value_and_what_was_expected(
+    wrong: str, tmp_path: Path, refusal: Callable[[Path], str]
+) -> None:
+    changes, given_, expected = WRONG[wrong]
+    path = tmp_path / "config.yaml"
+    content = with_keys(CONTENT, {"run.results": str(tmp_path / "results"), **changes})
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    message = refusal(path)
+    line = next((line for line in message.splitlines() if given_ in line), None)
+    assert line is not None, message
+    assert expected in line
+    assert str(path) in message
+    assert [child.name for child in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize("wrong", NOT_YAML)
+def test_file_that_is_no_configuration_is_refused_by_name(wrong: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+    text, expected = NOT_YAML[wrong]
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    message = refusal(path)
+    assert str(path) in message
+    assert expected in message
+
+
+def test_missing_configuration_is_refused_by_name(tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+    assert str(tmp_path / "none.yaml") in refusal(tmp_path / "none.yaml")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.step_ms": 8, "models.split": [0.5, 0.2, 0.2]}))
+    assert {problem.key for problem in caught.value.problems} == {"simulation.ranks", "features.step_ms", "models.split"}
+
+
+def leaves(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Paths of the values of a configuration; an empty mapping is one."""
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just(10**400) | st.just("E"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(path=st.sampled_from(sorted(leaves(CONTENT))), depth=st.integers(1, 4), value=ANYTHING)
+def test_any_single_mutation_is_loaded_or_refused_but_never_a_crash(path: tuple[str, ...], depth: int, value: Any) -> None:
+    mutated = with_keys(CONTENT, {".".join(path[:depth]): value})
+    try:
+        runs = load_runs(mutated)
+    except SpikelensError:
+        return
+    assert all(not list(check(run)) for run in runs)
+
+
+def test_sweep_gives_one_run_for_each_combination_in_a_folder_of_its_own() -> None:
+    runs = load_runs(with_keys(CONTENT, {"sweep": {"network.seed": [1, 2], "features.tau_ms": [10.0, 20.0, 40.0]}}))
+    assert len({run.path for run in runs}) == 6
+    assert {(run.network.seed, run.features.tau_ms) for run in runs} == {(s, t) for s in (1, 2) for t in (10.0, 20.0, 40.0)}
+    assert runs[0].path == "results/reference/network.seed=1,features.tau_ms=10.0"
+
+
+def test_run_reads_its_own_configuration_back(make_run: Any) -> None:
+    run = make_run()
+    assert load_run(run.folder) == run
+
+
+def test_damaged_copy_of_the_configuration_is_refused_by_name(make_run: Any) -> None:
+    path = make_run().folder / "config.json"
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    with pytest.raises(SpikelensError, match=re.escape(str(path))):
+        load_run(path.parent)
+
+
+def test_segments_and_blocks_cover_the_run_once_also_when_the_last_is_short(tmp_path: Path) -> None:
+    changes = {"simulation.duration_s": 7, "network.block_size": 60, "simulation.chunk_neurons": 60}
+    run = load_runs(small_config(tmp_path, changes))[0]
+    assert [run.segment_range(k) for k in range(run.n_segments)] == [(0, 2000), (2000, 4000), (4000, 6000), (6000, 7000)]
+    assert [run.block_range(b) for b in range(run.n_blocks)] == [(0, 60), (60, 120), (120, 180), (180, 200)]
+
+
+def test_training_validation_and_test_share_no_spike() -> None:
+    run = load_runs(CONTENT)[0]
+    model = run.models.tft_neuron
+    ranges = list(run.tft_windows(model).values())
+    for (_, end), (start, _) in itertools.pairwise(ranges):
+        assert start - end >= model.history + model.horizon + 1
+    assert ranges[0][0] * run.features.window_ms >= run.models.start_s * 1000
+    assert ranges[-1][1] * run.features.window_ms <= run.n_steps
+
+
+def test_schema_file_is_what_the_types_say() -> None:
+    kept = json.loads((REPOSITORY / "workflow/schemas/config.schema.json").read_text(encoding="utf-8"))
+    assert kept == json_schema(), "run `make schema`"
+
+
+def test_schema_takes_config_yaml_and_refuses_an_unknown_key() -> None:
+    jsonschema.validate(CONTENT, json_schema())
+    with pytest.raises(jsonschema.ValidationError, match="nmae"):
+        jsonschema.validate(with_keys(CONTENT, {"run.nmae": "a"}), json_schema())
+
+
+INSTEAD_OF_P = {"out_degree", "in_degree"}
+"""Keys of other connection rules than those of the reference network."""
+
+
+def test_config_yaml_shows_every_key() -> None:
+    resolved = load_runs(CONTENT)[0].model_dump(mode="json")
+    known = {path for path in leaves(resolved) if path[-1] not in INSTEAD_OF_P} - {("path",)}
+    assert set(leaves(CONTENT)) == known | {("sweep",)}
+
+
+def test_config_yaml_shows_the_defaults() -> None:
+    needed_only = {
+        "network": {key: CONTENT["network"][key] for key in ("neurons", "populations", "connections")},
+        "simulation": {key: CONTENT["simulation"][key] for key in ("duration_s", "segment_s")},
+    }
+    assert load_runs(needed_only) == load_runs(CONTENT)
+
+
+def commented_lines() -> dict[tuple[str, ...], str]:
+    """The comment on the line of each leaf of config.yaml; empty where there is none."""
+    comments: dict[tuple[str, ...], str] = {}
+    path: list[str] = []
+    for line in CONFIG_YAML.read_text(encoding="utf-8").splitlines():
+        found = re.match(r"( *)([^\s#].*?):(?:\s|$)", line)
+        if found:
+            path = [*path[: len(found[1]) // 2], found[2]]
+            comments[tuple(path)] = line.partition(" # ")[2]
+    return {key: comments[key] for key in leaves(CONTENT)}
+
+
+UNIT_OF_SUFFIX = {"ms": "ms", "s": "s", "mv": "mV", "hz": "Hz"}
+
+
+@pytest.mark.parametrize(("path", "comment"), commented_lines().items(), ids=map(".".join, commented_lines()))
+def test_config_yaml_and_the_messages_say_what_each_key_is_and_in_which_unit(path: tuple[str, ...], comment: str) -> None:
+    assert comment
+    suffix = path[-1].rpartition("_")[2]
+    if suffix in UNIT_OF_SUFFIX and suffix != path[-1]:
+        assert f"[{UNIT_OF_SUFFIX[suffix]}]" in comment
+    key = ".".join(path)
+    with pytest.raises(ConfigError) as caught:
+        load_runs(with_keys(CONTENT, {key: object()}))
+    assert key in str(caught.value)
+    for unit in re.findall(r"\[[^]]+\]", comment.partition("e.g.")[0]):
+        assert unit in str(caught.value)
