@@ -1,0 +1,215 @@
+"""What the figures and the summary read from a run's stores: one block or shard at a time, reduced to what is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from spikelens.config import RunConfig
+from spikelens.errors import StoreError
+from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
+from spikelens.stores import UNITS_PER_MV, block_group, layout, open_group, read_array, read_shard
+
+_BIN_MV = 0.25
+_MAX_BINS = 120
+
+
+class Synapses(NamedTuple):
+    """The synapses onto a block's neurons, each array (n_synapses,); weights in 2^-16 mV."""
+
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    delay: NDArray[np.uint8]
+    weight: NDArray[np.int32]
+    plastic: NDArray[np.bool_]
+    edge_class: NDArray[np.int64]
+    """Place in `run.edge_classes`."""
+
+
+def synapses(run: RunConfig, block: int) -> Synapses:
+    """Read a block's synapses as they were built."""
+    group = block_group(run, "network", block)
+    # a block without synapses has one empty cell
+    read = {name: read_shard(group, name, (0,))[: group.attrs["n_synapses"]] for name in Synapses._fields[:-1]}
+    return Synapses(**read, edge_class=edge_classes_of(run, read["source"], read["target"]))
+
+
+def weights_at(run: RunConfig, block: int, boundary: int) -> NDArray[np.int32]:
+    """Weights of a block's synapses [2^-16 mV] at the start (boundary -1) or at the end of a segment; (n_synapses,)."""
+    if boundary < 0:
+        return synapses(run, block).weight
+    group = block_group(run, "weights", block)
+    return read_shard(group, "weight", (boundary, 0))[0, : group.attrs["n_synapses"]]
+
+
+def edge_classes_of(run: RunConfig, source: NDArray[np.int32], target: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Place of each synapse's class in `run.edge_classes`; (n_synapses,)."""
+    ranges = run.populations
+    ends = [end for _, end in ranges.values()]
+    table = np.full((len(ends), len(ends)), -1)
+    names = list(ranges)
+    for i, edge_class in enumerate(run.edge_classes):
+        a, b = edge_class.split("->")
+        table[names.index(a), names.index(b)] = i
+    return np.asarray(table[np.searchsorted(ends, source, side="right"), np.searchsorted(ends, target, side="right")])
+
+
+@dataclass(frozen=True)
+class WeightHistograms:
+    """Synapses by weight: at the start (boundary 0) and at each segment's end."""
+
+    edges_mv: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    """(n_segments + 1, n_edge_classes, 2, n_bins); the third axis is static, plastic."""
+
+
+def weight_histograms(run: RunConfig) -> WeightHistograms:
+    """Count synapses by weight, block by block."""
+    edges = _weight_bins(run)
+    shape = (run.n_segments + 1, len(run.edge_classes), 2, len(edges) - 1)
+    counts = np.zeros(shape, np.int64)
+    for block in range(run.n_blocks):
+        built = synapses(run, block)
+        group = built.edge_class * 2 + built.plastic
+        for boundary in range(-1, run.n_segments):
+            weight_mv = weights_at(run, block, boundary) / UNITS_PER_MV
+            place = np.clip(np.searchsorted(edges, weight_mv, side="right") - 1, 0, len(edges) - 2)
+            counts[boundary + 1] += np.bincount(group * shape[3] + place, minlength=counts[0].size).reshape(shape[1:])
+    return WeightHistograms(edges, counts)
+
+
+def _weight_bins(run: RunConfig) -> NDArray[np.float64]:
+    """Bins from the lowest weight, or 0, to the highest that there can be; 0 and the upper bound are edges."""
+    weights = [synapses(run, block).weight for block in range(run.n_blocks)]
+    low = min(0.0, *(float(block.min(initial=0)) / UNITS_PER_MV for block in weights))
+    high = max(run.network.weight_max_mv, *(float(block.max(initial=0)) / UNITS_PER_MV for block in weights))
+    width = max(_BIN_MV, (high - low) / _MAX_BINS)
+    below, above = int(np.ceil(-low / width)), int(np.ceil(high / width))
+    return np.concatenate([-width * np.arange(below, 0, -1), np.linspace(0, high, above + 1)])
+
+
+def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDArray[np.float32]:
+    """Weights [mV] among the given neurons, (source, target); NaN where there is no synapse."""
+    place = np.full(run.network.neurons, -1)
+    place[ids] = np.arange(len(ids))
+    matrix = np.full((len(ids), len(ids)), np.nan, np.float32)
+    for block in range(run.n_blocks):
+        built, weight = synapses(run, block), weights_at(run, block, boundary)
+        source, target = place[built.source], place[built.target]
+        shown = (source >= 0) & (target >= 0)
+        matrix[source[shown], target[shown]] = weight[shown] / UNITS_PER_MV
+    return matrix
+
+
+def population_counts(run: RunConfig) -> NDArray[np.float64]:
+    """Spikes of each population in the T_w after each sample, (n_samples, n_populations); NaN where T_w reaches beyond the end."""
+    counts = read_array(layout(run, "features"), "population_count")
+    total = counts.sum(axis=1).astype(float)
+    total[(counts < 0).any(axis=(1, 2))] = np.nan
+    return np.asarray(total)
+
+
+def running_rates(run: RunConfig) -> NDArray[np.float64]:
+    """Rate of "all" and of each population [Hz] over the T_w after each sample, (n_samples, 1 + n_populations)."""
+    counts = population_counts(run)
+    sizes = np.array([population.count for population in run.network.populations.values()])
+    spikes = np.column_stack([counts.sum(axis=1), counts])
+    return np.asarray(spikes / np.array([sizes.sum(), *sizes]) / (run.features.window_ms / 1000))
+
+
+def omega_of_all_pairs(run: RunConfig) -> NDArray[np.float32]:
+    """Causal components over the whole run of all pairs, without weight, delay 0; (source, target)."""
+    group = layout(run, "features")
+    n = run.network.neurons
+    total = np.zeros((n, n), np.float32)
+    spec = group.arrays["omega_dense"]
+    for index in spec.indices():
+        total[:, spec.region(index)[2]] += read_shard(group, "omega_dense", index).sum(axis=0)
+    return total
+
+
+def mean_omega_by_class(run: RunConfig) -> NDArray[np.float64]:
+    """Mean causal component of a synapse, with weight and delay, [mV] by window and class of edges; (n_windows, n_edge_classes)."""
+    n_classes = len(run.edge_classes)
+    sums, counts = None, np.zeros(n_classes)
+    for block in range(run.n_blocks):
+        edge_class = synapses(run, block).edge_class
+        if not len(edge_class):
+            continue
+        omega = read_array(block_group(run, "features", block), "omega")
+        of_block = np.array([np.bincount(edge_class, weights=window, minlength=n_classes) for window in omega])
+        sums = of_block if sums is None else sums + of_block
+        counts += np.bincount(edge_class, minlength=n_classes)
+    if sums is None:
+        raise StoreError("the network has no synapse: there are no causal components to show")
+    return np.asarray(sums / np.where(counts, counts, np.nan))
+
+
+def explanation(run: RunConfig) -> xr.Dataset:
+    """The explanation's store, lazily."""
+    return open_group(layout(run, "explanation"))
+
+
+def training_history(run: RunConfig, model: str, seed: int) -> list[dict[str, Any]]:
+    """One entry for each epoch of a training."""
+    path = run.folder / "models" / model / str(seed) / "history.jsonl"
+    return [json.loads(line) for line in _text(path).splitlines() if line.strip()]
+
+
+def model_facts(run: RunConfig, model: str, seed: int) -> dict[str, Any]:
+    """What training left about a model: ranges, scores, baselines."""
+    return dict(read_json(run.folder / "models" / model / str(seed) / "model.json"))
+
+
+def trained_models(run: RunConfig) -> Iterator[tuple[str, int]]:
+    """Name and seed of every model."""
+    for name in ("autoencoder", "tft_population", "tft_neuron"):
+        for seed in getattr(run.models, name).seeds:
+            yield name, seed
+
+
+def read_json(path: Path) -> Any:
+    """Read a result that is kept as JSON.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or damaged.
+    """
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise StoreError(f"{path} is not valid JSON ({error}); delete it, and the next call of snakemake makes it again") from error
+
+
+def _text(path: Path) -> str:
+    if not path.is_file() or not path.stat().st_size:
+        raise StoreError(f"{path}: missing or empty; run snakemake, which makes it again")
+    return path.read_text(encoding="utf-8")
+
+
+def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
+    """How well each score tells pairs with a synapse from pairs without; the rows of explanation/scores.json."""
+    return list(read_json(run.folder / "explanation" / "scores.json"))
+
+
+def kind_of_score(row: dict[str, Any]) -> str:
+    """Whether a score is of trained "attention", a "control", of spikes with no "model", or "circular": it was given the wiring."""
+    if "wiring" in row["saw"]:
+        return "circular"
+    if row["score"].endswith((UNTRAINED, SHUFFLED)):
+        return "control"
+    return "attention" if row["score"].startswith(ATTENTION_SCORES) else "no model"
+
+
+def name_of_score(run: RunConfig, row: dict[str, Any]) -> str:
+    """A score's name as a reader writes it; what is not of the test range says so."""
+    whole = row["time_range_ms"] == [0, run.n_steps]
+    return str(row["score"]).replace("_", " ") + (", whole run" if whole else "")

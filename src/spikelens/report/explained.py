@@ -1,0 +1,268 @@
+"""Figures that hold what the models attend to, and what spikes cause, against the wiring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import CenteredNorm, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from spikelens.config import MAX_DENSE_NEURONS, RunConfig
+from spikelens.report import data, style
+
+_MAX_CELLS = 250
+"""A matrix is drawn with at most about so many cells a side, each the mean over its pairs."""
+
+
+def attention(run: RunConfig) -> Figure:
+    """Draw the mean attention of each head, trained and untrained, and its correlation between neurons beside the wiring."""
+    figure = style.new_figure(10, 9.4)
+    above, below = style.stacked(figure, 1, 1.05)
+    _attention_maps(above, run)
+    _correlation_and_wiring(below, run)
+    return figure
+
+
+def _attention_maps(figure: Any, run: RunConfig) -> None:
+    stored = data.explanation(run).isel(tft_neuron_seed=0)
+    maps = [stored[name].mean("tft_neuron").to_numpy() for name in ("attention", "attention_untrained")]
+    n_heads = maps[0].shape[1]
+    limit = max(float(np.nanmax(values)) for values in maps)
+    rows = figure.subplots(2, n_heads, sharex=True, sharey=True, squeeze=False)
+    for row, values, label in zip(rows, maps, ("trained", "untrained"), strict=True):
+        for head, axes in enumerate(row):
+            horizon, history = values.shape[0], values.shape[2]
+            image = axes.imshow(
+                values[:, head], aspect="auto", origin="lower", vmin=0, vmax=limit, extent=(-history - 0.5, -0.5, 0.5, horizon + 0.5)
+            )
+            style.framed(axes)
+        row[0].set_ylabel(f"{label}\nstep ahead")
+    for head, axes in enumerate(rows[0]):
+        axes.set_title(f"Head {head + 1}")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    figure.supxlabel(f"step back [{run.features.window_ms} ms]", fontsize=10)
+    figure.colorbar(image, ax=rows, label="attention [1]", aspect=30)
+
+
+def _correlation_and_wiring(figure: Any, run: RunConfig) -> None:
+    left, right = figure.subplots(1, 2)
+    stored = data.explanation(run)
+    ids = stored["tft_neuron"].to_numpy()
+    if "attention_correlation" in stored:
+        values = np.array(stored["attention_correlation"])
+        np.fill_diagonal(values, np.nan)
+        image = _matrix(left, run, ids, values)
+        left.set_title("Correlation of attention between neurons")
+        figure.colorbar(image, ax=left, label="correlation [1]", aspect=30)
+    else:
+        style.note(left, f"correlations are kept up to {MAX_DENSE_NEURONS:,} neurons")
+    synapse = np.isfinite(data.weight_matrix(run, ids, run.n_segments - 1)).astype(np.float32)
+    image = _matrix(right, run, ids, synapse, cmap="Greys", vmin=0)
+    right.set_title("Adjacency")
+    figure.colorbar(image, ax=right, label="share of pairs with a synapse [1]", aspect=30)
+
+
+def _matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any], **how: Any) -> Any:
+    """Draw a source x target matrix, a cell for each small group of neurons of one population, with lines between populations."""
+    cells = _groups(run, ids)
+    starts = cells[:-1]
+    known = np.isfinite(values)
+    sums, counts = (
+        np.add.reduceat(np.add.reduceat(part, starts, axis=0), starts, axis=1)
+        for part in (np.where(known, values, 0.0), known.astype(float))
+    )
+    means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    image = axes.imshow(means, origin="upper", interpolation="none", **how)
+    borders = [int(np.searchsorted(cells, np.searchsorted(ids, end))) for _, end in run.populations.values()]
+    for border in borders[:-1]:
+        axes.axhline(border - 0.5, color="0.6", linewidth=0.8)
+        axes.axvline(border - 0.5, color="0.6", linewidth=0.8)
+    _name_populations(axes, run, borders)
+    axes.set(xlabel="target neuron, by population", ylabel="source neuron, by population")
+    style.framed(axes)
+    return image
+
+
+def _groups(run: RunConfig, ids: NDArray[Any]) -> NDArray[np.int64]:
+    """Where the groups of neurons that share a cell begin, and the number of neurons; no group holds two populations."""
+    size = -(-len(ids) // _MAX_CELLS)
+    ranges = [np.searchsorted(ids, bounds) for bounds in run.populations.values()]
+    return np.array([*(start for first, end in ranges for start in range(first, end, size)), len(ids)], np.int64)
+
+
+def _name_populations(axes: Axes, run: RunConfig, borders: list[int]) -> None:
+    middles = [(start + end - 1) / 2 for start, end in zip([0, *borders[:-1]], borders, strict=True)]
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(middles, list(run.populations))
+        axis.set_tick_params(length=0)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_color(style.population_colours(run)[label.get_text()])
+        label.set_fontweight("bold")
+
+
+def omega(run: RunConfig) -> Figure:
+    """Draw the causal components of all pairs beside the weights, their distribution, and those of synapses over time."""
+    figure = style.new_figure(10, 8.4)
+    above, below = style.stacked(figure, 1.25, 1)
+    left, right = above.subplots(1, 2)
+    spread, course = below.subplots(1, 2)
+    ids = np.arange(run.network.neurons)
+    if run.features.omega_dense:
+        pairs = data.omega_of_all_pairs(run)
+        weight = data.weight_matrix(run, ids, run.n_segments - 1)
+        _pairs(left, above, run, pairs)
+        _weights(right, above, run, weight)
+        _distributions(spread, run, pairs, np.isfinite(weight))
+    else:
+        for axes in (left, right, spread):
+            style.note(axes, "features.omega_dense is off: causal components were computed for synapses only")
+    _course(course, run)
+    return figure
+
+
+def _pairs(axes: Axes, figure: Any, run: RunConfig, pairs: NDArray[np.float32]) -> None:
+    positive = pairs[pairs > 0]
+    norm = LogNorm(*np.percentile(positive, [1, 100])) if len(positive) > 1 and np.ptp(positive) > 0 else None
+    image = _matrix(axes, run, np.arange(len(pairs)), np.where(pairs > 0, pairs, np.nan), norm=norm)
+    axes.set_title("\N{GREEK CAPITAL LETTER OMEGA} of all pairs, without weight and delay")
+    figure.colorbar(image, ax=axes, label="\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]", aspect=30)
+
+
+def _weights(axes: Axes, figure: Any, run: RunConfig, weight: NDArray[np.float32]) -> None:
+    image = _matrix(axes, run, np.arange(len(weight)), np.nan_to_num(weight), norm=CenteredNorm(), cmap=style.SIGNED)
+    axes.set_title("Weights at the end, 0 without a synapse")
+    figure.colorbar(image, ax=axes, label="weight, mean over pairs [mV]", aspect=30)
+
+
+def _distributions(axes: Axes, run: RunConfig, pairs: NDArray[np.float32], connected: NDArray[np.bool_]) -> None:
+    blocks = {}
+    for name in run.edge_classes:
+        rows, columns = (slice(*run.populations[part]) for part in name.split("->"))
+        blocks[name] = pairs[rows, columns], connected[rows, columns]
+    positive = np.concatenate([block[block > 0] for block, _ in blocks.values()])
+    if not positive.size:
+        style.note(axes, "no neuron spiked after another")
+        return
+    low, high = np.percentile(positive, [0.05, 99.95])
+    bins = np.geomspace(low, max(high, 1.01 * low), 60)
+    for name, (block, joined) in blocks.items():
+        colour = style.edge_colours(run)[name]
+        for chosen, line, label in ((joined, "-", "synapse"), (~joined, ":", "none")):
+            share = np.histogram(block[chosen], bins)[0] / max(int(chosen.sum()), 1)
+            axes.stairs(share, bins, color=colour, linestyle=line, linewidth=1.5, label=f"{style.arrow(name)}, {label}")
+    axes.set(xscale="log", title="Pairs with and without a synapse", xlabel="\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]")
+    axes.set(ylabel="share of pairs", ylim=(0, 1.45 * axes.get_ylim()[1]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(ncols=len(blocks), loc="upper left", fontsize=8, columnspacing=1)
+    style.light_grid(axes)
+
+
+def _course(axes: Axes, run: RunConfig) -> None:
+    means = data.mean_omega_by_class(run)
+    window_s = run.features.omega_window_s
+    edges = np.minimum(np.arange(len(means) + 1) * window_s, run.simulation.duration_s)
+    for name, values in zip(run.edge_classes, means.T, strict=True):
+        per_s = values / np.diff(edges)
+        axes.plot((edges[1:] + edges[:-1]) / 2, per_s, "o-", markersize=4, color=style.edge_colours(run)[name], label=style.arrow(name))
+    axes.axhline(0, color="0.5", linewidth=0.7)
+    axes.set(title="Mean \N{GREEK CAPITAL LETTER OMEGA} of a synapse, with weight and delay", xlabel="time [s]")
+    axes.set(ylabel="\N{GREEK CAPITAL LETTER OMEGA} per second [mV/s]", xlim=(0, run.simulation.duration_s))
+    axes.legend(loc="best")
+    style.light_grid(axes)
+
+
+def scores(run: RunConfig) -> Figure:
+    """Draw the AUROC of every score for each class of edges, and by weight of the synapses."""
+    rows = data.connectivity_scores(run)
+    strata = [name for name in run.edge_classes if any(row["edge_class"] == name and row["stratum"] != "all" for row in rows)]
+    names = _names(run, [row for row in rows if row["stratum"] == "all"])
+    height = 0.3 * len(names) + 1.2
+    figure = style.new_figure(11, height + (4.2 if strata else 0))
+    if not strata:
+        _by_edge_class(figure, run, rows, names)
+        return figure
+    above, below = style.stacked(figure, height, 4.2)
+    _by_edge_class(above, run, rows, names)
+    _by_weight(below, run, rows, strata)
+    return figure
+
+
+_MARKS = {
+    "attention": {"color": style.BLUE, "marker": "o", "label": "attention, trained"},
+    "control": {"color": style.ORANGE, "marker": "s", "label": "its controls"},
+    "no model": {"color": style.GREEN, "marker": "^", "label": "spikes, no model"},
+    "circular": {"color": style.PURPLE, "marker": "D", "markerfacecolor": "white", "label": "circular: was given the wiring"},
+}
+
+
+def _names(run: RunConfig, rows: list[dict[str, Any]]) -> list[str]:
+    """The scores' names, each followed by its controls."""
+    bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
+    ordered = sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
+    return list(dict.fromkeys(data.name_of_score(run, row) for row in ordered))
+
+
+def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], names: list[str]) -> None:
+    classes = [name for name in run.edge_classes if any(row["edge_class"] == name for row in rows)]
+    whole = [row for row in rows if row["stratum"] == "all"]
+    honest = [bound for row in whole if data.kind_of_score(row) != "circular" for bound in row["ci"]]
+    low, high = min([0.45, *honest]) - 0.02, max([0.55, *honest]) + 0.02
+    panels = figure.subplots(1, len(classes), sharey=True, squeeze=False)[0]
+    for axes, edge_class in zip(panels, classes, strict=True):
+        own = [row for row in whole if row["edge_class"] == edge_class]
+        for row in own:
+            place, mark = names.index(data.name_of_score(run, row)), _MARKS[data.kind_of_score(row)]
+            axes.plot(row["ci"], [place, place], color=mark["color"], linewidth=1.5, marker="|", markersize=9)
+            # what lies beyond the axis, as a circular score does, stands at its edge
+            axes.plot(np.clip(row["auroc"], low, high), place, linestyle="none", markersize=5, clip_on=False, zorder=3, **mark)
+        for place, name in enumerate(names):
+            found = [row["auroc"] for row in own if data.name_of_score(run, row) == name]
+            if found:
+                shown = style.value(float(np.mean(found)))
+                axes.text(1.03, place, shown, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color="0.25")
+        axes.axvline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        axes.set(title=style.arrow(edge_class), xlabel="AUROC [1]", xlim=(low, high), ylim=(len(names) - 0.4, -0.6))
+        axes.grid(axis="both", color="0.92", linewidth=0.6)
+    panels[0].set_yticks(range(len(names)), names)
+    handles = {handle.get_label(): handle for axes in panels for handle in axes.lines if not str(handle.get_label()).startswith("_")}
+    figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=len(handles), fontsize=9)
+
+
+def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes: list[str]) -> None:
+    shown = [row for row in rows if row["stratum"] != "all" and data.kind_of_score(row) != "circular"]
+    names = _names(run, shown)
+    looks = _looks({name: data.kind_of_score(next(row for row in shown if data.name_of_score(run, row) == name)) for name in names})
+    panels = figure.subplots(1, len(classes), sharey=True, squeeze=False)[0]
+    for axes, edge_class in zip(panels, classes, strict=True):
+        own = [row for row in shown if row["edge_class"] == edge_class]
+        strata = list(dict.fromkeys(row["stratum"] for row in own))
+        for number, name in enumerate(names):
+            aside = 0.6 * ((number + 0.5) / len(names) - 0.5)
+            for row in own:
+                if data.name_of_score(run, row) == name:
+                    x = strata.index(row["stratum"]) + aside
+                    axes.plot([x, x], row["ci"], color=looks[name]["color"], linewidth=1.2)
+                    axes.plot(x, row["auroc"], linestyle="none", markersize=4.5, label=name, **looks[name])
+        axes.axhline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        axes.set_xticks(range(len(strata)), [name.replace("-", "\N{EN DASH}") for name in strata])
+        axes.set(title=f"{style.arrow(edge_class)}, by weight of the synapse", xlabel="time-averaged weight [mV]")
+        style.light_grid(axes)
+    panels[0].set_ylabel("AUROC [1]")
+    handles = {handle.get_label(): handle for handle in panels[0].lines if not str(handle.get_label()).startswith("_")}
+    figure.legend(handles=[handles[name] for name in names if name in handles], loc="outside lower center", ncols=3, fontsize=9)
+
+
+def _looks(kinds: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each score's points: the kind's, the second and later of a kind with open markers of other shapes."""
+    looks: dict[str, dict[str, Any]] = {}
+    for name, kind in kinds.items():
+        earlier = sum(kinds[other] == kind for other in looks)
+        colour = _MARKS[kind]["color"]
+        shape = [_MARKS[kind]["marker"], "D", "v", "P", "X"][earlier % 5]
+        looks[name] = {"color": colour, "marker": shape, "markerfacecolor": "white" if earlier else colour}
+    return looks

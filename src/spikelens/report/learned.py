@@ -1,0 +1,192 @@
+"""Figures of the sequence models: how they learnt, what they rebuild and forecast, and what the encoder does meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from spikelens.config import RunConfig
+from spikelens.report import data, style
+
+TITLES = {"autoencoder": "LSTM autoencoder", "tft_population": "TFT, population rates", "tft_neuron": "TFT, single neurons"}
+_SHOWN_SEQUENCES = 3
+_TRACE_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY, style.BLACK)
+
+
+def learning(run: RunConfig) -> Figure:
+    """Draw training and validation loss per epoch, a panel for each model."""
+    figure = style.new_figure(10, 3.6)
+    panels = figure.subplots(1, len(TITLES))
+    for axes, (model, title) in zip(panels, TITLES.items(), strict=True):
+        seeds = getattr(run.models, model).seeds
+        for i, seed in enumerate(seeds):
+            history = data.training_history(run, model, seed)
+            epochs = [entry["epoch"] for entry in history]
+            for key, colour, label in (("train_loss", style.BLACK, "training"), ("validation_loss", style.VERMILION, "validation")):
+                values = [entry[key] for entry in history]
+                axes.plot(epochs, values, "o-", color=colour, markersize=3.5, label=label if i == 0 else None, alpha=0.9)
+        axes.set(title=title if len(seeds) == 1 else f"{title}, {len(seeds)} seeds", xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        style.light_grid(axes)
+    panels[0].set_ylabel("loss")
+    panels[0].legend()
+    return figure
+
+
+def reconstruction(run: RunConfig) -> Figure:
+    """Draw a few test sequences beside what the autoencoder makes of them, and the traces of their most active neurons."""
+    stored = data.explanation(run).isel(autoencoder_seed=0)
+    n_sequences = stored.sizes["sequence"]
+    shown = [i * n_sequences // _SHOWN_SEQUENCES for i in range(min(_SHOWN_SEQUENCES, n_sequences))]
+    pairs = [(stored["trace_input"][i].to_numpy(), stored["trace_reconstruction"][i].to_numpy()) for i in shown]
+    limit = style.upper_limit(np.concatenate([given for given, _ in pairs]), 99.9)
+    figure = style.new_figure(10, 2.6 * len(shown) + 0.6)
+    rows = figure.subplots(len(shown), 3, width_ratios=[1, 1, 1.25], squeeze=False)
+    for row, number, (given, rebuilt) in zip(rows, shown, pairs, strict=True):
+        for axes, values in zip(row[:2], (given, rebuilt), strict=True):
+            image = axes.imshow(
+                values.T, aspect="auto", origin="lower", vmin=0, vmax=limit, extent=(0, len(values), 0, values.shape[1]), cmap="magma"
+            )
+            style.framed(axes)
+        row[0].set_ylabel(f"sequence {number + 1}\nneuron")
+        row[1].set_yticklabels([])
+        _traces(row[2], run, given, rebuilt, stored["autoencoder_neuron"].to_numpy())
+    rows[0, 0].set_title("Input")
+    rows[0, 1].set_title("Reconstruction")
+    rows[0, 2].set_title("Input solid, reconstruction dashed")
+    for axes in rows[-1]:
+        axes.set_xlabel("step in the sequence [ms]")
+    figure.colorbar(image, ax=list(rows[:, :2].ravel()), location="bottom", shrink=0.6, aspect=40, label="spike trace [1]")
+    return figure
+
+
+def _traces(axes: Axes, run: RunConfig, given: NDArray[Any], rebuilt: NDArray[Any], ids: NDArray[Any]) -> None:
+    chosen = np.argsort(given.max(axis=0) - given.min(axis=0), kind="stable")[::-1][: min(run.report.neurons, len(_TRACE_COLOURS))]
+    step = np.arange(len(given)) + 0.5
+    for place, colour in zip(chosen, _TRACE_COLOURS, strict=False):
+        axes.plot(step, given[:, place], color=colour, label=f"neuron {ids[place]}")
+        axes.plot(step, rebuilt[:, place], color=colour, linestyle=(0, (2, 1.5)))
+    axes.set_ylabel("spike trace [1]")
+    axes.set_xlim(0, len(given))
+    axes.margins(y=0.08)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    style.light_grid(axes)
+
+
+def encoder(run: RunConfig) -> Figure:
+    """Draw mean and variance of each encoder unit's state over the steps of a sequence, and their means over units."""
+    stored = data.explanation(run).isel(autoencoder_seed=0)
+    figure = style.new_figure(10, 4)
+    panels = figure.subplots(1, 2)
+    for axes, name, title in zip(panels, ("encoder_mean", "encoder_variance"), ("Mean", "Variance"), strict=True):
+        values = stored[name].to_numpy()
+        step = np.arange(1, len(values) + 1)
+        axes.plot(step, values, color=style.BLUE, linewidth=0.6, alpha=0.35)
+        axes.plot([], [], color=style.BLUE, linewidth=0.8, alpha=0.6, label=f"each of {values.shape[1]} units")
+        axes.plot(step, values.mean(axis=1), color=style.VERMILION, linewidth=2.4, label="mean over units")
+        axes.set(title=f"{title} over test sequences", xlabel="step in the sequence [ms]", ylabel=f"{title.lower()} of the state [1]")
+        axes.set_xlim(1, len(values))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        style.light_grid(axes)
+    panels[1].set_ylim(bottom=0)
+    panels[0].legend(loc="best")
+    return figure
+
+
+def forecast_population(run: RunConfig) -> Figure:
+    """Draw forecast and observed rates of the network and of each population in the test range."""
+    stored = data.explanation(run).isel(tft_population_seed=0)
+    observed, forecast, time_s = _end_to_end(run, stored, "population")
+    names = stored["population_series"].to_numpy().tolist()
+    facts = data.model_facts(run, "tft_population", run.models.tft_population.seeds[0])
+    figure = style.new_figure(10, 2.3 * len(names) + 0.5)
+    rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for i, (axes, name) in enumerate(zip(rows, names, strict=True)):
+        colour = style.population_colours(run)[name] if i else style.GREEN
+        _observed_and_forecast(axes, time_s, observed[:, i], forecast[:, i], colour)
+        axes.set(title="All neurons" if name == "all" else f"Population {name}", ylabel="rate [Hz]")
+    _finish_forecast(figure, rows, facts)
+    return figure
+
+
+def forecast_neurons(run: RunConfig) -> Figure:
+    """Draw forecast and observed rates of single neurons, from the least to the most active, and the density over all."""
+    stored = data.explanation(run).isel(tft_neuron_seed=0)
+    observed, forecast, time_s = _end_to_end(run, stored, "neuron")
+    ids = stored["tft_neuron"].to_numpy()
+    chosen = _by_rate(observed.mean(axis=0), run.report.neurons)
+    facts = data.model_facts(run, "tft_neuron", run.models.tft_neuron.seeds[0])
+    figure = style.new_figure(10, max(1.5 * len(chosen) + 1, 4.6))
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+    left, right = parts
+    rows = left.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, place in zip(rows, chosen, strict=True):
+        name = _population_of(run, int(ids[place]))
+        _observed_and_forecast(axes, time_s, observed[:, place], forecast[:, place], style.population_colours(run)[name])
+        axes.set(title=f"Neuron {ids[place]} ({name}), mean {observed[:, place].mean():.1f} Hz", ylabel="rate [Hz]")
+    _density(right.subplots(), right, observed, forecast)
+    _finish_forecast(figure, rows, facts)
+    return figure
+
+
+def _finish_forecast(figure: Figure, rows: Any, facts: dict[str, Any]) -> None:
+    rows[-1].set_xlabel("time [s]")
+    rows[0].legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+    figure.suptitle(_skill(facts), x=0.01, ha="left", fontsize=10.5)
+
+
+def _end_to_end(run: RunConfig, stored: xr.Dataset, name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Join the test windows: observed, forecast (n_samples, n_series) [Hz], and the middle of each sample [s]."""
+    observed, forecast = (stored[f"{kind}_{name}"].to_numpy() for kind in ("observed", "forecast"))
+    horizon = observed.shape[1]
+    start_ms = stored[f"{name}_window"].to_numpy()[:, None] + run.features.window_ms * np.arange(horizon)
+    series = observed.shape[2]
+    return observed.reshape(-1, series), forecast.reshape(-1, series), (start_ms.ravel() + run.features.window_ms / 2) / 1000
+
+
+def _observed_and_forecast(axes: Axes, time_s: NDArray[Any], observed: NDArray[Any], forecast: NDArray[Any], colour: str) -> None:
+    axes.plot(time_s, observed, color="0.6", linewidth=1, label="observed")
+    axes.plot(time_s, forecast, color=colour, linewidth=1.4, label="forecast")
+    axes.set_xlim(time_s[0], time_s[-1])
+    axes.set_ylim(bottom=min(0, float(forecast.min())))
+    style.light_grid(axes)
+
+
+def _density(axes: Axes, figure: Any, observed: NDArray[Any], forecast: NDArray[Any]) -> None:
+    high = max(style.upper_limit(observed, 99.9), style.upper_limit(forecast, 99.9))
+    low = min(0.0, float(forecast.min()))
+    spacing = np.unique(observed)
+    step = float(np.diff(spacing).min()) if len(spacing) > 1 else 1.0
+    counts, x, y = np.histogram2d(
+        observed.ravel(), forecast.ravel(), [np.arange(-step / 2, high + step, step), np.linspace(low, high + step / 2, 70)]
+    )
+    mesh = axes.pcolormesh(x, y, np.where(counts, counts, np.nan).T, norm=LogNorm(1), cmap=style.SEQUENTIAL, rasterized=True)
+    axes.plot([0, high], [0, high], color=style.VERMILION, linewidth=1.2, linestyle=(0, (4, 3)), label="forecast = observed")
+    axes.set(title="All neurons", xlabel="observed rate [Hz]", ylabel="forecast rate [Hz]", xlim=(-step / 2, high + step / 2))
+    axes.legend(loc="upper left")
+    figure.colorbar(mesh, ax=axes, label="samples", location="bottom", aspect=30, shrink=0.9)
+
+
+def _by_rate(rates: NDArray[Any], n: int) -> list[int]:
+    """Places of n series at evenly spaced quantiles of the rate, from low to high."""
+    order = np.argsort(rates, kind="stable")
+    quantiles = (np.arange(n) + 1) / n if n > 1 else np.array([0.5])
+    return list(dict.fromkeys(int(order[min(int(q * len(order)), len(order) - 1)]) for q in quantiles))
+
+
+def _population_of(run: RunConfig, neuron: int) -> str:
+    return next(name for name, (first, end) in run.populations.items() if first <= neuron < end)
+
+
+def _skill(facts: dict[str, Any]) -> str:
+    """The test R^2 of a forecast and of its baselines, in words."""
+    measured = {"TFT": facts["scores"], **{name.replace("_", " "): scores for name, scores in facts["baselines"].items()}}
+    found = [f"{name} {style.value(scores['r2'])}" for name, scores in measured.items() if scores["r2"] is not None]
+    return "R\N{SUPERSCRIPT TWO} on the test range: " + ", ".join(found) if found else ""

@@ -1,0 +1,144 @@
+"""How figures look: colours that colour-blind readers can tell apart, sizes, and files that come out the same each time.
+
+Colours are those of Okabe and Ito (2008). A population keeps its colour in every figure; a class of edges has that of its source,
+paler from target to target.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure, SubFigure
+
+from spikelens.config import RunConfig
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#8A8A8A",
+)
+_POPULATION_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+SEQUENTIAL = "viridis"
+SIGNED = LinearSegmentedColormap.from_list("signed", [VERMILION, "#FFFFFF", BLUE])
+"""Negative as inhibitory, positive as excitatory."""
+
+_RC: Mapping[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same glyphs on every machine
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "lines.linewidth": 1.4,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.08,
+    "image.cmap": SEQUENTIAL,
+    "svg.fonttype": "path",  # a viewer without the font shows the same
+    "svg.hashsalt": "spikelens",
+}
+_DPI = 150
+"""Of images and other dense parts within a vector figure."""
+
+
+def styled() -> Any:
+    """Context in which figures are drawn and saved."""
+    context: Any = {**dict(mpl.rcParamsDefault), **_RC, "backend": "svg"}
+    return mpl.rc_context(context)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches; no display, no global state."""
+    return Figure(figsize=(width, height))
+
+
+def stacked(figure: Figure, above: float, below: float) -> tuple[SubFigure, SubFigure]:
+    """Divide a figure into two parts, of the given heights' ratio."""
+    parts: Any = figure.subfigures(2, 1, height_ratios=[above, below])
+    return parts[0], parts[1]
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as SVG without a date, so that the same data give the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": "spikelens"})
+    return buffer.getvalue()
+
+
+def population_colours(run: RunConfig) -> dict[str, str]:
+    """The colour of each population, and of "all"."""
+    names = run.network.populations
+    return {"all": BLACK, **{name: _POPULATION_COLOURS[i % len(_POPULATION_COLOURS)] for i, name in enumerate(names)}}
+
+
+def edge_colours(run: RunConfig) -> dict[str, tuple[float, float, float]]:
+    """The colour of each class of edges: that of the source, paler from target to target."""
+    targets = list(run.network.populations)
+    colours = population_colours(run)
+    return {
+        name: lighter(colours[name.split("->")[0]], 0.55 * targets.index(name.split("->")[1]) / max(len(targets) - 1, 1))
+        for name in run.edge_classes
+    }
+
+
+def lighter(colour: str, share: float) -> tuple[float, float, float]:
+    """Mix a colour with white."""
+    red, green, blue = (value + share * (1 - value) for value in to_rgb(colour))
+    return red, green, blue
+
+
+def arrow(edge_class: str) -> str:
+    """An edge class as a reader writes it."""
+    return edge_class.replace("->", "\N{RIGHTWARDS ARROW}")
+
+
+def light_grid(axes: Axes, axis: str = "y") -> None:
+    """A grid that does not compete with the data."""
+    axes.grid(axis=axis, color="0.9", linewidth=0.6)  # type: ignore[arg-type]
+
+
+def framed(axes: Axes) -> None:
+    """All four spines, as an image wants them."""
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+
+
+def value(number: float, digits: int = 3) -> str:
+    """A number with a proper minus sign."""
+    return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def note(axes: Axes, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="0.35", wrap=True)
+
+
+def upper_limit(values: Any, share: float = 99.5) -> float:
+    """The end of a colour scale: a high percentile, so that a few extremes do not darken the rest; never 0."""
+    finite = np.asarray(values)[np.isfinite(values)]
+    high = float(np.percentile(finite, share)) if finite.size else 0.0
+    return high if high > 0 else float(finite.max(initial=0.0)) or 1.0

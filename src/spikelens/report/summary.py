@@ -1,0 +1,144 @@
+"""summary.json: what each stage did, in numbers, for a reader who opens no store."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelens.config import STEPS_PER_SECOND, RunConfig, Stage
+from spikelens.explanation.scores import verdict
+from spikelens.report import data
+from spikelens.report.contents import FIGURES, SUMMARY
+from spikelens.stores import UNITS_PER_MV, layout, read_shard, traced_neurons, write_atomically
+
+_FIRST_S = 10
+"""The rates of the run's beginning are told apart: STDP has hardly settled."""
+
+
+def write_summary(run: RunConfig) -> None:
+    """Write summary.json: the six stages' names, and under each what it did and how long its jobs took."""
+    stages: dict[Stage, dict[str, Any]] = {
+        "network": _network(run),
+        "simulation": _simulation(run),
+        "features": _features(run),
+        "models": _models(run),
+        "explanation": _explanation(run),
+        "report": {"figures": [item.file for item in FIGURES]},
+    }
+    content = {stage: {**facts, **_job_seconds(run, stage)} for stage, facts in stages.items()}
+    text = json.dumps(content, indent=2, allow_nan=False)
+    write_atomically(run.folder / SUMMARY, f"{text}\n".encode())
+
+
+def _network(run: RunConfig) -> dict[str, Any]:
+    by_class = np.zeros(len(run.edge_classes), np.int64)
+    total_delay_ms = 0
+    for block in range(run.n_blocks):
+        built = data.synapses(run, block)
+        by_class += np.bincount(built.edge_class, minlength=len(by_class))
+        total_delay_ms += int(built.delay.sum(dtype=np.int64))
+    n_synapses = int(by_class.sum())
+    return {
+        "neurons": run.network.neurons,
+        "neurons_by_population": {name: population.count for name, population in run.network.populations.items()},
+        "synapses": n_synapses,
+        "synapses_by_edge_class": dict(zip(run.edge_classes, by_class.tolist(), strict=True)),
+        "mean_in_degree": n_synapses / run.network.neurons,
+        "mean_delay_ms": total_delay_ms / n_synapses if n_synapses else None,
+    }
+
+
+def _simulation(run: RunConfig) -> dict[str, Any]:
+    early_ms = min(_FIRST_S * STEPS_PER_SECOND, run.n_steps)
+    spikes, early = _spike_counts(run, early_ms)
+    return {
+        "duration_s": run.simulation.duration_s,
+        "segments": run.n_segments,
+        "ranks": run.simulation.ranks,
+        "spikes": int(spikes.sum()),
+        "rates_hz": _rates(run, spikes, run.n_steps),
+        f"rates_first_{_FIRST_S}_s_hz": _rates(run, early, early_ms),
+        "plastic_weights_at_end": _plastic_weights(run),
+    }
+
+
+def _spike_counts(run: RunConfig, early_ms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Spikes of each neuron over the whole run and before `early_ms`, each (n_neurons,)."""
+    group = layout(run, "spikes")
+    spikes, early = np.zeros((2, run.network.neurons), np.int64)
+    for segment in range(run.n_segments):
+        rows = max(0, early_ms - run.segment_range(segment)[0])
+        for block in range(run.n_blocks):
+            own = slice(*run.block_range(block))
+            shard = read_shard(group, "spikes", (segment, block))
+            spikes[own] += shard.sum(axis=0)
+            early[own] += shard[:rows].sum(axis=0)
+    return spikes, early
+
+
+def _rates(run: RunConfig, spikes: NDArray[np.int64], duration_ms: int) -> dict[str, float]:
+    """Mean rate of all neurons and of each population [Hz]."""
+    ranges = {"all": (0, run.network.neurons), **run.populations}
+    return {name: float(spikes[first:end].mean()) / (duration_ms / STEPS_PER_SECOND) for name, (first, end) in ranges.items()}
+
+
+def _plastic_weights(run: RunConfig) -> dict[str, Any]:
+    """Where plastic weights stand at the run's end: shares of them, None without any."""
+    highest = round(run.network.weight_max_mv * UNITS_PER_MV)
+    counts, total = np.zeros(4, np.int64), 0
+    for block in range(run.n_blocks):
+        weight = data.weights_at(run, block, run.n_segments - 1)[data.synapses(run, block).plastic]
+        counts += [len(weight), (weight == highest).sum(), (weight == 0).sum(), (weight < UNITS_PER_MV).sum()]
+        total += int(weight.sum(dtype=np.int64))
+    n = int(counts[0])
+    at_maximum, at_zero, below_1_mv = (int(count) / n if n else None for count in counts[1:])
+    return {
+        "synapses": n,
+        "mean_mv": total / n / UNITS_PER_MV if n else None,
+        "share_at_maximum": at_maximum,
+        "share_at_zero": at_zero,
+        "share_below_1_mv": below_1_mv,
+    }
+
+
+def _features(run: RunConfig) -> dict[str, Any]:
+    features = run.features
+    return {
+        "window_ms": features.window_ms,
+        "tau_ms": features.tau_ms,
+        "rate_samples": run.n_steps // features.step_ms,
+        "rate_step_ms": features.step_ms,
+        "traced_neurons": sum(len(traced_neurons(run, block)) for block in range(run.n_blocks)),
+        "omega_window_s": features.omega_window_s,
+        "omega_windows": -(-run.simulation.duration_s // features.omega_window_s),
+        "omega_of_all_pairs": features.omega_dense,
+    }
+
+
+def _models(run: RunConfig) -> dict[str, Any]:
+    """By model and seed: how long it learnt, and what it and its baselines scored on the test range."""
+    shown = ("epochs", "best_epoch", "n_weights", "ranges_ms", "scores", "baselines", "units", "wall_s")
+    trained: dict[str, dict[str, Any]] = {}
+    for name, seed in data.trained_models(run):
+        facts = data.model_facts(run, name, seed)
+        trained.setdefault(name, {})[str(seed)] = {key: facts[key] for key in shown}
+    return trained
+
+
+def _explanation(run: RunConfig) -> dict[str, Any]:
+    scores = data.connectivity_scores(run)
+    associations = data.read_json(run.folder / "explanation" / "associations.json")
+    return {"scores": scores, "associations": associations, "verdict": verdict(scores)}
+
+
+def _job_seconds(run: RunConfig, stage: Stage) -> dict[str, Any]:
+    """Wall seconds of a stage's jobs added up, and their number, from Snakemake's benchmarks; None where there are none."""
+    seconds = []
+    for path in sorted((run.folder / "benchmarks" / stage).glob("**/*.tsv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            seconds += [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
+    return {"wall_seconds": round(sum(seconds), 3) if seconds else None, "jobs": len(seconds) or None}
