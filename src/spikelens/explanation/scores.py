@@ -74,7 +74,7 @@ def edge_classes(
 
 
 def weight_strata(weight: Floats, synapse: Mask, strata: Sequence[float]) -> dict[str, Mask]:
-    """Divide the pairs with a synapse by its weight: [a, b) for each pair of neighbouring edges, the last with its end."""
+    """Divide the pairs with a synapse by its weight: [a, b) for neighbouring edges, the last with its end; none beyond the edges."""
     divided = {}
     for low, high in itertools.pairwise(strata):
         below = weight <= high if high == strata[-1] else weight < high
@@ -169,7 +169,8 @@ def score_class(score: NDArray[Any], edges: EdgeClass, n_bootstraps: int, seed: 
     Parameters
     ----------
     score : (n_sources, n_targets)
-        The class's part of a score; higher should mean a synapse.
+        The class's part of a score. Higher is taken to mean a synapse, for inhibition too: an AUROC below 0.5 says that
+        connected pairs score lower, as rates do that inhibition pulls apart.
     n_bootstraps, seed
         Resamples of targets, the same ones for every score.
 
