@@ -144,7 +144,7 @@ def _add_dense(
     in_sum = np.zeros(n_neurons, np.int64)
     oldest = following = 0
     for t in range(start, end):
-        oldest, following = advance(trace, in_sum, steps, ids, oldest, following, t, table, t % STEPS_PER_SECOND == 0)
+        oldest, following = advance(trace, in_sum, steps, ids, oldest, following, t, table, t == start)
         k = following - 1
         while k >= 0 and steps[k] == t:
             row = ids[k] - first_target

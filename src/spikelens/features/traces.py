@@ -37,9 +37,9 @@ def advance(
     following: int,
     t: int,
     table: NDArray[np.float64],
-    anew: bool,
+    begin: bool,
 ) -> tuple[int, int]:
-    """Bring the traces of all neurons from step t - 1 to t, or sum them anew at t.
+    """Bring the traces of all neurons from step t - 1 to t; at whole seconds, and to begin with, they are summed anew.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def advance(
         Spikes oldest .. following - 1 make up the traces.
     table : (20 tau + 2,) float64
         As from `decay_table`.
+    begin : bool
+        Whether this is the first step; what `trace` and `in_sum` held is then forgotten.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def advance(
         The same for step t.
     """
     cutoff = len(table) - 2
-    if anew:
+    if begin or t % STEPS_PER_SECOND == 0:
         trace[:] = 0.0
         in_sum[:] = 0
         while oldest < len(steps) and steps[oldest] < t - cutoff:
@@ -87,9 +89,7 @@ def _fill(out: NDArray[np.float32], steps: NDArray[np.int64], ids: NDArray[np.in
     in_sum = np.zeros(out.shape[1], np.int64)
     oldest = following = 0
     for row in range(out.shape[0]):
-        t = start + row
-        anew = row == 0 or t % STEPS_PER_SECOND == 0
-        oldest, following = advance(trace, in_sum, steps, ids, oldest, following, t, table, anew)
+        oldest, following = advance(trace, in_sum, steps, ids, oldest, following, start + row, table, row == 0)
         for i in range(out.shape[1]):
             out[row, i] = trace[i]
 
