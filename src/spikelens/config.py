@@ -593,7 +593,8 @@ def _check_features(run: RunConfig) -> Iterator[Problem]:
 
 def _check_feature_shards(run: RunConfig) -> Iterator[Problem]:
     features, block_size, limit = run.features, run.network.block_size, f"{MAX_SHARD_BYTES // 2**20} MB"
-    if 4 * run.segment_steps * min(features.neurons, block_size) > MAX_SHARD_BYTES:
+    traced = min(-(-features.neurons // run.n_blocks), block_size)
+    if 4 * run.segment_steps * traced > MAX_SHARD_BYTES:
         yield Problem(
             "features.neurons",
             features.neurons,

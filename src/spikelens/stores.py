@@ -25,6 +25,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Tft, load_run
-from spikelens.errors import SpikelensError, StoreError
+from spikelens.errors import StoreError
 from spikelens.fingerprint import fingerprint
 
 StoreName = Literal["network", "spikes", "weights", "state", "features", "explanation"]
@@ -280,9 +281,7 @@ def _weights_layout(run: RunConfig) -> _Layout:
 
 def _weights_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
     arrays = {
-        "weight": Array(
-            ("boundary", "synapse"), (run.n_segments, n), (1, n), "int32", _mv("weight at a segment's end"), by=("segment", "")
-        )
+        "weight": Array(("boundary", "synapse"), (run.n_segments, n), (1, n), "int32", _mv("weight at a segment's end"), by=("segment", ""))
     }
     if run.weight_average:
         attrs = {"long_name": "weight, mean over a segment", "units": "mV"}
@@ -361,7 +360,10 @@ def _features_layout(run: RunConfig) -> _Layout:
             (n_samples, run.n_blocks, len(populations)),
             (per_segment, 1, len(populations)),
             "int32",
-            {"long_name": f"spikes of a population's neurons in a block over the next {features.window_ms} ms; -1: beyond the end", "units": "1"},
+            {
+                "long_name": f"spikes of a population's neurons in a block over the next {features.window_ms} ms; -1: beyond the end",
+                "units": "1",
+            },
             by=("segment", "block", ""),
         ),
     }
@@ -553,8 +555,8 @@ def _codecs(dtype: np.dtype[Any]) -> list[Any]:
 def ensure(group: Group, *, rebuild: bool = False, only_missing: bool = False) -> None:
     """Make a group's metadata and coordinates on disk what the configuration says.
 
-    `rebuild` also removes the shards of arrays that were made with another grid, codec or fingerprint; more segments alone
-    (a longer shape) keep them. `only_missing` restores lost files and touches nothing else.
+    `rebuild` also removes the shards of arrays that were made with another grid or codec; more segments alone (a longer shape)
+    keep them. `only_missing` restores lost files and touches nothing else.
     """
     changed = False
     # group metadata come last: a group whose zarr.json is up to date is complete
@@ -566,28 +568,37 @@ def ensure(group: Group, *, rebuild: bool = False, only_missing: bool = False) -
         if current == content or (only_missing and current is not None):
             continue
         array = key.split("/")[0]
-        if rebuild and array in group.arrays and current is not None and not _same_but_longer(current, content):
+        if rebuild and array in group.arrays and current is not None and not _same_but_longer(group.arrays[array], current, content):
             shutil.rmtree(group.path / array / "c", ignore_errors=True)
         write_atomically(path, content)
         changed = True
 
 
 def _without_consolidated(content: bytes) -> bytes:
-    metadata = json.loads(content)
-    if metadata.pop("consolidated_metadata", None) is None:
+    """A group's metadata as written at first; as they are if they hold no consolidated ones, or are damaged."""
+    try:
+        metadata = json.loads(content)
+    except ValueError:
+        return content
+    if not isinstance(metadata, dict) or metadata.pop("consolidated_metadata", None) is None:
         return content
     store = MemoryStore()
-    zarr.create_group(store, zarr_format=3, attributes=metadata["attributes"])
+    zarr.create_group(store, zarr_format=3, attributes=metadata.get("attributes", {}))
     return bytes(store._store_dict["zarr.json"].to_bytes())
 
 
-def _same_but_longer(current: bytes, wanted: bytes) -> bool:
-    """Whether two arrays' metadata differ in shape only, so that old shards stay valid."""
+def _same_but_longer(array: Array, current: bytes, wanted: bytes) -> bool:
+    """Whether two versions of an array's metadata differ in the number of segments only, so that old shards stay valid.
+
+    Damaged metadata count as lost ones: they do not condemn the shards beside them.
+    """
     try:
         old, new = json.loads(current), json.loads(wanted)
-    except ValueError:
-        return False
-    return bool({**old, "shape": None} == {**new, "shape": None})
+        for metadata in (old, new):
+            metadata["shape"] = [0 if kind == "segment" else length for kind, length in itertools.zip_longest(array.by, metadata["shape"])]
+    except (ValueError, TypeError, KeyError):
+        return True
+    return bool(old == new)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -620,6 +631,10 @@ def prepare(run: RunConfig) -> None:
     write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
     for store in OWNER:
         ensure(layout(run, store), rebuild=True)
+    for store in BLOCK_STORES:
+        for folder in (store_path(run, store) / block_folder(store, 0)).parent.glob("[0-9]*"):
+            if int(folder.name) >= run.n_blocks:
+                shutil.rmtree(folder)
 
 
 def heal(folder: Path) -> None:
@@ -641,8 +656,11 @@ def _has_counts(run: RunConfig, block: int) -> bool:
 
 def consolidate(run: RunConfig) -> None:
     """Write each store's consolidated metadata, once a run is complete: opening it then reads one file."""
-    for store in OWNER:
-        zarr.consolidate_metadata(str(store_path(run, store)), zarr_format=3)
+    with warnings.catch_warnings():
+        # zarr warns that other implementations may not know them: these read every zarr.json instead
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        for store in OWNER:
+            zarr.consolidate_metadata(str(store_path(run, store)), zarr_format=3)
 
 
 # --- shards -------------------------------------------------------------------------------------------------------------
@@ -658,9 +676,11 @@ def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[
     expected = tuple(part.stop - part.start for part in region)
     if values.shape != expected or values.dtype != np.dtype(spec.dtype):
         raise AssertionError(f"{group.path}/{array} {tuple(index)}: expected {expected} {spec.dtype}, got {values.shape} {values.dtype}")
+    path = group.shard_path(array, index)
+    # zarr would read a short last shard first and write into it, and so fail on one that is damaged
+    path.unlink(missing_ok=True)
     opened = zarr.open_array(str(group.path / array), mode="r+", zarr_format=3)
     opened.with_config({"write_empty_chunks": True})[region] = values
-    path = group.shard_path(array, index)
     with path.open("rb") as file:
         os.fsync(file.fileno())
     _sync_folder(path.parent)
@@ -705,7 +725,8 @@ def require(paths: Iterable[Path]) -> None:
     bad = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise StoreError(f"{bad[0]}{more}: shard missing or empty; run snakemake, which makes it again")
+        fault, remedy = ("is empty", "delete it and run") if bad[0].is_file() else ("is missing", "run")
+        raise StoreError(f"{bad[0]}{more}: shard {fault}; {remedy} snakemake, which makes it again")
 
 
 def n_synapses(run: RunConfig, block: int) -> int:
@@ -721,20 +742,11 @@ def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
 def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> xr.Dataset:
     """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
     require(group.shard_paths(None, segments, blocks))
-    opened = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
+    opened: xr.Dataset = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
     return opened.assign_coords({name: coordinate.load() for name, coordinate in opened.coords.items()})
 
 
 # --- verification -------------------------------------------------------------------------------------------------------
-
-
-def groups(run: RunConfig) -> Iterator[Group]:
-    """Every group of a run, synapse groups of built blocks included."""
-    for store in OWNER:
-        yield layout(run, store)
-    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
-        if _has_counts(run, block):
-            yield block_group(run, store, block)
 
 
 def verify(run: RunConfig) -> list[str]:
@@ -745,27 +757,43 @@ def verify(run: RunConfig) -> list[str]:
     list of str
         One line per fault, naming the file; empty if all is well.
     """
+    groups = [layout(run, store) for store in OWNER]
+    unknown: set[Path] = set()
+    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+        try:
+            groups.append(block_group(run, store, block))
+        except StoreError:  # told below, of network.zarr; without the block's in-degrees nobody knows what belongs to it
+            unknown.add(store_path(run, store) / block_folder(store, block))
     faults: list[str] = []
     expected: set[Path] = set()
-    for group in groups(run):
-        for key, content in _metadata(group).items():
-            path = group.path / key
-            expected.add(path)
-            current = path.read_bytes() if path.is_file() else None
-            if current is not None and key == "zarr.json":
-                current = _without_consolidated(current)
-            if current != content:
-                faults.append(f"{path}: {'missing' if current is None else 'not what config.json says'}")
-        for name, spec in group.arrays.items():
-            for index in spec.indices():
-                path = group.shard_path(name, index)
-                expected.add(path)
-                try:
-                    read_shard(group, name, index)
-                except SpikelensError as error:
-                    faults.append(str(error))
+    for group in groups:
+        faults += _faults(group)
+        expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths())
     for store in OWNER:
         for path in sorted(store_path(run, store).rglob("*")):
-            if path.is_file() and path not in expected and path.name != "zarr.json":
-                faults.append(f"{path}: belongs to no shard of this configuration")
+            if path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
+                faults.append(f"{path}: belongs to no shard of this configuration; delete it")
     return faults
+
+
+def _faults(group: Group) -> Iterator[str]:
+    """What is wrong with the metadata and the shards of one group; shards of arrays with wrong metadata are not decoded."""
+    unreadable: set[str] = set()
+    for key, content in _metadata(group).items():
+        path = group.path / key
+        current = path.read_bytes() if path.is_file() else None
+        if current is not None and key == "zarr.json":
+            current = _without_consolidated(current)
+        if current != content:
+            unreadable.add(key.split("/")[0])
+            fault, remedy = ("is missing", "run") if current is None else ("is not what config.json says", "delete it and run")
+            yield f"{path}: {fault}; {remedy} snakemake, which writes it again"
+    for name, spec in group.arrays.items():
+        for index in spec.indices():
+            try:
+                if name in unreadable:
+                    require([group.shard_path(name, index)])
+                else:
+                    read_shard(group, name, index)
+            except StoreError as error:
+                yield str(error)

@@ -1,0 +1,411 @@
+"""A shard is read as it was written, or refused by name; metadata follow from the configuration and can be lost."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import small_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from spikelens.config import RunConfig, load_runs
+from spikelens.errors import StoreError
+from spikelens.stores import (
+    BLOCK_STORES,
+    MISSING_COUNT,
+    OWNER,
+    UNITS_PER_MV,
+    Array,
+    Group,
+    StoreName,
+    block_group,
+    block_layout,
+    consolidate,
+    ensure,
+    heal,
+    layout,
+    open_group,
+    prepare,
+    read_array,
+    read_shard,
+    require,
+    store_path,
+    verify,
+    write_shard,
+)
+
+MakeRun = Callable[..., RunConfig]
+SYNAPSES = 30
+"""Synapses of each block in these tests."""
+
+
+def shape_of(group: Group, array: str, index: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in group.arrays[array].region(index))
+
+
+def random_values(group: Group, array: str, index: tuple[int, ...], seed: int = 0) -> NDArray[Any]:
+    """Values that could stand in a shard: a few, small, not negative."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 2, shape_of(group, array, index)).astype(group.arrays[array].dtype)
+
+
+def fill(group: Group) -> None:
+    """Write every shard of a group."""
+    ensure(group)
+    for name, spec in group.arrays.items():
+        for index in spec.indices():
+            write_shard(group, name, index, random_values(group, name, index))
+
+
+def fill_run(run: RunConfig) -> None:
+    """Write every shard of a run; each block has SYNAPSES synapses."""
+    for store in OWNER:
+        fill(layout(run, store))
+    for block in range(run.n_blocks):
+        first, end = run.block_range(block)
+        degrees = np.bincount(np.arange(SYNAPSES) % (end - first), minlength=end - first).astype(np.int32)
+        write_shard(layout(run, "network"), "in_degree", (block,), degrees)
+    for store in BLOCK_STORES:
+        for block in range(run.n_blocks):
+            fill(block_group(run, store, block))
+
+
+TINY = {
+    "network.neurons": 20,
+    "network.populations.E.count": 16,
+    "network.populations.I.count": 4,
+    "network.block_size": 10,
+    "simulation.chunk_neurons": 10,
+    "simulation.chunk_ms": 500,
+    "models.autoencoder.units": 2,
+    "features.step_ms": 50,
+}
+
+
+@pytest.fixture(scope="session")
+def written_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of 20 neurons with every shard written."""
+    run = load_runs(small_config(tmp_path_factory.mktemp("once"), TINY))[0]
+    prepare(run)
+    fill_run(run)
+    return run.folder
+
+
+@pytest.fixture
+def full_run(written_once: Path, tmp_path: Path) -> RunConfig:
+    """A copy of that run for a test to damage."""
+    run = load_runs(small_config(tmp_path / "a", TINY))[0]
+    shutil.copytree(written_once, run.folder)
+    prepare(run)
+    return run
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def times(paths: list[Path]) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in paths}
+
+
+# --- reading what was written ---------------------------------------------------------------------------------------------
+
+
+@st.composite
+def sharded_arrays(draw: st.DrawFn) -> Array:
+    """Arrays of one or two dimensions whose last shards may be short."""
+    n_dims = draw(st.integers(1, 2))
+    chunks = draw(st.tuples(*[st.integers(1, 4)] * n_dims))
+    shards = tuple(chunk * draw(st.integers(1, 3)) for chunk in chunks)
+    shape = tuple(draw(st.integers(1, 3 * shard)) for shard in shards)
+    dtype = draw(st.sampled_from(["bool", "uint8", "uint16", "int32", "int64", "float32"]))
+    return Array(("a", "b")[:n_dims], shape, shards, dtype, {}, chunks=chunks)
+
+
+@settings(max_examples=60, deadline=None)
+@given(spec=sharded_arrays(), seed=st.integers(0, 2**32 - 1))
+def test_what_was_written_is_read_back_also_from_short_last_shards(
+    spec: Array, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    group = Group(tmp_path_factory.mktemp("store") / "x.zarr", {}, {"x": spec})
+    ensure(group)
+    whole = np.random.default_rng(seed).integers(0, 100, spec.shape).astype(spec.dtype)
+    for index in spec.indices():
+        write_shard(group, "x", index, whole[spec.region(index)])
+    for index in spec.indices():
+        np.testing.assert_array_equal(read_shard(group, "x", index), whole[spec.region(index)])
+    np.testing.assert_array_equal(read_array(group, "x"), whole)
+    assert sorted(path for path in (group.path / "x" / "c").rglob("*") if path.is_file()) == sorted(group.shard_paths())
+
+
+def test_rows_of_a_shard_are_counted_from_its_own_start(make_run: MakeRun) -> None:
+    group = layout(make_run(), "spikes")
+    values = random_values(group, "spikes", (1, 2))
+    write_shard(group, "spikes", (1, 2), values)
+    np.testing.assert_array_equal(read_shard(group, "spikes", (1, 2), slice(990, 1010)), values[990:1010])
+    np.testing.assert_array_equal(read_shard(group, "spikes", (1, 2), slice(-5, None)), values[-5:])
+
+
+def test_chosen_segments_and_blocks_are_read_as_one_array(make_run: MakeRun) -> None:
+    run = make_run({"simulation.duration_s": 7})
+    group = layout(run, "spikes")
+    for index in group.arrays["spikes"].indices():
+        write_shard(group, "spikes", index, random_values(group, "spikes", index, seed=10 * index[0] + index[1]))
+    part = read_array(group, "spikes", segments=[2, 3], blocks=[2, 3])
+    np.testing.assert_array_equal(part, open_group(group).spikes.values[4000:7000, 100:200])
+
+
+def test_zeros_are_written_as_a_file_like_any_other_values(make_run: MakeRun) -> None:
+    group = layout(make_run(), "spikes")
+    path = write_shard(group, "spikes", (0, 0), np.zeros(shape_of(group, "spikes", (0, 0)), dtype=bool))
+    assert path.stat().st_size > 0
+    require([path])
+    assert not read_shard(group, "spikes", (0, 0)).any()
+
+
+def test_shard_of_the_wrong_shape_or_type_is_not_written(make_run: MakeRun) -> None:
+    group = layout(make_run(), "spikes")
+    for values in (np.zeros((2000, 49), dtype=bool), np.zeros((2000, 50), dtype=np.uint8)):
+        with pytest.raises(AssertionError, match="expected"):
+            write_shard(group, "spikes", (0, 0), values)
+    assert not group.shard_path("spikes", (0, 0)).exists()
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------------
+
+
+def test_missing_shard_is_refused_by_name_and_never_read_as_zeros(make_run: MakeRun) -> None:
+    group = layout(make_run(), "spikes")
+    path = group.shard_path("spikes", (0, 0))
+    with pytest.raises(StoreError, match=f"{path}.*missing; run snakemake"):
+        read_shard(group, "spikes", (0, 0))
+    with pytest.raises(StoreError, match=f"{path} and 11 more"):
+        open_group(group)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 0.5, -1], ids=["nothing", "one byte", "half", "all but one byte"])
+def test_truncated_shard_is_refused_by_name(make_run: MakeRun, kept: float) -> None:
+    group = layout(make_run(), "spikes")
+    path = write_shard(group, "spikes", (0, 0), random_values(group, "spikes", (0, 0)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(StoreError, match=f"{path}.*delete it"):
+        read_shard(group, "spikes", (0, 0))
+
+
+def test_writing_replaces_a_damaged_shard_also_a_short_last_one(make_run: MakeRun) -> None:
+    group = layout(make_run({"simulation.duration_s": 7}), "spikes")
+    values = random_values(group, "spikes", (3, 0))
+    path = write_shard(group, "spikes", (3, 0), values)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    write_shard(group, "spikes", (3, 0), values)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("store", "array", "index"), [("spikes", "spikes", (0, 1)), ("state", "v", (2, 3)), ("features", "rate", (1, 0))])
+def test_any_flipped_bit_is_an_error_that_names_the_file_and_never_a_wrong_number(
+    make_run: MakeRun, store: StoreName, array: str, index: tuple[int, ...]
+) -> None:
+    group = layout(make_run(), store)
+    values = np.random.default_rng(1).integers(0, 2, shape_of(group, array, index)).astype(group.arrays[array].dtype)
+    path = write_shard(group, array, index, values)
+    whole = path.read_bytes()
+    chosen = random.Random(2).sample(range(8 * len(whole)), 60)
+    for bit in chosen:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=str(path)):
+            read_shard(group, array, index)
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(read_shard(group, array, index), values)
+
+
+def test_verify_finds_nothing_in_a_whole_run_also_when_consolidated(full_run: RunConfig) -> None:
+    assert verify(full_run) == []
+    consolidate(full_run)
+    assert verify(full_run) == []
+
+
+def test_verify_names_missing_empty_damaged_and_orphan_files_and_nothing_else(full_run: RunConfig) -> None:
+    spikes, state = layout(full_run, "spikes"), layout(full_run, "state")
+    missing, empty = spikes.shard_path("spikes", (0, 0)), spikes.shard_path("spikes", (1, 1))
+    damaged, orphan = state.shard_path("v", (0, 1)), spikes.shard_path("spikes", (9, 0))
+    lost = store_path(full_run, "weights") / "1/weight/zarr.json"
+    changed = store_path(full_run, "network") / "in_weight/zarr.json"
+    missing.unlink()
+    empty.write_bytes(b"")
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    orphan.parent.mkdir()
+    orphan.write_bytes(b"x")
+    lost.unlink()
+    changed.write_bytes(changed.read_bytes()[:50])
+    faults = verify(full_run)
+    for path in (missing, empty, damaged, orphan, lost, changed):
+        assert sum(str(path) in fault for fault in faults) == 1, path
+    assert len([fault for fault in faults if "/weights.zarr/" not in fault and "/network.zarr/" not in fault]) == 4
+
+
+def test_verify_blames_lost_in_degrees_and_not_the_synapses_they_count(full_run: RunConfig) -> None:
+    path = layout(full_run, "network").shard_path("in_degree", (1,))
+    path.unlink()
+    assert [str(path) in fault for fault in verify(full_run)] == [True]
+
+
+# --- metadata ---------------------------------------------------------------------------------------------------------------
+
+
+def test_metadata_are_a_pure_function_of_the_configuration(make_run: MakeRun) -> None:
+    first, second = make_run(TINY, folder="a"), make_run(TINY, folder="b")
+    for store in OWNER:
+        ours, theirs = (contents(store_path(run, store)) for run in (first, second))
+        assert list(ours.values()) == list(theirs.values())
+        assert len(ours) > 0
+
+
+def test_preparing_again_touches_nothing(full_run: RunConfig) -> None:
+    paths = [path for store in OWNER for path in contents(store_path(full_run, store))]
+    before = times(paths)
+    prepare(full_run)
+    heal(full_run.folder)
+    assert times(paths) == before
+
+
+def test_every_lost_zarr_json_is_restored_byte_for_byte(full_run: RunConfig) -> None:
+    before = contents(full_run.folder)
+    lost = [path for path in before if path.name == "zarr.json"]
+    assert len(lost) > 50
+    for path in lost:
+        path.unlink()
+    heal(full_run.folder)
+    assert contents(full_run.folder) == before
+
+
+def test_lost_coordinates_are_restored(full_run: RunConfig) -> None:
+    before = contents(full_run.folder)
+    shutil.rmtree(store_path(full_run, "spikes") / "time")
+    shutil.rmtree(store_path(full_run, "network") / "population")
+    heal(full_run.folder)
+    assert contents(full_run.folder) == before
+
+
+@pytest.mark.parametrize("of", ["zarr.json", "spikes/zarr.json", "time/zarr.json"])
+@pytest.mark.parametrize("damaged", ["", "{", "5", "{}"])
+def test_damaged_zarr_json_is_written_again_and_costs_no_shard(full_run: RunConfig, of: str, damaged: str) -> None:
+    before = contents(full_run.folder)
+    (store_path(full_run, "spikes") / of).write_text(damaged)
+    prepare(full_run)
+    assert contents(full_run.folder) == before
+
+
+def changed_run(run: RunConfig, tmp_path: Path, changes: Mapping[str, Any]) -> RunConfig:
+    """The same run, in the same folder, after an edit of its configuration."""
+    changed = load_runs(small_config(tmp_path / "a", {**TINY, **changes}))[0]
+    assert changed.folder == run.folder
+    return changed
+
+
+def test_growing_the_duration_keeps_every_shard_and_its_time(full_run: RunConfig, tmp_path: Path) -> None:
+    shards = [path for path in contents(full_run.folder) if "/c/" in str(path) and "zarr/spikes" in str(path)]
+    shards += layout(full_run, "state").shard_paths() + block_group(full_run, "weights", 1).shard_paths()
+    before, values = times(shards), read_array(layout(full_run, "spikes"), "spikes")
+    longer = changed_run(full_run, tmp_path, {"simulation.duration_s": 8})
+    prepare(longer)
+    assert times(shards) == before
+    np.testing.assert_array_equal(read_array(layout(longer, "spikes"), "spikes", segments=range(3)), values)
+    missing = [path for path in layout(longer, "spikes").shard_paths() if not path.exists()]
+    assert missing == layout(longer, "spikes").shard_paths(segments=[3])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network.block_size": 20, "simulation.chunk_neurons": 20, "simulation.ranks": 1},
+        {"simulation.chunk_ms": 1000},
+        {"simulation.segment_s": 1},
+    ],
+    ids=["block size", "chunk", "segment"],
+)
+def test_changing_the_grid_removes_the_shards_that_were_made_with_the_old_one(
+    full_run: RunConfig, tmp_path: Path, changes: Mapping[str, Any]
+) -> None:
+    changed = changed_run(full_run, tmp_path, changes)
+    prepare(changed)
+    assert not [path for path in layout(changed, "spikes").shard_paths() if path.exists()]
+    fill_run(changed)
+    assert verify(changed) == []
+
+
+def test_writing_a_block_of_another_size_rebuilds_its_group(full_run: RunConfig) -> None:
+    group = block_layout(full_run, "network", 0, SYNAPSES + 1)
+    ensure(group, rebuild=True)
+    assert not any(path.exists() for path in group.shard_paths())
+
+
+# --- what xarray shows ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", OWNER)
+def test_every_store_opens_in_xarray_with_named_dimensions_and_units(full_run: RunConfig, store: StoreName) -> None:
+    for consolidated in (False, True):
+        if consolidated:
+            consolidate(full_run)
+        opened = xr.open_zarr(store_path(full_run, store), decode_timedelta=False, consolidated=consolidated)
+        group = layout(full_run, store)
+        assert set(group.arrays) <= set(opened.data_vars)
+        for name, spec in group.arrays.items():
+            assert opened[name].dims == spec.dims
+            assert opened[name].chunks is not None
+            assert opened[name].attrs["long_name"]
+            if name != "stamp":
+                assert opened[name].attrs["units"]
+
+
+@pytest.mark.parametrize("store", ["network", "spikes", "state", "features"])
+def test_neurons_have_their_id_and_population(full_run: RunConfig, store: StoreName) -> None:
+    opened = xr.open_zarr(store_path(full_run, store), decode_timedelta=False, consolidated=False)
+    np.testing.assert_array_equal(opened.neuron, np.arange(20))
+    assert list(opened.population.values) == ["E"] * 16 + ["I"] * 4
+    assert opened.population.dims == ("neuron",)
+
+
+def test_time_is_in_ms_from_the_runs_start(full_run: RunConfig) -> None:
+    spikes = open_group(layout(full_run, "spikes"))
+    np.testing.assert_array_equal(spikes.time, np.arange(6000))
+    features = open_group(layout(full_run, "features"))
+    np.testing.assert_array_equal(features.time, np.arange(0, 6000, 50))
+    np.testing.assert_array_equal(features.window, np.arange(0, 6000, 1000))
+    state = open_group(layout(full_run, "state"))
+    np.testing.assert_array_equal(state.boundary, [2000, 4000, 6000])
+    for coordinate in (spikes.time, features.time, features.window, state.boundary):
+        assert coordinate.attrs["units"] == "ms"
+
+
+def test_weights_are_stored_as_integers_and_shown_in_mv(full_run: RunConfig) -> None:
+    group = block_group(full_run, "weights", 0)
+    stored = np.full((1, SYNAPSES), 6 * UNITS_PER_MV, dtype=np.int32)
+    write_shard(group, "weight", (0, 0), stored)
+    opened = open_group(group)
+    assert opened.weight.attrs["units"] == "mV"
+    assert (opened.weight.values[0] == 6.0).all()
+    assert read_shard(group, "weight", (0, 0)).dtype == np.int32
+
+
+def test_counts_are_shown_as_rates_and_a_window_beyond_the_end_as_nan(full_run: RunConfig) -> None:
+    group = layout(full_run, "features")
+    stored = np.zeros(shape_of(group, "rate", (2, 0)), dtype=np.uint16)
+    stored[0], stored[-1] = 3, MISSING_COUNT
+    write_shard(group, "rate", (2, 0), stored)
+    rate = open_group(group).rate.values[80:, :10]
+    assert (rate[0] == 3 / 0.050).all()
+    assert (rate[1:-1] == 0).all()
+    assert np.isnan(rate[-1]).all()
