@@ -113,12 +113,12 @@ def test_only_shards_that_overlap_are_needed_and_a_missing_one_is_refused(make_r
     group.shard_path("spikes", (2, 1)).unlink()
     assert len(read_spikes(run, 0, 4000)[0]) > 0
     assert len(read_spikes(run, 4000, 6000, blocks=[0])[0]) > 0
-    with pytest.raises(StoreError, match="missing or empty"):
+    with pytest.raises(StoreError, match="spikes/c/2/1"):
         read_spikes(run, 3000, 4001)
-    with pytest.raises(StoreError, match="missing or empty"):
+    with pytest.raises(StoreError, match="spikes/c/2/1"):
         compute_features(run, [1], [0])
     group.shard_path("spikes", (1, 0)).write_bytes(b"")
-    with pytest.raises(StoreError, match="missing or empty"):
+    with pytest.raises(StoreError, match="spikes/c/1/0"):
         read_spikes(run, 0, 2001)
 
 
@@ -172,9 +172,9 @@ def test_trace_is_the_same_before_rounding_wherever_the_recursion_began():
             place = advance(trace, in_sum, steps, ids, *place, t, table, t == begin)
         return trace
 
-    assert traces_at(0, 2999).tobytes() == traces_at(1000, 2999).tobytes() == traces_at(2000, 2999).tobytes()
+    assert traces_at(0, 2005).tobytes() == traces_at(1000, 2005).tobytes() == traces_at(2000, 2005).tobytes()
     # from elsewhere than a whole second it differs, but by rounding only
-    np.testing.assert_allclose(traces_at(2345, 2999), traces_at(0, 2999), rtol=1e-13)
+    np.testing.assert_allclose(traces_at(1995, 1999), traces_at(0, 1999), rtol=1e-13)
 
 
 def test_trace_of_a_raster_keeps_its_coordinates_and_has_units():
