@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import small_config
+from conftest import REPOSITORY, small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -409,3 +410,16 @@ def test_counts_are_shown_as_rates_and_a_window_beyond_the_end_as_nan(full_run: 
     assert (rate[0] == 3 / 0.050).all()
     assert (rate[1:-1] == 0).all()
     assert np.isnan(rate[-1]).all()
+
+
+@pytest.mark.parametrize("store", OWNER)
+def test_formats_page_lists_every_array_with_its_dimensions_type_and_unit(make_run: MakeRun, store: StoreName) -> None:
+    run = make_run(TINY)
+    page = (REPOSITORY / "docs/formats.md").read_text(encoding="utf-8")
+    described = page.partition(f"### {store}.zarr\n")[2].partition("\n### ")[0]
+    groups = [layout(run, store)] + ([block_layout(run, store, 0, SYNAPSES)] if store in BLOCK_STORES else [])
+    arrays = {name: array for group in groups for name, array in group.arrays.items()}
+    listed = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \| (\w+) \|(.*?)\| ", described, flags=re.MULTILINE)
+    assert {name: (dims, dtype, unit.strip()) for name, dims, dtype, unit in listed} == {
+        name: (", ".join(array.dims), array.dtype, array.attrs.get("units", "")) for name, array in arrays.items()
+    }
