@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from spikelens.config import MAX_DENSE_NEURONS, RunConfig
@@ -37,10 +37,16 @@ def _attention_maps(figure: Any, run: RunConfig) -> None:
         for head, axes in enumerate(row):
             horizon, history = values.shape[0], values.shape[2]
             image = axes.imshow(
-                values[:, head], aspect="auto", origin="lower", vmin=0, vmax=limit, extent=(-history - 0.5, -0.5, 0.5, horizon + 0.5)
+                values[:, head],
+                aspect="auto",
+                origin="lower",
+                interpolation="none",
+                vmin=0,
+                vmax=limit,
+                extent=(-history - 0.5, -0.5, 0.5, horizon + 0.5),
             )
             style.framed(axes)
-        row[0].set_ylabel(f"{label}\nstep ahead")
+        row[0].set_ylabel(f"{label}\nstep ahead [{run.features.window_ms} ms]")
     for head, axes in enumerate(rows[0]):
         axes.set_title(f"Head {head + 1}")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -58,13 +64,13 @@ def _correlation_and_wiring(figure: Any, run: RunConfig) -> None:
         np.fill_diagonal(values, np.nan)
         image = _matrix(left, run, ids, values)
         left.set_title("Correlation of attention between neurons")
-        figure.colorbar(image, ax=left, label="correlation [1]", aspect=30)
+        _bar(left, image, "correlation [1]")
     else:
         style.note(left, f"correlations are kept up to {MAX_DENSE_NEURONS:,} neurons")
     synapse = np.isfinite(data.weight_matrix(run, ids, run.n_segments - 1)).astype(np.float32)
     image = _matrix(right, run, ids, synapse, cmap="Greys", vmin=0)
     right.set_title("Adjacency")
-    figure.colorbar(image, ax=right, label="share of pairs with a synapse [1]", aspect=30)
+    _bar(right, image, "share of pairs with a synapse [1]")
 
 
 def _matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any], **how: Any) -> Any:
@@ -86,6 +92,11 @@ def _matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any],
     axes.set(xlabel="target neuron, by population", ylabel="source neuron, by population")
     style.framed(axes)
     return image
+
+
+def _bar(axes: Axes, image: Any, label: str) -> None:
+    """A colour bar as high as its image."""
+    axes.get_figure().colorbar(image, cax=axes.inset_axes((1.03, 0, 0.035, 1)), label=label)  # type: ignore[union-attr]
 
 
 def _groups(run: RunConfig, ids: NDArray[Any]) -> NDArray[np.int64]:
@@ -115,8 +126,8 @@ def omega(run: RunConfig) -> Figure:
     if run.features.omega_dense:
         pairs = data.omega_of_all_pairs(run)
         weight = data.weight_matrix(run, ids, run.n_segments - 1)
-        _pairs(left, above, run, pairs)
-        _weights(right, above, run, weight)
+        _pairs(left, run, pairs)
+        _weights(right, run, weight)
         _distributions(spread, run, pairs, np.isfinite(weight))
     else:
         for axes in (left, right, spread):
@@ -125,18 +136,18 @@ def omega(run: RunConfig) -> Figure:
     return figure
 
 
-def _pairs(axes: Axes, figure: Any, run: RunConfig, pairs: NDArray[np.float32]) -> None:
+def _pairs(axes: Axes, run: RunConfig, pairs: NDArray[np.float32]) -> None:
     positive = pairs[pairs > 0]
     norm = LogNorm(*np.percentile(positive, [1, 100])) if len(positive) > 1 and np.ptp(positive) > 0 else None
     image = _matrix(axes, run, np.arange(len(pairs)), np.where(pairs > 0, pairs, np.nan), norm=norm)
     axes.set_title("\N{GREEK CAPITAL LETTER OMEGA} of all pairs, without weight and delay")
-    figure.colorbar(image, ax=axes, label="\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]", aspect=30)
+    _bar(axes, image, "\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]")
 
 
-def _weights(axes: Axes, figure: Any, run: RunConfig, weight: NDArray[np.float32]) -> None:
+def _weights(axes: Axes, run: RunConfig, weight: NDArray[np.float32]) -> None:
     image = _matrix(axes, run, np.arange(len(weight)), np.nan_to_num(weight), norm=CenteredNorm(), cmap=style.SIGNED)
     axes.set_title("Weights at the end, 0 without a synapse")
-    figure.colorbar(image, ax=axes, label="weight, mean over pairs [mV]", aspect=30)
+    _bar(axes, image, "weight, mean over pairs [mV]")
 
 
 def _distributions(axes: Axes, run: RunConfig, pairs: NDArray[np.float32], connected: NDArray[np.bool_]) -> None:
@@ -158,6 +169,9 @@ def _distributions(axes: Axes, run: RunConfig, pairs: NDArray[np.float32], conne
     axes.set(xscale="log", title="Pairs with and without a synapse", xlabel="\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]")
     axes.set(ylabel="share of pairs", ylim=(0, 1.45 * axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(ncols=len(blocks), loc="upper left", fontsize=8, columnspacing=1)
     style.light_grid(axes)
 
@@ -224,7 +238,7 @@ def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], name
             found = [row["auroc"] for row in own if data.name_of_score(run, row) == name]
             if found:
                 shown = style.value(float(np.mean(found)))
-                axes.text(1.03, place, shown, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color="0.25")
+                axes.text(1.05, place, shown, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color="0.25")
         axes.axvline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.set(title=style.arrow(edge_class), xlabel="AUROC [1]", xlim=(low, high), ylim=(len(names) - 0.4, -0.6))
         axes.grid(axis="both", color="0.92", linewidth=0.6)

@@ -17,6 +17,7 @@ from spikelens.report import data, style
 
 TITLES = {"autoencoder": "LSTM autoencoder", "tft_population": "TFT, population rates", "tft_neuron": "TFT, single neurons"}
 _SHOWN_SEQUENCES = 3
+_MAX_BINS = 70
 _TRACE_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY, style.BLACK)
 
 
@@ -52,7 +53,14 @@ def reconstruction(run: RunConfig) -> Figure:
     for row, number, (given, rebuilt) in zip(rows, shown, pairs, strict=True):
         for axes, values in zip(row[:2], (given, rebuilt), strict=True):
             image = axes.imshow(
-                values.T, aspect="auto", origin="lower", vmin=0, vmax=limit, extent=(0, len(values), 0, values.shape[1]), cmap="magma"
+                values.T,
+                aspect="auto",
+                origin="lower",
+                interpolation="none",
+                vmin=0,
+                vmax=limit,
+                extent=(0, len(values), 0, values.shape[1]),
+                cmap="magma",
             )
             style.framed(axes)
         row[0].set_ylabel(f"sequence {number + 1}\nneuron")
@@ -131,7 +139,7 @@ def forecast_neurons(run: RunConfig) -> Figure:
         name = _population_of(run, int(ids[place]))
         _observed_and_forecast(axes, time_s, observed[:, place], forecast[:, place], style.population_colours(run)[name])
         axes.set(title=f"Neuron {ids[place]} ({name}), mean {observed[:, place].mean():.1f} Hz", ylabel="rate [Hz]")
-    _density(right.subplots(), right, observed, forecast)
+    _density(right.subplots(), right, 1000 / run.features.window_ms, observed, forecast)
     _finish_forecast(figure, rows, facts)
     return figure
 
@@ -159,17 +167,16 @@ def _observed_and_forecast(axes: Axes, time_s: NDArray[Any], observed: NDArray[A
     style.light_grid(axes)
 
 
-def _density(axes: Axes, figure: Any, observed: NDArray[Any], forecast: NDArray[Any]) -> None:
+def _density(axes: Axes, figure: Any, one_spike_hz: float, observed: NDArray[Any], forecast: NDArray[Any]) -> None:
     high = max(style.upper_limit(observed, 99.9), style.upper_limit(forecast, 99.9))
     low = min(0.0, float(forecast.min()))
-    spacing = np.unique(observed)
-    step = float(np.diff(spacing).min()) if len(spacing) > 1 else 1.0
-    counts, x, y = np.histogram2d(
-        observed.ravel(), forecast.ravel(), [np.arange(-step / 2, high + step, step), np.linspace(low, high + step / 2, 70)]
-    )
+    # observed rates are whole numbers of spikes in T_w: a bin holds one of them, or several
+    step = one_spike_hz * max(1, round((high - low) / one_spike_hz / _MAX_BINS))
+    bins = [np.arange(-one_spike_hz / 2, high + step, step), np.linspace(low, high + one_spike_hz / 2, _MAX_BINS)]
+    counts, x, y = np.histogram2d(observed.ravel(), forecast.ravel(), bins)
     mesh = axes.pcolormesh(x, y, np.where(counts, counts, np.nan).T, norm=LogNorm(1), cmap=style.SEQUENTIAL, rasterized=True)
     axes.plot([0, high], [0, high], color=style.VERMILION, linewidth=1.2, linestyle=(0, (4, 3)), label="forecast = observed")
-    axes.set(title="All neurons", xlabel="observed rate [Hz]", ylabel="forecast rate [Hz]", xlim=(-step / 2, high + step / 2))
+    axes.set(title="All neurons", xlabel="observed rate [Hz]", ylabel="forecast rate [Hz]", xlim=(x[0], high + one_spike_hz / 2))
     axes.legend(loc="upper left")
     figure.colorbar(mesh, ax=axes, label="samples", location="bottom", aspect=30, shrink=0.9)
 

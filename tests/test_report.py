@@ -1,0 +1,431 @@
+"""The report shows a run as its stores have it: every item is there, valid, the same each time, and its numbers are right."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import docutils.core
+import jinja2
+import numpy as np
+import pytest
+from conftest import REPOSITORY, small_config
+
+from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
+from spikelens.errors import StoreError
+from spikelens.report import data
+from spikelens.report.contents import FIGURES, SUMMARY
+from spikelens.report.run import make_report, render
+from spikelens.report.summary import write_summary
+from spikelens.stores import UNITS_PER_MV, block_layout, ensure, layout, prepare, write_shard
+
+MAX_BYTES = 1_000_000
+
+
+@dataclass
+class Truth:
+    """What the synthetic run is made of, as dense arrays over the whole network."""
+
+    weight: np.ndarray
+    """(boundary, source, target) in 2^-16 mV, the start first; only where `synapse`."""
+    synapse: np.ndarray
+    delay: np.ndarray
+    spikes: np.ndarray
+    """(time, neuron)."""
+    scores: list[dict]
+
+
+def synthetic_run(folder: Path, changes: dict | None = None) -> tuple[RunConfig, Truth]:
+    """A run whose stores are filled with random numbers of the right kind, without any stage's code."""
+    run = load_runs(small_config(folder, changes))[0]
+    prepare(run)
+    rng = np.random.default_rng(7)
+    truth = Truth(*_random_network(run, rng), rng.random((run.n_steps, run.network.neurons)) < 0.01, _random_scores(run, rng))
+    for block in range(run.n_blocks):
+        _write_block(run, block, truth, rng)
+    _write_features(run, truth, rng)
+    explanation = layout(run, "explanation")
+    for name, spec in explanation.arrays.items():
+        write_shard(explanation, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
+    _write_models(run, rng)
+    (run.folder / "explanation").mkdir()
+    (run.folder / "explanation" / "scores.json").write_text(json.dumps(truth.scores))
+    (run.folder / "explanation" / "associations.json").write_text('[{"score": "attention_level", "rho": 0.1}]')
+    return run, truth
+
+
+def _random_network(run: RunConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    n = run.network.neurons
+    synapse, delay, weight = np.zeros((n, n), bool), np.zeros((n, n), np.uint8), np.zeros((run.n_segments + 1, n, n), np.int32)
+    for name, connection in run.network.connections.items():
+        part = np.ix_(*(np.arange(*run.populations[population]) for population in name.split("->")))
+        shape = synapse[part].shape
+        synapse[part] = rng.random(shape) < 0.2
+        delay[part] = rng.integers(connection.delay_ms[0], connection.delay_ms[1] + 1, shape)
+        for boundary in range(run.n_segments + 1):
+            moved = connection.plastic and boundary > 0
+            mv = rng.choice([0, 0.5, 3.2, 9, 10], shape) if moved else np.full(shape, connection.weight_mv)
+            weight[(boundary, *part)] = np.rint(mv * UNITS_PER_MV)
+    np.fill_diagonal(synapse, False)
+    return weight, synapse, delay
+
+
+def _write_block(run: RunConfig, block: int, truth: Truth, rng: np.random.Generator) -> None:
+    first, end = run.block_range(block)
+    target, source = np.nonzero(truth.synapse[:, first:end].T)
+    target += first
+    n = len(source)
+    names = np.repeat(list(run.populations), [population.count for population in run.network.populations.values()])
+    plastic = np.array([run.network.connections[f"{names[j]}->{names[i]}"].plastic for j, i in zip(source, target, strict=True)])
+    network = layout(run, "network")
+    write_shard(network, "in_degree", (block,), truth.synapse.sum(axis=0, dtype=np.int32)[first:end])
+    write_shard(network, "in_weight", (block,), np.where(truth.synapse, truth.weight[0], 0).sum(axis=0, dtype=np.int64)[first:end])
+    delays = np.bincount(truth.delay[source, target], minlength=256).astype(np.int64)[None]
+    write_shard(network, "delay_histogram", (block, 0), delays)
+    groups = {name: block_layout(run, name, block, n) for name in ("network", "weights", "features")}
+    for group in groups.values():
+        ensure(group)
+    built = {"source": source, "target": target, "delay": truth.delay[source, target], "weight": truth.weight[0, source, target]}
+    for name, values in {**built, "plastic": plastic}.items():
+        write_shard(groups["network"], name, (0,), values.astype(groups["network"].arrays[name].dtype))
+    for segment in range(run.n_segments):
+        write_shard(groups["weights"], "weight", (segment, 0), truth.weight[segment + 1, source, target][None])
+    for index in groups["features"].arrays["omega"].indices():
+        shape = [part.stop - part.start for part in groups["features"].arrays["omega"].region(index)]
+        write_shard(groups["features"], "omega", index, rng.normal(size=shape).astype(np.float32))
+
+
+def _write_features(run: RunConfig, truth: Truth, rng: np.random.Generator) -> None:
+    spikes, features = layout(run, "spikes"), layout(run, "features")
+    for index in spikes.arrays["spikes"].indices():
+        write_shard(spikes, "spikes", index, truth.spikes[spikes.arrays["spikes"].region(index)])
+    before = np.concatenate([np.zeros((1, run.network.neurons), np.int64), truth.spikes.cumsum(axis=0)])
+    starts = np.arange(0, run.n_steps, run.features.step_ms)
+    ends = starts + run.features.window_ms
+    count = before[np.minimum(ends, run.n_steps)] - before[starts]
+    for index in features.arrays["population_count"].indices():
+        time, block, _ = features.arrays["population_count"].region(index)
+        own = slice(*run.block_range(block.start))
+        ids = np.arange(run.network.neurons)[own]
+        of = [count[time, own][:, (ids >= first) & (ids < end)].sum(axis=1) for first, end in run.populations.values()]
+        values = np.where(ends[time, None] > run.n_steps, -1, np.column_stack(of))
+        write_shard(features, "population_count", index, values[:, None].astype(np.int32))
+    if run.features.omega_dense:
+        for index in features.arrays["omega_dense"].indices():
+            shape = [part.stop - part.start for part in features.arrays["omega_dense"].region(index)]
+            write_shard(features, "omega_dense", index, rng.gamma(2, size=shape).astype(np.float32))
+
+
+def _write_models(run: RunConfig, rng: np.random.Generator) -> None:
+    for name, seed in data.trained_models(run):
+        folder = run.folder / "models" / name / str(seed)
+        folder.mkdir(parents=True)
+        measures = {"mse": "1", "explained_variance": "1"} if name == "autoencoder" else {"mse": "Hz^2", "r2": "1"}
+        scored = [dict(zip(measures, rng.random(2), strict=True)) for _ in range(3)]
+        facts = {"epochs": 2, "best_epoch": 1, "n_weights": 10, "ranges_ms": {}, "wall_s": 1.5, "units": measures, "scores": scored[0]}
+        content = {**facts, "baselines": {"training_mean": scored[1], "persistence": scored[2]}}
+        (folder / "model.json").write_text(json.dumps(content))
+        lines = [{"epoch": epoch, "train_loss": 1 / epoch, "validation_loss": 1.2 / epoch} for epoch in (1, 2)]
+        (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _random_scores(run: RunConfig, rng: np.random.Generator) -> list[dict]:
+    test, whole = [4000, run.n_steps], [0, run.n_steps]
+    known = [
+        ("attention_correlation", "spikes", test),
+        ("attention_correlation, labels shuffled", "spikes", test),
+        ("attention_correlation, untrained", "spikes", test),
+        ("rate_correlation", "spikes", test),
+        ("rate_correlation", "spikes", whole),
+        ("omega", "spikes, wiring and weights", whole),
+    ]
+    rows = []
+    for (score, saw, time_range), edge_class, stratum in itertools.product(known, run.edge_classes, ("all", "0-1", "1-2")):
+        if stratum == "all" or (run.network.connections[edge_class].plastic and "shuffled" not in score):
+            auroc = rng.uniform(0.4, 0.6) if "wiring" not in saw else 1.0
+            row = {"score": score, "saw": saw, "edge_class": edge_class, "stratum": stratum, "auroc": auroc, "ap": 0.2}
+            row |= {"ci": [auroc - 0.02, min(auroc + 0.02, 1.0)], "n_positive": 100, "n_negative": 900}
+            rows.append({**row, "seed": {"network": 1, "model": 1}, "time_range_ms": time_range})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Truth]:
+    """A synthetic run with its report; a warning (a glyph that the font lacks, a layout that collapsed) is an error."""
+    run, truth = synthetic_run(tmp_path_factory.mktemp("report"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_report(run)
+    return run, truth
+
+
+@pytest.fixture
+def copied(reported: tuple[RunConfig, Truth], tmp_path: Path) -> RunConfig:
+    """A copy of the reported run that a test may damage."""
+    shutil.copytree(reported[0].folder, tmp_path / "run")
+    return reported[0].model_copy(update={"path": str(tmp_path / "run")})
+
+
+def summary(run: RunConfig) -> dict:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not strict JSON")
+
+    return json.loads((run.folder / SUMMARY).read_text(), parse_constant=refuse)
+
+
+# --- figures ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("item", [item for item in FIGURES if item.file.endswith(".svg")], ids=lambda item: item.name)
+def test_every_figure_is_a_drawing_of_readable_size(reported, item):
+    content = (reported[0].folder / item.file).read_bytes()
+    root = ET.fromstring(content)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 20
+    assert len(content) < MAX_BYTES
+    assert float(root.get("width").removesuffix("pt")) / 72 <= 11.5
+
+
+def test_text_is_drawn_and_not_left_to_the_viewers_fonts(reported):
+    for item in FIGURES:
+        if item.file.endswith(".svg"):
+            assert b"<text" not in (reported[0].folder / item.file).read_bytes(), item.name
+
+
+def test_axes_carry_units(reported):
+    wanted = {
+        "network": ["delay [ms]", "weight [mV]"],
+        "raster_and_rates": ["time [s]", "rate [Hz]"],
+        "weights": ["weight [mV]"],
+        "forecast_population": ["time [s]", "rate [Hz]"],
+        "forecast_neurons": ["observed rate [Hz]", "forecast rate [Hz]"],
+        "reconstruction": ["step in the sequence [ms]", "spike trace [1]"],
+        "encoder": ["step in the sequence [ms]", "variance of the state [1]"],
+        "attention": ["attention [1]", "correlation [1]"],
+        "omega": ["weight, mean over pairs [mV]", "time [s]"],
+        "scores": ["AUROC [1]", "time-averaged weight [mV]"],
+    }
+    for name, labels in wanted.items():
+        drawn = (reported[0].folder / "report" / f"{name}.svg").read_text()
+        for label in labels:
+            assert f"<!-- {label} -->" in drawn, (name, label)
+
+
+def test_a_second_report_has_the_same_bytes(reported):
+    run = reported[0]
+    files = [run.folder / item.file for item in FIGURES] + [run.folder / SUMMARY]
+    first = [path.read_bytes() for path in files]
+    make_report(run)
+    assert [path.read_bytes() for path in files] == first
+    assert sorted(path.name for path in (run.folder / "report").iterdir()) == sorted(Path(item.file).name for item in FIGURES)
+
+
+class _Rows(HTMLParser):
+    """Rows of every table of a page, and any reference to something outside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        self.outside += [value for key, value in attributes if key in ("src", "href")]
+
+    def handle_data(self, text):
+        if self.tables and self.tables[-1] and self.tables[-1][-1] and text.strip():
+            self.tables[-1][-1][-1] += text.strip()
+
+
+def test_table_holds_every_score_and_needs_nothing_else(reported):
+    run, truth = reported
+    page = _Rows()
+    page.feed((run.folder / "report" / "scores.html").read_text())
+    whole, by_weight, models = page.tables
+    assert page.outside == []
+    assert len(whole) - 1 == sum(row["stratum"] == "all" for row in truth.scores)
+    assert len(by_weight) - 1 == sum(row["stratum"] != "all" for row in truth.scores)
+    aurocs = sorted(f"{row['auroc']:.3f}" for row in truth.scores if row["stratum"] == "all")
+    assert sorted(row[whole[0].index("AUROC")] for row in whole[1:]) == aurocs
+    assert len(models) - 1 == 3 * 2 * 3  # models, measures, predictors
+    assert {row[2] for row in models[1:]} == {"the model", "training mean", "persistence"}
+
+
+def test_who_was_given_the_wiring_is_called_circular(reported):
+    kinds = {row["score"]: data.kind_of_score(row) for row in reported[1].scores}
+    assert kinds == {
+        "attention_correlation": "attention",
+        "attention_correlation, labels shuffled": "control",
+        "attention_correlation, untrained": "control",
+        "rate_correlation": "no model",
+        "omega": "circular",
+    }
+
+
+def test_a_run_of_another_kind_is_drawn_too(tmp_path):
+    changes = {
+        "network.connections.E->E.plastic": False,
+        "network.connections.E->I.plastic": False,
+        "features.omega_dense": False,
+        "simulation.segment_s": 4,
+        "models.tft_neuron.neurons": 40,
+        "models.tft_neuron.seeds": [1, 2],
+        "models.autoencoder.neurons": 30,
+        "report.neurons": 1,
+    }
+    run, _ = synthetic_run(tmp_path, changes)
+    make_report(run)
+    assert all((run.folder / item.file).stat().st_size > 1000 for item in FIGURES)
+    weights = summary(run)["simulation"]["plastic_weights_at_end"]
+    assert weights == {"synapses": 0, "mean_mv": None, "share_at_maximum": None, "share_at_zero": None, "share_below_1_mv": None}
+    assert set(summary(run)["models"]["tft_neuron"]) == {"1", "2"}
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------------
+
+
+def test_summary_tells_the_network_as_it_is(reported):
+    run, truth = reported
+    network = summary(run)["network"]
+    assert network["neurons"] == 200
+    assert network["neurons_by_population"] == {"E": 160, "I": 40}
+    assert network["synapses"] == truth.synapse.sum()
+    parts = {"E->E": truth.synapse[:160, :160], "E->I": truth.synapse[:160, 160:], "I->E": truth.synapse[160:, :160]}
+    assert network["synapses_by_edge_class"] == {name: part.sum() for name, part in parts.items()}
+    assert network["mean_in_degree"] == pytest.approx(truth.synapse.sum() / 200)
+    assert network["mean_delay_ms"] == pytest.approx(truth.delay[truth.synapse].mean())
+
+
+def test_summary_tells_the_simulation_as_it_was(reported):
+    run, truth = reported
+    simulation = summary(run)["simulation"]
+    assert simulation["spikes"] == truth.spikes.sum()
+    mean_hz = truth.spikes.mean(axis=0) * 1000
+    expected = {"all": mean_hz.mean(), "E": mean_hz[:160].mean(), "I": mean_hz[160:].mean()}
+    assert simulation["rates_hz"] == pytest.approx(expected)
+    assert simulation["rates_first_10_s_hz"] == pytest.approx(expected), "the whole run is shorter than 10 s"
+    end_mv = truth.weight[-1, :160][truth.synapse[:160]] / UNITS_PER_MV
+    weights = simulation["plastic_weights_at_end"]
+    assert weights["synapses"] == len(end_mv)
+    assert weights["mean_mv"] == pytest.approx(end_mv.mean())
+    assert weights["share_at_maximum"] == pytest.approx((end_mv == 10).mean())
+    assert weights["share_at_zero"] == pytest.approx((end_mv == 0).mean())
+    assert weights["share_below_1_mv"] == pytest.approx((end_mv < 1).mean())
+
+
+def test_first_seconds_are_those_before_ten_seconds(tmp_path):
+    run, truth = synthetic_run(tmp_path, {"simulation.duration_s": 13, "simulation.segment_s": 4})
+    write_summary(run)
+    first = truth.spikes[:10_000].mean(axis=0) * 1000
+    assert summary(run)["simulation"]["rates_first_10_s_hz"]["all"] == pytest.approx(first.mean())
+
+
+def test_summary_has_the_stages_and_their_scores(reported):
+    run, truth = reported
+    content = summary(run)
+    assert tuple(content) == STAGES
+    assert content["explanation"]["scores"] == truth.scores
+    assert set(content["explanation"]["verdict"]) == {"E->E", "E->I", "I->E"}
+    facts = json.loads((run.folder / "models" / "tft_neuron" / "1" / "model.json").read_text())
+    assert content["models"]["tft_neuron"]["1"]["scores"] == facts["scores"]
+    assert content["models"]["tft_neuron"]["1"]["baselines"] == facts["baselines"]
+    assert content["report"]["figures"] == [item.file for item in FIGURES]
+
+
+def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
+    assert {(stage["wall_seconds"], stage["jobs"]) for stage in summary(copied).values()} == {(None, None)}
+    folder = copied.folder / "benchmarks" / "simulation"
+    folder.mkdir(parents=True)
+    for segment, seconds in enumerate((1.25, 2.5)):
+        (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")
+    write_summary(copied)
+    content = summary(copied)
+    assert (content["simulation"]["wall_seconds"], content["simulation"]["jobs"]) == (3.75, 2)
+    assert content["features"]["wall_seconds"] is None
+
+
+def test_weights_are_counted_by_class_and_time(reported):
+    run, truth = reported
+    histograms = data.weight_histograms(run)
+    assert histograms.edges_mv[0] <= -5
+    assert {0.0, 10.0} <= set(histograms.edges_mv)
+    for boundary, (i, part) in itertools.product(range(run.n_segments + 1), enumerate((np.s_[:160, :160], np.s_[:160, 160:]))):
+        mv = truth.weight[boundary][part][truth.synapse[part]] / UNITS_PER_MV
+        assert np.array_equal(histograms.counts[boundary, i, 1], np.histogram(mv, histograms.edges_mv)[0])
+        assert not histograms.counts[boundary, i, 0].any()
+
+
+def test_weight_matrix_is_source_by_target(reported):
+    run, truth = reported
+    ids = np.array([0, 3, 77, 159, 160, 199])
+    expected = np.where(truth.synapse, truth.weight[-1] / UNITS_PER_MV, np.nan)[np.ix_(ids, ids)]
+    np.testing.assert_allclose(data.weight_matrix(run, ids, run.n_segments - 1), expected, rtol=1e-6)
+
+
+def test_running_rates_are_spikes_per_neuron_and_second(reported):
+    run, truth = reported
+    rates = data.running_rates(run)
+    at_ms = 1230
+    window = truth.spikes[at_ms : at_ms + run.features.window_ms]
+    expected = [window.mean() * 1000, window[:, :160].mean() * 1000, window[:, 160:].mean() * 1000]
+    np.testing.assert_allclose(rates[at_ms // run.features.step_ms], expected)
+    assert np.isnan(rates[-1]).all(), "the last window reaches beyond the end"
+
+
+# --- faults -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lost", "item"),
+    [
+        ("network.zarr/blocks/2/delay/c/0", "network"),
+        ("spikes.zarr/spikes/c/2/1", "raster_and_rates"),
+        ("features.zarr/population_count/c/1/0/0", "raster_and_rates"),
+        ("weights.zarr/3/weight/c/2/0", "weights"),
+        ("explanation.zarr/encoder_variance/c/0/0/0", "encoder"),
+        ("models/tft_population/1/history.jsonl", "learning"),
+        ("explanation/scores.json", "scores"),
+    ],
+)
+def test_a_lost_shard_is_named_and_not_drawn_as_zeros(copied, lost, item):
+    (copied.folder / lost).unlink()
+    with pytest.raises(StoreError, match=re.escape(lost)):
+        render(copied, item)
+
+
+def test_a_report_that_lacks_a_shard_ends_with_an_error(copied):
+    (copied.folder / "network.zarr/in_degree/c/0").write_bytes(b"")
+    with pytest.raises(StoreError, match="in_degree"):
+        make_report(copied)
+
+
+# --- captions -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("caption", [*(item.caption for item in FIGURES), "workflow.rst"])
+def test_every_item_has_a_caption_that_reads_cleanly_and_names_units(caption):
+    text = (REPOSITORY / "workflow" / "report" / caption).read_text()
+    config = read_yaml(REPOSITORY / "config.yaml")
+    rendered = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(snakemake={"config": config})
+    docutils.core.publish_string(rendered, settings_overrides={"halt_level": 2, "report_level": 2})
+    assert re.search(r"\[(1|%|s|ms|mV|Hz|[\w%/², ]+)\]|\d s\b", rendered)
+    assert len(rendered.split()) > 40
+
+
+def test_contents_can_be_imported_without_the_libraries_that_draw():
+    code = "import sys, spikelens.report.contents; print(*{'matplotlib', 'torch', 'zarr', 'xarray', 'numba'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
