@@ -325,6 +325,13 @@ def test_schema_takes_config_yaml_and_refuses_an_unknown_key() -> None:
         jsonschema.validate(with_keys(CONTENT, {"run.nmae": "a"}), json_schema())
 
 
+def test_schema_describes_every_key() -> None:
+    sections = json_schema()["$defs"]
+    values = [(name, key, node) for name, section in sections.items() for key, node in section["properties"].items() if "$ref" not in node]
+    assert len(values) > 50
+    assert [(name, key) for name, key, node in values if not node.get("description")] == []
+
+
 INSTEAD_OF_P = {"out_degree", "in_degree"}
 """Keys of other connection rules than those of the reference network."""
 

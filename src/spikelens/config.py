@@ -138,20 +138,25 @@ class Features(Section):
     neurons: Annotated[int, Field(ge=0, description="traces are stored for about so many neurons, evenly spaced in every block")] = 20
 
 
+Epochs = Annotated[Positive, Field(description="at most; early stopping may end sooner")]
+BatchSize = Annotated[Positive, Field(description="sequences or windows a step of the optimiser")]
+Samples = Annotated[Positive, Field(description="training windows drawn an epoch, at most")]
+
+
 class Training(Section):
     """What every model's training has."""
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False, description="one model is trained for each")] = (1,)
-    epochs: Annotated[Positive, Field(description="at most; early stopping may end sooner")]
+    epochs: Epochs
     patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
-    batch_size: Annotated[Positive, Field(description="sequences a step of the optimiser")] = 64
+    batch_size: BatchSize = 64
     learning_rate: Annotated[PositiveFloat, Field(description="learning rate of Adam")] = 0.001
 
 
 class Autoencoder(Training):
     """LSTM autoencoder on spike traces."""
 
-    epochs: Positive = 20
+    epochs: Epochs = 20
     steps: Annotated[Positive, Field(description="time steps a sequence [ms]")] = 20
     units: Annotated[Positive, Field(description="size of the encoding")] = 100
     sequences: Annotated[Positive, Field(description="sequences in all, evenly spaced over the time used")] = 6_000
@@ -166,21 +171,21 @@ class Tft(Training):
     hidden_size: Annotated[Positive, Field(description="width of the network")] = 16
     attention_heads: Annotated[Positive, Field(description="heads of the attention; divides hidden_size")] = 4
     dropout: Annotated[float, Field(ge=0, lt=1, description="share of units left out in training [1]")] = 0.1
-    samples_per_epoch: Annotated[Positive, Field(description="training windows drawn an epoch, at most")] = 20_000
+    samples_per_epoch: Samples = 20_000
 
 
 class TftPopulation(Tft):
     """The TFT on the mean rate of the network and of each population."""
 
-    epochs: Positive = 30
+    epochs: Epochs = 30
 
 
 class TftNeuron(Tft):
     """The TFT on each neuron's rate."""
 
-    epochs: Positive = 8
-    batch_size: Positive = 512
-    samples_per_epoch: Positive = 60_000
+    epochs: Epochs = 8
+    batch_size: BatchSize = 512
+    samples_per_epoch: Samples = 60_000
     neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced")] = 1_000
 
 
@@ -280,6 +285,15 @@ class RunConfig(Config):
     def segment_range(self, segment: int) -> tuple[int, int]:
         """First step of a segment, and one past its last."""
         return segment * self.segment_steps, min((segment + 1) * self.segment_steps, self.n_steps)
+
+    @property
+    def segments_by_length(self) -> dict[int, list[int]]:
+        """Segments by their number of steps: all are alike, but for a short last one."""
+        lengths: dict[int, list[int]] = {}
+        for segment in range(self.n_segments):
+            start, end = self.segment_range(segment)
+            lengths.setdefault(end - start, []).append(segment)
+        return lengths
 
     @property
     def populations(self) -> dict[str, tuple[int, int]]:
