@@ -196,8 +196,10 @@ def _text(path: Path) -> str:
 
 
 def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
-    """How well each score tells pairs with a synapse from pairs without; the rows of explanation/scores.json."""
-    return list(read_json(run.folder / "explanation" / "scores.json"))
+    """The rows of explanation/scores.json: how well each score tells synapses apart, controls after their score."""
+    rows: list[dict[str, Any]] = read_json(run.folder / "explanation" / "scores.json")
+    bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
+    return sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
 
 
 def kind_of_score(row: dict[str, Any]) -> str:

@@ -215,10 +215,7 @@ _MARKS = {
 
 
 def _names(run: RunConfig, rows: list[dict[str, Any]]) -> list[str]:
-    """The scores' names, each followed by its controls."""
-    bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
-    ordered = sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
-    return list(dict.fromkeys(data.name_of_score(run, row) for row in ordered))
+    return list(dict.fromkeys(data.name_of_score(run, row) for row in rows))
 
 
 def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], names: list[str]) -> None:

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
 from spikelens.report import data, style
+from spikelens.stores import evenly_spaced
 
 TITLES = {"autoencoder": "LSTM autoencoder", "tft_population": "TFT, population rates", "tft_neuron": "TFT, single neurons"}
 _SHOWN_SEQUENCES = 3
 _MAX_BINS = 70
+_MAX_ROWS = 200
 _TRACE_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY, style.BLACK)
 
 
@@ -47,23 +49,25 @@ def reconstruction(run: RunConfig) -> Figure:
     n_sequences = stored.sizes["sequence"]
     shown = [i * n_sequences // _SHOWN_SEQUENCES for i in range(min(_SHOWN_SEQUENCES, n_sequences))]
     pairs = [(stored["trace_input"][i].to_numpy(), stored["trace_reconstruction"][i].to_numpy()) for i in shown]
+    # a row of pixels for each neuron, so that no spike is averaged away or dropped
+    rows_shown = evenly_spaced(stored.sizes["autoencoder_neuron"], _MAX_ROWS)
     limit = style.upper_limit(np.concatenate([given for given, _ in pairs]), 99.9)
     figure = style.new_figure(10, 2.6 * len(shown) + 0.6)
     rows = figure.subplots(len(shown), 3, width_ratios=[1, 1, 1.25], squeeze=False)
     for row, number, (given, rebuilt) in zip(rows, shown, pairs, strict=True):
         for axes, values in zip(row[:2], (given, rebuilt), strict=True):
             image = axes.imshow(
-                values.T,
+                values[:, rows_shown].T,
                 aspect="auto",
                 origin="lower",
                 interpolation="none",
                 vmin=0,
                 vmax=limit,
-                extent=(0, len(values), 0, values.shape[1]),
+                extent=(0, len(values), 0, run.network.neurons),
                 cmap="magma",
             )
             style.framed(axes)
-        row[0].set_ylabel(f"sequence {number + 1}\nneuron")
+        row[0].set_ylabel(f"sequence {number + 1}\nneuron id")
         row[1].set_yticklabels([])
         _traces(row[2], run, given, rebuilt, stored["autoencoder_neuron"].to_numpy())
     rows[0, 0].set_title("Input")

@@ -130,8 +130,7 @@ def _models(run: RunConfig) -> dict[str, Any]:
 
 
 def _explanation(run: RunConfig) -> dict[str, Any]:
-    scores = data.connectivity_scores(run)
-    associations = data.read_json(run.folder / "explanation" / "associations.json")
+    scores, associations = (data.read_json(run.folder / "explanation" / f"{name}.json") for name in ("scores", "associations"))
     return {"scores": scores, "associations": associations, "verdict": verdict(scores)}
 
 

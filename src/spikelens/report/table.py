@@ -7,20 +7,22 @@ from html import escape
 from typing import Any
 
 from spikelens.config import RunConfig
+from spikelens.explanation.scores import verdict
 from spikelens.report import data, style
 
 _STYLE = """
-body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 70em; }
+body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 90em; }
 table { border-collapse: collapse; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .6em; }
-th, td { padding: .3em .9em .3em 0; text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; }
-th { border-bottom: 2px solid #888; vertical-align: bottom; }
+th, td { padding: .3em .7em .3em 0; text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; white-space: nowrap; }
+th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
 td.number, th.number { text-align: right; }
 p.note { color: #444; max-width: 50em; }
 summary { cursor: pointer; margin-bottom: 1em; }
 """
 _COLUMNS = (
-    "score", "it saw", "kind", "edges", "weight [mV]", "AUROC", "95 % interval", "average precision", "with synapse", "without", "seeds",
+    "score", "it saw", "kind", "edges", "weight [mV]", "AUROC", "95 % interval", "average precision", "with synapse", "without",
+    "model seed",
 )  # fmt: skip
 _MODEL_COLUMNS = ("model", "seed", "predictor", "measure", "unit", "value")
 
@@ -31,11 +33,18 @@ def page(run: RunConfig) -> str:
     whole = [_score_cells(run, row) for row in rows if row["stratum"] == "all"]
     by_weight = [_score_cells(run, row) for row in rows if row["stratum"] != "all"]
     of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
+    conclusions = [
+        f"<li>{escape(style.arrow(judged['conclusion']))}</li>"
+        for scores in verdict(data.connectivity_scores(run)).values()
+        for judged in scores.values()
+    ]
     parts = [
         f"<h1>Scores of {escape(run.run.name)}</h1>",
         '<p class="note">AUROC: probability that a pair of neurons with a synapse scores higher than one without; 0.5 is chance. '
         "A circular score was given the wiring, so that the answer is in the question. What is not said to be of the whole run is of "
         "the test range, or of the windows within it.</p>",
+        "<h2>Does attention show connectivity?</h2>",
+        f"<p>By averaged attention, then window by window, for each class of edges:</p><ul>{''.join(conclusions)}</ul>",
         _table("Connectivity: every score, each class of edges", _COLUMNS, whole),
         "<details><summary>The same by time-averaged weight of the synapse</summary>",
         _table("Connectivity by weight", _COLUMNS, by_weight),
@@ -52,7 +61,7 @@ def _score_cells(run: RunConfig, row: dict[str, Any]) -> list[Any]:
     return [
         data.name_of_score(run, row), row["saw"], data.kind_of_score(row), style.arrow(row["edge_class"]), stratum, row["auroc"],
         f"{low:.3f} to {high:.3f}", row["ap"], row["n_positive"], row["n_negative"],
-        ", ".join(f"{name} {seed}" for name, seed in row["seed"].items()),
+        row["seed"].get("model"),
     ]  # fmt: skip
 
 
@@ -69,7 +78,7 @@ def _model_rows(run: RunConfig, model: str, seed: int) -> list[list[Any]]:
 
 def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     body = list(rows)
-    numeric = [bool(body) and isinstance(value, int | float) for value in (body[0] if body else columns)]
+    numeric = [any(isinstance(row[i], int | float) for row in body) for i in range(len(columns))]
     head = "".join(f"<th{_class(number)}>{escape(name)}</th>" for name, number in zip(columns, numeric, strict=True))
     lines = [
         "<tr>" + "".join(f"<td{_class(number)}>{_cell(value)}</td>" for value, number in zip(row, numeric, strict=True)) + "</tr>"
