@@ -2,6 +2,7 @@
 # Here: the configuration is checked before anything else happens, and `rule all` lists every file of every run, so that a lost
 # shard, or a lost state, brings the jobs back that make it.
 
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/network.smk"
 include: "workflow/rules/simulation.smk"

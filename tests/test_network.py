@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -12,8 +13,6 @@ from spikelens.config import load_runs
 from spikelens.errors import NetworkError
 from spikelens.network.build import build_blocks, drawn_synapses
 from spikelens.stores import UNITS_PER_MV, block_group, layout, n_synapses, open_group, read_array, read_shard
-
-from conftest import small_config
 
 NAMES = ("source", "target", "delay", "weight", "plastic")
 
@@ -53,7 +52,7 @@ def test_synapses_are_ordered_and_no_neuron_connects_to_itself(tmp_path):
 
 
 def test_bernoulli_connects_each_pair_with_its_probability_and_uniform_delays(tmp_path):
-    run, synapses = drawn(tmp_path, {"network.seed": 12})
+    _, synapses = drawn(tmp_path, {"network.seed": 12})
     excitatory = synapses["source"] < 160
     onto_e = synapses["target"] < 160
     for chosen, pairs, p in (

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
-from numpy.random import Philox
 
 from spikelens.errors import NetworkError, SimulationError
 from spikelens.mpi import owned_blocks
@@ -93,7 +92,13 @@ def compare_with_reference(run, events=()):
 
 
 # A drive stronger than the reference network's, so that a small network spikes enough for STDP to meet every case.
-BUSY = {"simulation.duration_s": 3, "simulation.segment_s": 1, "drive.kick_mv": 60.0, "models.start_s": 0, "network.connections.E->E.weight_mv": 9.0}
+BUSY = {
+    "simulation.duration_s": 3,
+    "simulation.segment_s": 1,
+    "drive.kick_mv": 60.0,
+    "models.start_s": 0,
+    "network.connections.E->E.weight_mv": 9.0,
+}
 QUICK = {**BUSY, "models.tft_population.history": 2, "models.tft_neuron.history": 2, "models.autoencoder.sequences": 50}
 
 
@@ -164,15 +169,13 @@ def test_a_segment_may_be_short_and_the_last_block_too(make_run):
     assert checksum(plain) == checksum(uneven)
 
 
-def test_more_spikes_in_a_step_than_the_fixed_message_holds(make_run):
+def test_more_spikes_in_a_step_than_the_fixed_message_holds(make_run, tmp_path):
     """Every neuron is driven over the threshold at once: the exchange falls back to the message of any size."""
-    keys = {**QUICK, "drive.kick_mv": 0.0, "simulation.ranks": 2}
     n = 200
+    volley = tmp_path / "volley.npz"
+    np.savez(volley, step=np.repeat([100, 1200], n), neuron=np.tile(np.arange(n), 2), mv=np.full(2 * n, 200.0))
+    keys = {**QUICK, "drive.kick_mv": 0.0, "drive.events": str(volley), "simulation.ranks": 2}
     alone, shared = make_run(keys, folder="alone"), make_run(keys, folder="shared")
-    for run in (alone, shared):
-        table = run.folder / "volley.npz"
-        np.savez(table, step=np.repeat([100, 1200], n), neuron=np.tile(np.arange(n), 2), mv=np.full(2 * n, 200.0))
-    alone, shared = (make_run({**keys, "drive.events": str(run.folder / "volley.npz")}, folder=run.folder.parts[-3]) for run in (alone, shared))
     simulate(alone)
     simulate(shared, 2)
     assert raster(alone).sum(axis=1).max() > 150

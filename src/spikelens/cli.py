@@ -160,8 +160,11 @@ def _explain(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     """Draw the figures and write the tables and summary.json; `spikelens html` then makes the one report file."""
     from spikelens.report.run import make_report
+    from spikelens.stores import consolidate
 
-    make_report(load_run(options.run))
+    run = load_run(options.run)
+    make_report(run)
+    consolidate(run)
 
 
 def _loaded(options: argparse.Namespace) -> list[RunConfig]:

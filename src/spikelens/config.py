@@ -592,8 +592,13 @@ def _check_features(run: RunConfig) -> Iterator[Problem]:
         yield Problem("features.step_ms", features.step_ms, f"expected a divisor of the duration, {run.n_steps} ms")
     if features.window_ms > run.segment_steps or features.window_ms > 60_000:
         yield Problem("features.window_ms", features.window_ms, "expected at most a segment, and at most 60 s")
-    if CAUSAL_CUTOFF_TAUS * features.tau_ms > run.segment_steps:
-        yield Problem("features.tau_ms", features.tau_ms, f"{CAUSAL_CUTOFF_TAUS} tau must fit in a segment, {run.segment_steps} ms")
+    longest_delay = max((connection.delay_ms[1] for connection in run.network.connections.values()), default=MAX_DELAY_MS)
+    if CAUSAL_CUTOFF_TAUS * features.tau_ms + longest_delay > run.segment_steps:
+        yield Problem(
+            "features.tau_ms",
+            features.tau_ms,
+            f"{CAUSAL_CUTOFF_TAUS} tau and the longest delay, {longest_delay} ms, must fit in a segment, {run.segment_steps} ms",
+        )
     if run.simulation.segment_s % features.omega_window_s:
         yield Problem(
             "features.omega_window_s", features.omega_window_s, f"expected a divisor of simulation.segment_s = {run.simulation.segment_s}"

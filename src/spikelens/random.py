@@ -45,8 +45,8 @@ def words(seed: int, stream: int, identity: int, counter: int) -> Any:
 
 
 @nb.njit(cache=True, inline="always")
-def below(word: Any, n: int) -> int:
-    """Map a 32-bit word to 0 .. n-1 by multiplication; no value is off by more than n / 2^32 of its share."""
+def below(word: Any, n: int) -> Any:
+    """Map a 32-bit word to an int64 in 0 .. n-1 by multiplication; no value is off by more than n / 2^32 of its share."""
     return np.int64((np.uint64(word) * np.uint64(n)) >> np.uint64(32))
 
 

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
-from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Tft, load_run
+from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, STAGES, RunConfig, Stage, Tft, load_run
 from spikelens.errors import StoreError
 from spikelens.fingerprint import fingerprint
 
@@ -626,9 +626,26 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def stamp_folder(run: RunConfig, stage: Stage, n_steps: int) -> Path:
+    """Where jobs of a stage, on segments of n_steps, leave an empty file each: its name says by what they were made.
+
+    Snakemake looks for changed parameters only in jobs that do not follow from a job to be run, and follows from a segment to the
+    next even where that input is `ancient`. A file that is missing is noticed always; so the fingerprint stands in a file's name.
+    """
+    return run.folder / "stamps" / stage / f"{fingerprint(run, stage)}-{n_steps}"
+
+
 def prepare(run: RunConfig) -> None:
-    """Make a run's folder ready: its configuration, and the metadata of every store. Shards of another grid are removed."""
+    """Make a run's folder ready: its configuration, and the metadata of every store.
+
+    Shards of another grid or fingerprint are removed, and the stamps of what was made by another fingerprint.
+    """
     write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
+    for stage in STAGES:
+        valid = [stamp_folder(run, stage, n_steps) for n_steps in run.segments_by_length]
+        for folder in (run.folder / "stamps" / stage).glob("*"):
+            if folder not in valid:
+                shutil.rmtree(folder)
     for store in OWNER:
         ensure(layout(run, store), rebuild=True)
     for store in BLOCK_STORES:

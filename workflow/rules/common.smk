@@ -54,9 +54,13 @@ onstart:
         stores.prepare(run)
 
 
-def rule_name(stage, run):
-    """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own."""
-    return stage if len(RUNS) == 1 else f"{stage}_{RUNS.index(run)}"
+def rule_name(stage, run, n_steps=None):
+    """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own.
+
+    A short last segment has a rule of its own, too: its stamp says how long it is.
+    """
+    short = "_short" if n_steps not in (None, run.segment_steps) else ""
+    return f"{stage}{short}" if len(RUNS) == 1 else f"{stage}{short}_{RUNS.index(run)}"
 
 
 def patterns(group, names=None):
@@ -114,10 +118,33 @@ def explanation_files(run):
     return patterns(stores.layout(run, "explanation")) + tables
 
 
+def simulation_stamp(run, n_steps):
+    return str(stores.stamp_folder(run, "simulation", n_steps) / "{segment}")
+
+
+def features_stamp(run, n_steps):
+    return str(stores.stamp_folder(run, "features", n_steps) / "{segment}-{block}")
+
+
+def one_of(segments):
+    """A wildcard's constraint to some segments."""
+    return "|".join(map(str, segments))
+
+
 def stored_files(run):
     """Every shard of network, simulation and features."""
     segments, blocks = range(run.n_segments), range(run.n_blocks)
     return fill(network_patterns(run), (), blocks) + fill(simulation_patterns(run) + feature_patterns(run), segments, blocks)
+
+
+def stamp_files(run):
+    """What every job of simulation and features leaves; missing where it was last run with another fingerprint."""
+    blocks = range(run.n_blocks)
+    return [
+        path
+        for n_steps, segments in run.segments_by_length.items()
+        for path in fill([simulation_stamp(run, n_steps), features_stamp(run, n_steps)], segments, blocks)
+    ]
 
 
 def all_model_files(run):
@@ -126,4 +153,4 @@ def all_model_files(run):
 
 def every_file(run):
     shown = [str(run.folder / item.file) for item in FIGURES] + [str(run.folder / SUMMARY)]
-    return stored_files(run) + all_model_files(run) + explanation_files(run) + shown
+    return stored_files(run) + stamp_files(run) + all_model_files(run) + explanation_files(run) + shown

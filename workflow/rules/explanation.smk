@@ -12,9 +12,6 @@ for run in RUNS:
             models=all_model_files(run),
         output:
             explanation_files(run),
-        params:
-            run=run.path,
-            fingerprint=fingerprint(run, "explanation"),
         log:
             f"{run.path}/logs/explanation/explanation.log",
         benchmark:
@@ -22,6 +19,9 @@ for run in RUNS:
         threads: 1
         resources:
             mem_mb=6000,
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "explanation"),
         message:
             "explanation: {params.run}"
         shell:

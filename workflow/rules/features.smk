@@ -18,28 +18,32 @@ def weights_before(run):
 
 
 for run in RUNS:
+    for n_steps, segments in run.segments_by_length.items():
 
-    rule:
-        name:
-            rule_name("features", run)
-        input:
-            network=network_patterns(run),
-            spikes=spikes_around(run),
-            weights=weights_before(run),
-        output:
-            feature_patterns(run),
-        params:
-            run=run.path,
-            fingerprint=fingerprint(run, "features"),
-            steps=lambda wildcards, run=run: run.segment_range(int(wildcards.segment)),
-        log:
-            f"{run.path}/logs/features/{{segment}}-{{block}}.log",
-        benchmark:
-            f"{run.path}/benchmarks/features/{{segment}}-{{block}}.tsv"
-        threads: 1
-        resources:
-            mem_mb=2000,
-        message:
-            "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
-        shell:
-            "spikelens features {params.run} --segments {wildcards.segment} --blocks {wildcards.block} --log {log}"
+        rule:
+            name:
+                rule_name("features", run, n_steps)
+            input:
+                network=network_patterns(run),
+                spikes=spikes_around(run),
+                weights=weights_before(run),
+            output:
+                feature_patterns(run),
+                stamp=touch(features_stamp(run, n_steps)),
+            log:
+                f"{run.path}/logs/features/{{segment}}-{{block}}.log",
+            benchmark:
+                f"{run.path}/benchmarks/features/{{segment}}-{{block}}.tsv"
+            wildcard_constraints:
+                segment=one_of(segments),
+            threads: 1
+            resources:
+                mem_mb=2000,
+            params:
+                run=run.path,
+                fingerprint=fingerprint(run, "features"),
+                n_steps=n_steps,
+            message:
+                "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
+            shell:
+                "spikelens features {params.run} --segments {wildcards.segment} --blocks {wildcards.block} --log {log}"

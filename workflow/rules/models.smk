@@ -11,10 +11,6 @@ for run in RUNS:
                 features=fill(feature_patterns(run), range(run.n_segments), range(run.n_blocks)) if model != "autoencoder" else [],
             output:
                 model_files(run, model, "{seed}"),
-            params:
-                run=run.path,
-                model=model,
-                fingerprint=model_fingerprint(run, model),
             log:
                 f"{run.path}/logs/models/{model}-{{seed}}.log",
             benchmark:
@@ -22,6 +18,10 @@ for run in RUNS:
             threads: 1
             resources:
                 mem_mb=6000,
+            params:
+                run=run.path,
+                model=model,
+                fingerprint=model_fingerprint(run, model),
             message:
                 "models: {params.model}, seed {wildcards.seed}, of {params.run}"
             shell:

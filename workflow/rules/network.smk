@@ -9,9 +9,6 @@ for run in RUNS:
             run.network.edges or [],
         output:
             network_patterns(run),
-        params:
-            run=run.path,
-            fingerprint=fingerprint(run, "network"),
         log:
             f"{run.path}/logs/network/{{block}}.log",
         benchmark:
@@ -19,6 +16,9 @@ for run in RUNS:
         threads: 1
         resources:
             mem_mb=2000,
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "network"),
         message:
             "network: block {wildcards.block} of {params.run}"
         shell:

@@ -21,9 +21,6 @@ for run in RUNS:
         output:
             [shown_item(run, item) for item in FIGURES],
             f"{run.path}/{SUMMARY}",
-        params:
-            run=run.path,
-            fingerprint=fingerprint(run, "report"),
         log:
             f"{run.path}/logs/report/report.log",
         benchmark:
@@ -31,6 +28,9 @@ for run in RUNS:
         threads: 1
         resources:
             mem_mb=3000,
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "report"),
         message:
             "report: {params.run}"
         shell:

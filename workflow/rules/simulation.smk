@@ -3,35 +3,41 @@
 
 
 def state_before(run):
-    return lambda wildcards: fill(state_patterns(run), [int(wildcards.segment) - 1], range(run.n_blocks)) if wildcards.segment != "0" else []
+    return lambda wildcards: (
+        fill(state_patterns(run), [int(wildcards.segment) - 1], range(run.n_blocks)) if wildcards.segment != "0" else []
+    )
 
 
 for run in RUNS:
+    for n_steps, segments in run.segments_by_length.items():
 
-    rule:
-        name:
-            rule_name("simulation", run)
-        input:
-            network=fill(network_patterns(run), (), range(run.n_blocks)),
-            events=run.drive.events or [],
-            state=ancient(state_before(run)),
-        output:
-            fill(simulation_patterns(run), ["{segment}"], range(run.n_blocks)),
-        params:
-            run=run.path,
-            fingerprint=fingerprint(run, "simulation"),
-            steps=lambda wildcards, run=run: run.segment_range(int(wildcards.segment)),
-        log:
-            f"{run.path}/logs/simulation/{{segment}}.log",
-        benchmark:
-            f"{run.path}/benchmarks/simulation/{{segment}}.tsv"
-        threads: run.simulation.ranks
-        resources:
-            mpi="mpiexec",
-            tasks=run.simulation.ranks,
-            mem_mb=4000,
-        message:
-            "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
-        shell:
-            "{resources.mpi} -n {resources.tasks} spikelens simulate {params.run} --segments {wildcards.segment}"
-            " --ranks {resources.tasks} --log {log}"
+        rule:
+            name:
+                rule_name("simulation", run, n_steps)
+            input:
+                network=fill(network_patterns(run), (), range(run.n_blocks)),
+                events=run.drive.events or [],
+                state=ancient(state_before(run)),
+            output:
+                fill(simulation_patterns(run), ["{segment}"], range(run.n_blocks)),
+                stamp=touch(simulation_stamp(run, n_steps)),
+            log:
+                f"{run.path}/logs/simulation/{{segment}}.log",
+            benchmark:
+                f"{run.path}/benchmarks/simulation/{{segment}}.tsv"
+            wildcard_constraints:
+                segment=one_of(segments),
+            threads: run.simulation.ranks
+            resources:
+                mpi="mpiexec",
+                tasks=run.simulation.ranks,
+                mem_mb=4000,
+            params:
+                run=run.path,
+                fingerprint=fingerprint(run, "simulation"),
+                n_steps=n_steps,
+            message:
+                "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
+            shell:
+                "{resources.mpi} -n {resources.tasks} spikelens simulate {params.run} --segments {wildcards.segment}"
+                " --ranks {resources.tasks} --log {log}"

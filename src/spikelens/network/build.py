@@ -132,7 +132,8 @@ def _draw_targets(
 def in_order(parts: list[Synapses]) -> Synapses:
     """Join synapses and order them by target, source, delay."""
     if not parts:
-        return Synapses(*(np.empty(0, dtype) for dtype in (np.int32, np.int32, np.uint8, np.int32, np.bool_)))
+        ids, delays = np.empty(0, np.int32), np.empty(0, np.uint8)
+        return Synapses(ids, ids, delays, ids, np.empty(0, np.bool_))
     names = ("source", "target", "delay", "weight", "plastic")
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     order = np.lexsort((joined["delay"], joined["source"], joined["target"]))
@@ -192,8 +193,8 @@ def check_weight_sums(run: RunConfig, synapses: Synapses, block: int) -> None:
     sums = np.bincount(synapses.target - first, weights=largest, minlength=end - first)
     if len(sums) and sums.max() >= MAX_WEIGHT_SUM:
         raise NetworkError(
-            f"neuron {first + int(sums.argmax())}: the weights onto it may add up to {sums.max() / UNITS_PER_MV:.0f} mV; expected less than "
-            "32,768 mV (plastic weights count as network.weight_max_mv); take fewer or weaker synapses"
+            f"neuron {first + int(sums.argmax())}: the weights onto it may add up to {sums.max() / UNITS_PER_MV:.0f} mV; expected less "
+            "than 32,768 mV (plastic weights count as network.weight_max_mv); take fewer or weaker synapses"
         )
 
 

@@ -195,7 +195,7 @@ class Part:
 
 
 @nb.njit(cache=True)
-def run_steps(  # noqa: ANN201 - compiled; returns (next step, steps, ids, a neuron that is not finite)
+def run_steps(
     start: int,
     end: int,
     alone: bool,
@@ -216,8 +216,17 @@ def run_steps(  # noqa: ANN201 - compiled; returns (next step, steps, ids, a neu
     target: NDArray[np.int32],
     delay: NDArray[np.uint8],
     weight: NDArray[np.int32],
-):
-    """Simulate the steps [start, end), delivering this rank's own spikes only if it is alone."""
+) -> tuple[int, NDArray[np.int64], NDArray[np.int32], int]:
+    """Simulate the steps [start, end), or fewer if memory for spikes runs out; deliver this rank's own spikes only if it is alone.
+
+    Returns
+    -------
+    next_step : int
+    steps : (n_spikes,) int64
+    ids : (n_spikes,) int32
+    not_finite : int
+        A neuron whose v is no longer finite, or ALL_FINITE.
+    """
     room = 16 * len(v) + 64
     steps, ids = np.empty(room, np.int64), np.empty(room, np.int32)
     n = 0

@@ -97,8 +97,8 @@ def read(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Membranes
         step, stamp = read_shard(group, "stamp", (segment, block, 0))[0, 0]
         if step != boundary or stamp != _stamp(run):
             raise SimulationError(
-                f"{group.shard_path('stamp', (segment, block, 0))}: the state of block {block} at {step} ms was made by another configuration "
-                f"or version than this one; run snakemake, which makes segment {segment} again, or delete {group.path}"
+                f"{group.shard_path('stamp', (segment, block, 0))}: block {block} at {step} ms was made by "
+                f"another configuration or version than this one; run snakemake, or delete {group.path}"
             )
     v, u = (read_array(group, name, [segment], blocks)[0] for name in ("v", "u"))
     recent = read_array(group, "recent_spikes", [segment])[0]

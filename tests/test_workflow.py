@@ -1,0 +1,380 @@
+"""The workflow's promises: what is run again, and what is not; what a crash costs; what a wrong configuration does.
+
+One small run is finished once; every test works on a copy of it, with its own copy of the code, through the `snakemake` that users
+call. Plans are read from dry runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import yaml
+from conftest import REPOSITORY, small_config, with_keys
+
+import spikelens
+from spikelens import stores
+
+pytestmark = pytest.mark.slow
+
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+RUN = "results/small"
+TWO_BLOCKS = {"network.block_size": 100, "simulation.chunk_neurons": 100, "run.results": "results"}
+
+
+class Project:
+    """A folder with the code, a configuration and results, as a user's clone has them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def new(cls, folder: Path, changes=None) -> Project:
+        for name in ("src", "workflow", "profiles"):
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(REPOSITORY / "Snakefile", folder)
+        (folder / "README.md").write_text("A readme.\n")
+        project = cls(folder)
+        project.configure(small_config(folder, {**TWO_BLOCKS, **(changes or {})}))
+        return project
+
+    def copy(self, folder: Path) -> Project:
+        shutil.copytree(self.folder, folder, symlinks=True)  # keeps modification times
+        return Project(folder)
+
+    def configure(self, content) -> None:
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def change(self, changes) -> None:
+        self.configure(with_keys(yaml.safe_load((self.folder / "config.yaml").read_text()), changes))
+
+    def command(self, *arguments: str):
+        environment = {**os.environ, "PYTHONPATH": str(self.folder / "src")}
+        return {"args": [str(SNAKEMAKE), "--cores", "2", *arguments], "cwd": self.folder, "env": environment, "text": True}
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(**self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+
+    def run(self) -> str:
+        finished = self.snakemake()
+        assert finished.returncode == 0, finished.stdout[-4000:]
+        return finished.stdout
+
+    def plan(self) -> set[str]:
+        """Jobs that would run, like "simulation 0", "features 1 0", "models_tft_neuron 1"."""
+        finished = self.snakemake("--dry-run")
+        assert finished.returncode == 0, finished.stdout[-4000:]
+        return planned(finished.stdout)
+
+    def spikelens(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = self.command()
+        command["args"] = [sys.executable, "-m", "spikelens", *arguments]
+        return subprocess.run(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+
+    def verify(self) -> None:
+        """Every file is there and whole, and nothing else."""
+        finished = self.spikelens("verify", RUN)
+        assert finished.returncode == 0, finished.stdout[-3000:]
+
+    @property
+    def results(self) -> Path:
+        return self.folder / RUN
+
+    def times(self, pattern: str) -> dict[str, int]:
+        return {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in self.results.glob(pattern) if path.is_file()}
+
+
+def planned(output: str) -> set[str]:
+    jobs = set()
+    for message in re.findall(r"^Job \d+: (.*)$", output, flags=re.MULTILINE):
+        stage = message.split(":")[0]
+        if stage == "models":
+            jobs.add(re.sub(r"models: (\w+), seed (\d+).*", r"\1 \2", message))
+        elif stage != "complete":
+            jobs.add(" ".join([stage, *re.findall(r"(?:segment|block) (\d+)", message)]))
+    return jobs
+
+
+SEGMENTS, BLOCKS = range(3), range(2)
+NETWORK = {f"network {b}" for b in BLOCKS}
+SIMULATION = {f"simulation {s}" for s in SEGMENTS}
+FEATURES = {f"features {s} {b}" for s in SEGMENTS for b in BLOCKS}
+TFTS = {"tft_population 1", "tft_neuron 1"}
+MODELS = {"autoencoder 1", *TFTS}
+END = {"explanation", "report"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    project = Project.new(tmp_path_factory.mktemp("finished") / "project")
+    assert project.plan() == NETWORK | SIMULATION | FEATURES | MODELS | END
+    assert not (project.folder / "results").exists(), "a dry run writes nothing"
+    project.run()
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    return finished.copy(tmp_path / "project")
+
+
+def test_a_second_call_has_nothing_to_do(finished):
+    before = finished.times("**/*")
+    assert "Nothing to be done" in finished.run()
+    assert finished.times("**/*") == before
+
+
+def test_every_file_is_there_and_whole_and_nothing_else(finished):
+    finished.verify()
+
+
+@pytest.mark.parametrize(
+    ("changes", "jobs"),
+    [
+        ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1"} | END),
+        ({"models.autoencoder.units": 4}, {"autoencoder 1"} | END),
+        ({"models.tft_population.seeds": [1, 2]}, {"tft_population 2"} | END),
+        ({"features.window_ms": 40}, FEATURES | TFTS | MODELS | END),
+        ({"drive.seed": 2}, SIMULATION | FEATURES | MODELS | END),
+        ({"simulation.plasticity": False}, SIMULATION | FEATURES | MODELS | END),
+        ({"network.seed": 2}, NETWORK | SIMULATION | FEATURES | MODELS | END),
+        ({"explanation.seed": 2}, END),
+        ({"report.neurons": 3}, {"report"}),
+        ({"simulation.ranks": 1}, set()),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_changed_key_runs_its_stage_and_those_after_it(project, changes, jobs):
+    project.change(changes)
+    assert project.plan() == jobs
+
+
+def test_a_comment_in_the_readme_changes_nothing(project):
+    (project.folder / "README.md").write_text("Another readme.\n")
+    assert project.plan() == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "jobs"),
+    [
+        ("network/build.py", NETWORK | SIMULATION | FEATURES | MODELS | END),
+        ("simulation/kernel.py", SIMULATION | FEATURES | MODELS | END),
+        ("features/rates.py", FEATURES | MODELS | END),
+        ("models/baselines.py", MODELS | END),
+        ("explanation/scores.py", END),
+        ("report/style.py", {"report"}),
+    ],
+)
+def test_a_changed_source_runs_its_stage_and_those_after_it(project, file, jobs):
+    path = project.folder / "src" / "spikelens" / file
+    original = path.read_text()
+    path.write_text(original.replace('"""', '"""In other words. ', 1) + "\n# a comment\n")
+    assert project.plan() == set(), "comments and docstrings are no code"
+    path.write_text(original + "\n_A_NEW_CONSTANT = 1\n")
+    assert project.plan() == jobs
+
+
+def test_a_lost_shard_of_the_first_segment_costs_that_segment_and_what_depends_on_it(project):
+    (project.results / "spikes.zarr/spikes/c/0/1").unlink()
+    later = project.times("spikes.zarr/spikes/c/[12]/*")
+    touched = {job for job in FEATURES if not job.startswith("features 2")}
+    assert project.plan() == {"simulation 0"} | touched | MODELS | END
+    project.run()
+    assert project.times("spikes.zarr/spikes/c/[12]/*") == later
+    assert project.plan() == set()
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["state.zarr/v/c/0/1"],
+        ["state.zarr/stamp/c/2/0/0"],
+        ["spikes.zarr/spikes/c/0/0", "spikes.zarr/spikes/c/2/1"],
+        ["network.zarr/blocks/1/delay/c/0", "features.zarr/rate/c/1/1"],
+    ],
+    ids=["a state", "the last state", "two shards", "a synapse array and a feature"],
+)
+def test_what_is_lost_is_made_again_in_one_call_and_equals_what_it_was(project, lost):
+    before = {name: (project.results / name).read_bytes() for name in lost}
+    for name in lost:
+        (project.results / name).unlink()
+    project.run()
+    assert {name: (project.results / name).read_bytes() for name in lost} == before
+    assert project.plan() == set()
+
+
+@pytest.mark.parametrize(
+    "lost", ["spikes.zarr/zarr.json", "spikes.zarr/spikes/zarr.json", "weights.zarr/1/weight/zarr.json", "features.zarr/time/c/0"]
+)
+def test_lost_metadata_are_restored_in_one_call_without_a_job(project, lost):
+    path = project.results / lost
+    before = path.read_bytes()
+    path.unlink()
+    assert "Nothing to be done" in project.run()
+    restored = path.read_bytes()
+    assert json.loads(restored)["node_type"] == json.loads(before)["node_type"] if path.name == "zarr.json" else restored == before
+    project.verify()
+
+
+def test_what_was_lost_and_what_was_changed_are_both_in_the_plan(project):
+    """Snakemake by itself forgets the later segments here: they follow, by an ancient input, from one that is to be run."""
+    (project.results / "network.zarr/in_degree/c/0").unlink()
+    (project.results / "spikes.zarr/spikes/c/0/0").unlink()
+    project.change({"features.tau_ms": 10.0})
+    assert project.plan() == {"network 0", *SIMULATION} | FEATURES | MODELS | END
+    project.run()
+    (project.results / "spikes.zarr/spikes/c/0/0").unlink()
+    project.change({"features.tau_ms": 15.0})
+    assert project.plan() == {"simulation 0"} | FEATURES | MODELS | END
+
+
+def check_growth(project, old_spikes, old_features):
+    """Three segments became four: old spikes and features untouched, but for the former last segment's features."""
+    assert project.times("spikes.zarr/spikes/c/[012]/*") == old_spikes
+    now = project.times("features.zarr/rate/c/*/*")
+    for name, before in old_features.items():
+        remade = name.split("/")[-2] == "2"
+        assert (now[name] != before) == remade, name
+    assert len(now) == 8
+    assert project.plan() == set()
+
+
+def test_a_longer_duration_adds_a_segment_and_leaves_the_old_ones(project):
+    spikes, features = project.times("spikes.zarr/spikes/c/[012]/*"), project.times("features.zarr/rate/c/*/*")
+    project.change({"simulation.duration_s": 8})
+    new_features = {f"features {s} {b}" for s in (2, 3) for b in BLOCKS}
+    assert project.plan() == {"simulation 3"} | new_features | MODELS | END
+    project.run()
+    check_growth(project, spikes, features)
+
+
+def test_a_run_grows_also_after_a_call_that_failed_midway(project):
+    spikes, features = project.times("spikes.zarr/spikes/c/[012]/*"), project.times("features.zarr/rate/c/*/*")
+    project.change({"simulation.duration_s": 8})
+    obstacle = project.results / "features.zarr/rate/c/3"
+    obstacle.write_text("a file where a folder has to be: the features of the new segment cannot be written")
+    assert project.snakemake().returncode == 1
+    assert (project.results / "spikes.zarr/spikes/c/3/0").is_file()
+    obstacle.unlink()
+    assert "simulation 3" not in project.plan()
+    project.run()
+    check_growth(project, spikes, features)
+
+
+def test_a_grown_run_equals_one_that_was_that_long_from_the_start(finished, project, tmp_path):
+    project.change({"simulation.duration_s": 8})
+    project.run()
+    fresh = Project.new(tmp_path / "fresh", {"simulation.duration_s": 8})
+    fresh.run()
+    stored = ("spikes", "weights", "state", "features")
+    shards = [path for store in stored for path in fresh.results.glob(f"{store}.zarr/**/c/**/*")]
+    files = [path.relative_to(fresh.results) for path in shards if path.is_file()]
+    assert len(files) > 100
+    assert [path for path in files if (fresh.results / path).read_bytes() != (project.results / path).read_bytes()] == []
+
+
+def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simulated_again(tmp_path):
+    """The documented recovery (docs/recovery.md): `snakemake --unlock`, then snakemake again."""
+    # segments long enough that the second is still running when the driver is killed
+    project = Project.new(tmp_path / "project", {"simulation.duration_s": 120, "simulation.segment_s": 40, "features.omega_window_s": 10})
+    driver = subprocess.Popen(**project.command("--until", "simulation"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    second = project.results / "logs/simulation/1.log"
+    wait_for(second.exists)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    first = project.times("spikes.zarr/spikes/c/0/*")
+    assert len(first) == 2
+    assert not project.times("spikes.zarr/spikes/c/2/*")
+    assert project.snakemake("--unlock").returncode == 0
+    finished = project.snakemake("--until", "simulation", "--rerun-incomplete")
+    assert finished.returncode == 0, finished.stdout[-3000:]
+    assert planned(finished.stdout) == {"simulation 1", "simulation 2"}
+    assert project.times("spikes.zarr/spikes/c/0/*") == first
+    assert len(project.times("spikes.zarr/spikes/c/*/*")) == 6
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def test_a_sweep_gives_runs_side_by_side(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    project.change({"sweep": {"network.seed": [1, 2], "network.block_size": [100, 200]}, "simulation.ranks": 1})
+    output = project.snakemake("--dry-run").stdout
+    assert "network.seed=1,network.block_size=100" in output
+    stages = {name: int(n) for name, n in re.findall(r"^(\w+?)_\d+ +(\d+)$", output, flags=re.MULTILINE)}
+    assert stages.keys() >= {"network", "simulation", "features", "explanation", "report"}
+    assert len(re.findall(r"^Job \d+: network: ", output, flags=re.MULTILINE)) == 2 * (2 + 1)
+    finished_sweep = project.snakemake("--until", "network_0", "network_3")
+    assert finished_sweep.returncode == 0, finished_sweep.stdout[-3000:]
+    assert (project.results / "network.seed=2,network.block_size=200/network.zarr/in_degree/c/0").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"simulation.duration_s": -5}, "simulation.duration_s = -5: expected"),
+        ({"features.windw_ms": 50}, "features.windw_ms = 50: unknown key; did you mean window_ms?"),
+        ({"network.edges": "nowhere.csv", "network.connections": {}}, 'network.edges = "nowhere.csv": no such file'),
+    ],
+)
+def test_a_wrong_configuration_ends_with_2_and_one_message_before_any_job(project, changes, message):
+    project.change(changes)
+    before = project.times("**/*")
+    finished = project.snakemake()
+    assert finished.returncode == 2
+    assert message in finished.stdout
+    assert "Traceback" not in finished.stdout
+    assert "Job" not in finished.stdout
+    assert project.times("**/*") == before
+
+
+def test_stores_open_with_plain_xarray_and_show_dimensions_coordinates_and_units(finished, recwarn):
+    spikes = xr.open_zarr(finished.results / "spikes.zarr").spikes
+    assert spikes.dims == ("time", "neuron")
+    assert {"time", "neuron", "population"} <= set(spikes.coords)
+    assert spikes.time.attrs["units"] == "ms"
+    assert [str(w.message) for w in recwarn if "consolidated" in str(w.message)] == []
+    rate = xr.open_zarr(finished.results / "features.zarr").rate
+    assert rate.attrs["units"] == "Hz"
+    for store in stores.OWNER:
+        opened = xr.open_zarr(finished.results / f"{store}.zarr")
+        assert all("units" in array.attrs or "long_name" in array.attrs for array in opened.data_vars.values())
+
+
+def test_a_notebook_opens_the_run_lazily(finished, monkeypatch):
+    monkeypatch.chdir(finished.folder)
+    run = spikelens.open(RUN)
+    assert run.spikes.spikes.chunks is not None, "nothing is read yet"
+    assert int(run.spikes.spikes.sum()) == run.summary["simulation"]["spikes"]
+    assert len(run.synapses.synapse if "synapse" in run.synapses.coords else run.synapses.delay) == run.summary["network"]["synapses"]
+    assert run.weights.weight.attrs["units"] == "mV"
+    assert float(run.weights.weight.max()) <= 10
+    assert run.explanation.attention.sizes["tft_neuron"] == 200
+    assert run.causal_components.omega.dims == ("window", "synapse")
+
+
+def test_the_summary_has_the_six_stages_and_the_report_is_one_file(finished):
+    summary = json.loads((finished.results / "summary.json").read_text())
+    assert list(summary) == ["network", "simulation", "features", "models", "explanation", "report"]
+    for row in summary["explanation"]["scores"]:
+        assert {"score", "saw", "edge_class", "stratum", "auroc", "ap", "ci", "n_positive", "n_negative", "seed"} <= row.keys()
+        assert 0 <= row["auroc"] <= 1
+    made = finished.spikelens("html")
+    assert made.returncode == 0, made.stdout[-3000:]
+    page = (finished.results / "report.html").read_text()
+    assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']https?:""", page), "nothing is fetched"
+    pictures = re.findall(r"data:image/svg\+xml[^\"']{1000,}", page)
+    assert len(pictures) >= 11, "every figure is inside the file"
