@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from spikelens.config import Stage
+from spikelens.config import STAGES, Stage
 
 
 class Item(NamedTuple):
@@ -18,27 +18,31 @@ class Item(NamedTuple):
     """Below the run's folder."""
     caption: str
     """Below workflow/report."""
-    category: Stage
-    """The stage that made what is shown."""
+    category: str
+    """The stage that made what is shown, numbered: Snakemake's report sorts its sections by name."""
 
 
-def _figure(name: str, category: Stage) -> Item:
-    return Item(name, f"report/{name}.svg", f"{name}.rst", category)
+def _section(stage: Stage) -> str:
+    return f"{STAGES.index(stage) + 1} {stage}"
+
+
+def _figure(name: str, stage: Stage) -> Item:
+    return Item(name, f"report/{name}.svg", f"{name}.rst", _section(stage))
 
 
 FIGURES: tuple[Item, ...] = (
     _figure("network", "network"),
     _figure("raster_and_rates", "simulation"),
     _figure("weights", "simulation"),
+    _figure("omega", "features"),
     _figure("learning", "models"),
     _figure("forecast_population", "models"),
     _figure("forecast_neurons", "models"),
     _figure("reconstruction", "explanation"),
     _figure("encoder", "explanation"),
     _figure("attention", "explanation"),
-    _figure("omega", "explanation"),
     _figure("scores", "explanation"),
-    Item("scores_table", "report/scores.html", "scores_table.rst", "explanation"),
+    Item("scores_table", "report/scores.html", "scores_table.rst", _section("explanation")),
 )
 """In the order in which a reader meets them."""
 
