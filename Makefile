@@ -30,10 +30,10 @@ run: $(READY)
 	spikelens html --config $(CONFIG)
 
 test: lint
-	pytest -n 2
+	pytest -n 2 --dist loadfile
 
 test-fast: $(READY_DEV)
-	pytest -n 2 -m 'not slow'
+	pytest -n 2 --dist loadfile -m 'not slow'
 
 lint: $(READY_DEV)
 	ruff check

@@ -141,6 +141,7 @@ class Features(Section):
 Epochs = Annotated[Positive, Field(description="at most; early stopping may end sooner")]
 BatchSize = Annotated[Positive, Field(description="sequences or windows a step of the optimiser")]
 Samples = Annotated[Positive, Field(description="training windows drawn an epoch, at most")]
+LearningRate = Annotated[PositiveFloat, Field(description="learning rate of Adam")]
 
 
 class Training(Section):
@@ -150,13 +151,15 @@ class Training(Section):
     epochs: Epochs
     patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
     batch_size: BatchSize = 64
-    learning_rate: Annotated[PositiveFloat, Field(description="learning rate of Adam")] = 0.001
+    learning_rate: LearningRate = 0.001
 
 
 class Autoencoder(Training):
     """LSTM autoencoder on spike traces."""
 
     epochs: Epochs = 20
+    learning_rate: LearningRate = 0.003
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight decay of Adam, decoupled [1]")] = 1.0
     steps: Annotated[Positive, Field(description="time steps a sequence [ms]")] = 20
     units: Annotated[Positive, Field(description="size of the encoding")] = 100
     sequences: Annotated[Positive, Field(description="sequences in all, evenly spaced over the time used")] = 6_000
@@ -185,6 +188,7 @@ class TftNeuron(Tft):
 
     epochs: Epochs = 8
     batch_size: BatchSize = 512
+    learning_rate: LearningRate = 0.003
     samples_per_epoch: Samples = 60_000
     neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced")] = 1_000
 

@@ -1,4 +1,7 @@
-"""Progress of long work: rate and time left, redrawn in place on a terminal, as plain lines now and then elsewhere."""
+"""Progress of long work: rate and time left, redrawn in place on a terminal, as plain lines now and then elsewhere.
+
+Jobs of a workflow share its terminal and keep log files; they write lines, since several would redraw the same place.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Progress:
         self._what, self._total, self._unit = what, total, unit
         self._start = time.monotonic()
         self._shown = self._start
-        self._terminal = sys.stderr.isatty()
+        keeps_log = any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
+        self._terminal = sys.stderr.isatty() and not keeps_log
         self._every_s = 0.2 if self._terminal else 5.0
 
     def __enter__(self) -> Progress:

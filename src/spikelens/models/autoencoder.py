@@ -21,16 +21,29 @@ class SequenceAutoencoder(pl.LightningModule):
     that the loss is the mean squared error of the traces in units of their training variance.
     """
 
-    def __init__(self, mean: Tensor, std: Tensor, units: int, learning_rate: float) -> None:
-        """Take each neuron's training mean, (n_neurons,), and the common deviation, (1,)."""
+    def __init__(self, mean: Tensor, std: Tensor, units: int, learning_rate: float, weight_decay: float) -> None:
+        """Take each neuron's training mean, (n_neurons,), and the common deviation, (1,), and keys of `config.Autoencoder`."""
         super().__init__()
-        self.learning_rate = learning_rate
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         n_neurons = len(mean)
         self.encoder = nn.LSTM(n_neurons, units, batch_first=True)
         self.decoder = nn.LSTM(units, units, batch_first=True)
         self.readout = nn.Linear(units, n_neurons)
+        self._start_in_the_linear_range()
+
+    def _start_in_the_linear_range(self) -> None:
+        """Let no gate be saturated by the sum over many neurons, and no state be forgotten, when training starts.
+
+        PyTorch draws an LSTM's weights by the number of units alone; with a thousand neurons the first states would be nearly
+        binary random codes. Forget gates start open (Jozefowicz, Zaremba & Sutskever, ICML 2015).
+        """
+        n_neurons, units = self.readout.out_features, self.readout.in_features
+        with torch.no_grad():
+            nn.init.uniform_(self.encoder.weight_ih_l0, -1 / n_neurons**0.5, 1 / n_neurons**0.5)
+            for lstm in (self.encoder, self.decoder):
+                lstm.bias_ih_l0[units : 2 * units] += 1
 
     def forward(self, traces: Tensor) -> tuple[Tensor, Tensor]:
         """Rebuild (n, steps, n_neurons) traces; also the encoder's states, (n, steps, units)."""
@@ -60,7 +73,7 @@ class SequenceAutoencoder(pl.LightningModule):
         self.log("validation_loss", self._loss(batch), batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        return torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
 def encode(module: SequenceAutoencoder, sequences: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

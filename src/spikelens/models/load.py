@@ -24,7 +24,7 @@ from spikelens.models.tft import RateForecaster
 from spikelens.stores import write_atomically
 
 _ARGUMENTS = {
-    SequenceAutoencoder: ("units", "learning_rate"),
+    SequenceAutoencoder: ("units", "learning_rate", "weight_decay"),
     RateForecaster: ("history", "horizon", "hidden_size", "attention_heads", "dropout", "learning_rate"),
 }
 """Hyperparameters that a module is built from."""

@@ -1,0 +1,1 @@
+"""Measurements: each module prints a table, and with --json nothing but JSON. None of them is a test."""
