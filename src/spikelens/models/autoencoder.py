@@ -41,9 +41,10 @@ class SequenceAutoencoder(pl.LightningModule):
         """
         n_neurons, units = self.readout.out_features, self.readout.in_features
         with torch.no_grad():
-            nn.init.uniform_(self.encoder.weight_ih_l0, -1 / n_neurons**0.5, 1 / n_neurons**0.5)
+            nn.init.uniform_(self.encoder.all_weights[0][0], -1 / n_neurons**0.5, 1 / n_neurons**0.5)
             for lstm in (self.encoder, self.decoder):
-                lstm.bias_ih_l0[units : 2 * units] += 1
+                _, _, bias, _ = lstm.all_weights[0]
+                bias[units : 2 * units] += 1
 
     def forward(self, traces: Tensor) -> tuple[Tensor, Tensor]:
         """Rebuild (n, steps, n_neurons) traces; also the encoder's states, (n, steps, units)."""
