@@ -38,10 +38,10 @@ class Project:
         self.folder = folder
 
     @classmethod
-    def new(cls, folder: Path, changes=None) -> Project:
+    def new(cls, folder: Path, changes=None, source: Path = REPOSITORY) -> Project:
         for name in ("src", "workflow", "profiles"):
-            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        shutil.copy(REPOSITORY / "Snakefile", folder)
+            shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(source / "Snakefile", folder)
         (folder / "README.md").write_text("A readme.\n")
         project = cls(folder)
         project.configure(small_config(folder, {**TWO_BLOCKS, **(changes or {})}))
@@ -273,7 +273,7 @@ def test_a_run_grows_also_after_a_call_that_failed_midway(project):
 def test_a_grown_run_equals_one_that_was_that_long_from_the_start(finished, project, tmp_path):
     project.change({"simulation.duration_s": 8})
     project.run()
-    fresh = Project.new(tmp_path / "fresh", {"simulation.duration_s": 8})
+    fresh = Project.new(tmp_path / "fresh", {"simulation.duration_s": 8}, source=finished.folder)
     fresh.run()
     stored = ("spikes", "weights", "state", "features")
     shards = [path for store in stored for path in fresh.results.glob(f"{store}.zarr/**/c/**/*")]

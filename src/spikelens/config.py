@@ -157,7 +157,7 @@ class Training(Section):
 class Autoencoder(Training):
     """LSTM autoencoder on spike traces."""
 
-    epochs: Epochs = 20
+    epochs: Epochs = 30
     learning_rate: LearningRate = 0.003
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight decay of Adam, decoupled [1]")] = 1.0
     steps: Annotated[Positive, Field(description="time steps a sequence [ms]")] = 20
