@@ -151,7 +151,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "plastic weight above its bound": ({f"{E_TO_E}.weight_mv": 20.0}, f"{E_TO_E}.weight_mv = 20.0", "network.weight_max_mv = 10.0"),
     "weight beyond the integers": ({"network.connections.I->E.weight_mv": -40000.0}, "weight_mv = -40000.0", "less than 32,768 mV"),
     "all pairs of 10,000 neurons": (LARGE, "features.omega_dense = true", "only up to 5000 neurons"),
-    "time constant too long": ({"features.tau_ms": 1e5}, "features.tau_ms = 100000.0", "20 tau and the longest delay, 20 ms, must fit in a segment"),
+    "time constant too long": (
+        {"features.tau_ms": 1e5},
+        "features.tau_ms = 100000.0",
+        "20 tau and the longest delay, 20 ms, must fit in a segment",
+    ),
     "step that does not divide the window": ({"features.step_ms": 8}, "features.step_ms = 8", "divisor of features.window_ms = 100"),
     "step that does not divide the chunk": (
         {"features.step_ms": 7, "features.window_ms": 70},
