@@ -222,10 +222,13 @@ def test_axes_carry_units(reported):
 
 def test_a_second_report_has_the_same_bytes(reported):
     run = reported[0]
-    files = [run.folder / item.file for item in FIGURES] + [run.folder / SUMMARY]
-    first = [path.read_bytes() for path in files]
+    files = [run.folder / item.file for item in FIGURES]
+    first, first_summary = [path.read_bytes() for path in files], summary(run)
     make_report(run)
     assert [path.read_bytes() for path in files] == first
+    second_summary = summary(run)
+    assert 0 < second_summary["report"].pop("wall_seconds") != first_summary["report"].pop("wall_seconds")
+    assert second_summary == first_summary
     assert sorted(path.name for path in (run.folder / "report").iterdir()) == sorted(Path(item.file).name for item in FIGURES)
 
 
@@ -329,7 +332,7 @@ def test_summary_tells_the_simulation_as_it_was(reported):
 
 def test_first_seconds_are_those_before_ten_seconds(tmp_path):
     run, truth = synthetic_run(tmp_path, {"simulation.duration_s": 13, "simulation.segment_s": 4})
-    write_summary(run)
+    write_summary(run, 1.5)
     first = truth.spikes[:10_000].mean(axis=0) * 1000
     assert summary(run)["simulation"]["rates_first_10_s_hz"]["all"] == pytest.approx(first.mean())
 
@@ -347,15 +350,18 @@ def test_summary_has_the_stages_and_their_scores(reported):
 
 
 def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
-    assert {(stage["wall_seconds"], stage["jobs"]) for stage in summary(copied).values()} == {(None, None)}
+    stages = {name: (stage["wall_seconds"], stage["jobs"]) for name, stage in summary(copied).items()}
+    assert stages.pop("report")[1] == 1
+    assert set(stages.values()) == {(None, None)}
     folder = copied.folder / "benchmarks" / "simulation"
     folder.mkdir(parents=True)
     for segment, seconds in enumerate((1.25, 2.5)):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")
-    write_summary(copied)
+    write_summary(copied, 1.5)
     content = summary(copied)
     assert (content["simulation"]["wall_seconds"], content["simulation"]["jobs"]) == (3.75, 2)
     assert content["features"]["wall_seconds"] is None
+    assert content["report"]["wall_seconds"] == 1.5
 
 
 def test_weights_are_counted_by_class_and_time(reported):

@@ -32,7 +32,7 @@ _DRAWN: dict[str, Callable[[RunConfig], Figure]] = {
 
 
 def make_report(run: RunConfig) -> None:
-    """Write the items of `FIGURES` and summary.json into the run's folder; the same stores give the same bytes.
+    """Write the items of `FIGURES` and summary.json into the run's folder; the same stores give the same bytes, wall times apart.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def make_report(run: RunConfig) -> None:
         content = render(run, item.name) if item.name in _DRAWN else table.page(run).encode()
         write_atomically(run.folder / item.file, content)
         log.info("report: %s, %d kB", item.file, len(content) // 1000)
-    write_summary(run)
+    write_summary(run, time.monotonic() - started)
     log.info("report: %d items in %.1f s", len(FIGURES), time.monotonic() - started)
 
 

@@ -7,6 +7,7 @@ paler from target to target.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,10 +83,18 @@ def stacked(figure: Figure, above: float, below: float) -> tuple[SubFigure, SubF
 
 
 def svg_bytes(figure: Figure) -> bytes:
-    """The figure as SVG without a date, so that the same data give the same bytes."""
+    """The figure as SVG without a date, and with clip paths numbered, so that the same data give the same bytes.
+
+    Matplotlib names a clip path by a hash of its corners, which rounding in the layout can change from one drawing to the next.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": "spikelens"})
-    return buffer.getvalue()
+    numbers: dict[bytes, bytes] = {}
+    return re.sub(
+        rb'(?<=id=")p[0-9a-f]{10}(?=")|(?<=url\(#)p[0-9a-f]{10}(?=\))',
+        lambda found: numbers.setdefault(found[0], b"clip%d" % len(numbers)),
+        buffer.getvalue(),
+    )
 
 
 def population_colours(run: RunConfig) -> dict[str, str]:

@@ -19,8 +19,11 @@ _FIRST_S = 10
 """The rates of the run's beginning are told apart: STDP has hardly settled."""
 
 
-def write_summary(run: RunConfig) -> None:
-    """Write summary.json: the six stages' names, and under each what it did and how long its jobs took."""
+def write_summary(run: RunConfig, report_seconds: float) -> None:
+    """Write summary.json: the six stages' names, and under each what it did and how long its jobs took.
+
+    The report's own benchmark is written after it has ended, so its wall time so far, `report_seconds` [s], is handed in.
+    """
     stages: dict[Stage, dict[str, Any]] = {
         "network": _network(run),
         "simulation": _simulation(run),
@@ -30,6 +33,7 @@ def write_summary(run: RunConfig) -> None:
         "report": {"figures": [item.file for item in FIGURES]},
     }
     content = {stage: {**facts, **_job_seconds(run, stage)} for stage, facts in stages.items()}
+    content["report"] |= {"wall_seconds": round(report_seconds, 3), "jobs": 1}
     text = json.dumps(content, indent=2, allow_nan=False)
     write_atomically(run.folder / SUMMARY, f"{text}\n".encode())
 
