@@ -49,7 +49,7 @@ $(READY): envs/requirements.txt pyproject.toml
 	@echo '== setting up .venv with $(PYTHON): several minutes the first time'
 	@test -n '$(PYTHON)' || { echo 'no python3 found; set PYTHON=<path of Python 3.11 or newer>'; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=<its path>")'
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(PIP) $$(grep '^torch==' envs/requirements.txt)
 	$(PIP) -r envs/requirements.txt
 	$(PIP) --no-deps --no-build-isolation -e .

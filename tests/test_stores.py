@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from spikelens.config import RunConfig, load_runs
+from spikelens.config import RunConfig, load_runs, shards_per_block
 from spikelens.errors import StoreError
 from spikelens.stores import (
     BLOCK_STORES,
@@ -277,7 +277,7 @@ def test_preparing_again_touches_nothing(full_run: RunConfig) -> None:
     paths = [path for store in OWNER for path in contents(store_path(full_run, store))]
     before = times(paths)
     prepare(full_run)
-    heal(full_run.folder)
+    heal(full_run)
     assert times(paths) == before
 
 
@@ -287,7 +287,7 @@ def test_every_lost_zarr_json_is_restored_byte_for_byte(full_run: RunConfig) -> 
     assert len(lost) > 50
     for path in lost:
         path.unlink()
-    heal(full_run.folder)
+    heal(full_run)
     assert contents(full_run.folder) == before
 
 
@@ -295,7 +295,7 @@ def test_lost_coordinates_are_restored(full_run: RunConfig) -> None:
     before = contents(full_run.folder)
     shutil.rmtree(store_path(full_run, "spikes") / "time")
     shutil.rmtree(store_path(full_run, "network") / "population")
-    heal(full_run.folder)
+    heal(full_run)
     assert contents(full_run.folder) == before
 
 
@@ -410,6 +410,18 @@ def test_counts_are_shown_as_rates_and_a_window_beyond_the_end_as_nan(full_run: 
     assert (rate[0] == 3 / 0.050).all()
     assert (rate[1:-1] == 0).all()
     assert np.isnan(rate[-1]).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"simulation.weight_average": False}, {"features.omega_dense": False}, {"features.neurons": 0}])
+def test_the_check_counts_the_shards_that_are_laid_out(make_run: MakeRun, changes: dict[str, Any]) -> None:
+    run = make_run(changes)
+    laid_out = dict.fromkeys(shards_per_block(run), 0)
+    for store in OWNER:
+        if OWNER[store] in laid_out:
+            laid_out[OWNER[store]] += len(layout(run, store).shard_paths(segments=[1], blocks=[2]))
+    for store in BLOCK_STORES:
+        laid_out[OWNER[store]] += len(block_layout(run, store, 2, SYNAPSES).shard_paths(segments=[1]))
+    assert laid_out == shards_per_block(run)
 
 
 @pytest.mark.parametrize("store", OWNER)

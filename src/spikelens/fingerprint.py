@@ -43,10 +43,28 @@ def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
     """The keys of the configuration that a stage reads."""
     content: dict[str, Any] = run.model_dump(mode="json")
     section = {key: value for key, value in content[stage].items() if key not in _NOT_RESULTS.get(stage, ())}
+    if stage == "network":
+        section["edges"] = _content_of(run.network.edges)
     if stage == "simulation":
-        section["drive"] = content["drive"]
+        section["drive"] = {**content["drive"], "events": _content_of(run.drive.events)}
         section["weight_average"] = run.weight_average
     return section
+
+
+def _content_of(table: str | None) -> str | None:
+    """What stands in a user's table; where it stands does not matter."""
+    if table is None:
+        return None
+    if not Path(table).is_file():
+        return f"missing: {table}"  # a finished run may be opened where its tables are not
+    file = Path(table).stat()
+    return _file_digest(table, file.st_mtime_ns, file.st_size)
+
+
+@functools.cache
+def _file_digest(path: str, _mtime_ns: int, _size: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
@@ -108,4 +126,5 @@ def _versions(libraries: set[str]) -> dict[str, str]:
 
 
 def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    # keys keep their order: ids follow the order of the populations, random numbers that of the connections
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

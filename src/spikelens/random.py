@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba as nb
 import numpy as np
+
+from spikelens.compiled import compiled
 
 STREAM_WIRING = 1
 """Streams of connection k are (STREAM_WIRING << 16) + k."""
 STREAM_KICKS = 2
 
 
-@nb.njit(cache=True, inline="always")
+@compiled(inline="always")
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Philox4x32-10: counter (c0..c3) and key (k0, k1) give four independent 32-bit words; all are uint32."""
     for _ in range(10):
@@ -31,7 +32,7 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     return c0, c1, c2, c3
 
 
-@nb.njit(cache=True, inline="always")
+@compiled(inline="always")
 def words(seed: int, stream: int, identity: int, counter: int) -> Any:
     """Four random 32-bit words for a seed (64 bits), stream (32), identity (64) and counter (32)."""
     return philox(
@@ -44,13 +45,13 @@ def words(seed: int, stream: int, identity: int, counter: int) -> Any:
     )
 
 
-@nb.njit(cache=True, inline="always")
+@compiled(inline="always")
 def below(word: Any, n: int) -> Any:
     """Map a 32-bit word to an int64 in 0 .. n-1 by multiplication; no value is off by more than n / 2^32 of its share."""
     return np.int64((np.uint64(word) * np.uint64(n)) >> np.uint64(32))
 
 
-@nb.njit(cache=True, inline="always")
+@compiled(inline="always")
 def uniform(high: Any, low: Any) -> float:
     """Map two words to a float64 in (0, 1], in steps of 2^-53."""
     bits = (np.uint64(high) << np.uint64(21)) | (np.uint64(low) >> np.uint64(11))

@@ -39,7 +39,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, STAGES, RunConfig, Stage, Tft, load_run
-from spikelens.errors import StoreError
+from spikelens.errors import SpikelensError, StoreError
 from spikelens.fingerprint import fingerprint
 
 StoreName = Literal["network", "spikes", "weights", "state", "features", "explanation"]
@@ -626,27 +626,33 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def stamp_folder(run: RunConfig, stage: Stage, n_steps: int) -> Path:
-    """Where jobs of a stage, on segments of n_steps, leave an empty file each: its name says by what they were made.
+def stamp_folder(run: RunConfig, stage: Stage, segment: int) -> Path:
+    """Where the jobs of a stage on a segment leave an empty file each: the folder's name says by what they were made.
 
     Snakemake looks for changed parameters only in jobs that do not follow from a job to be run, and follows from a segment to the
     next even where that input is `ancient`. A file that is missing is noticed always; so the fingerprint stands in a file's name.
     """
-    return run.folder / "stamps" / stage / f"{fingerprint(run, stage)}-{n_steps}"
+    start, end = run.segment_range(segment)
+    # rates look ahead, and the last segment has nothing ahead
+    last = "-last" if stage == "features" and segment == run.n_segments - 1 else ""
+    return run.folder / "stamps" / stage / f"{fingerprint(run, stage)}-{end - start}{last}"
 
 
 def prepare(run: RunConfig) -> None:
     """Make a run's folder ready: its configuration, and the metadata of every store.
 
-    Shards of another grid or fingerprint are removed, and the stamps of what was made by another fingerprint.
+    A store that was made by another fingerprint is removed whole, with its stamps: nothing in it belongs to this configuration, and
+    under new metadata it would pass for what it is not. So are shards of another grid.
     """
-    write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
+    _write_config(run)
     for stage in STAGES:
-        valid = [stamp_folder(run, stage, n_steps) for n_steps in run.segments_by_length]
+        valid = {stamp_folder(run, stage, segment) for segment in range(run.n_segments)}
         for folder in (run.folder / "stamps" / stage).glob("*"):
             if folder not in valid:
                 shutil.rmtree(folder)
-    for store in OWNER:
+    for store, stage in OWNER.items():
+        if _stored_fingerprint(store_path(run, store)) not in (None, fingerprint(run, stage)):
+            shutil.rmtree(store_path(run, store))
         ensure(layout(run, store), rebuild=True)
     for store in BLOCK_STORES:
         for folder in (store_path(run, store) / block_folder(store, 0)).parent.glob("[0-9]*"):
@@ -654,11 +660,27 @@ def prepare(run: RunConfig) -> None:
                 shutil.rmtree(folder)
 
 
-def heal(folder: Path) -> None:
-    """Restore metadata that were lost from a run's stores; everything that is there stays as it is."""
-    if not (folder / "config.json").is_file():
+def _write_config(run: RunConfig) -> None:
+    write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
+
+
+def _stored_fingerprint(store: Path) -> str | None:
+    """The fingerprint that a store was made by; None where there is no store or its metadata cannot be read."""
+    try:
+        return str(json.loads((store / "zarr.json").read_bytes())["attributes"]["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def heal(configured: RunConfig) -> None:
+    """Restore what was lost of a run's metadata and of its config.json; everything that is there stays as it is."""
+    if not configured.folder.is_dir():
         return
-    run = load_run(folder)
+    try:
+        run = load_run(configured.folder)
+    except SpikelensError:
+        run = configured
+        _write_config(run)
     for store in OWNER:
         if store_path(run, store).is_dir():
             ensure(layout(run, store), only_missing=True)
@@ -694,9 +716,9 @@ def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[
     if values.shape != expected or values.dtype != np.dtype(spec.dtype):
         raise AssertionError(f"{group.path}/{array} {tuple(index)}: expected {expected} {spec.dtype}, got {values.shape} {values.dtype}")
     path = group.shard_path(array, index)
+    opened = _open_array(group, array, "r+")
     # zarr would read a short last shard first and write into it, and so fail on one that is damaged
     path.unlink(missing_ok=True)
-    opened = zarr.open_array(str(group.path / array), mode="r+", zarr_format=3)
     opened.with_config({"write_empty_chunks": True})[region] = values
     with path.open("rb") as file:
         os.fsync(file.fileno())
@@ -717,11 +739,23 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
     along, *others = group.arrays[array].region(index)
     first, last, _ = rows.indices(along.stop - along.start)
     region = (slice(along.start + first, along.start + last), *others)
+    opened = _open_array(group, array, "r")
     try:
-        values = zarr.open_array(str(group.path / array), mode="r", zarr_format=3)[region]
+        values = opened[region]
     except Exception as error:
         raise StoreError(f"{path} cannot be read ({error}); delete it, and the next call of snakemake makes it again") from error
     return np.asarray(values)
+
+
+def _open_array(group: Group, array: str, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+    """Open an array; metadata that were lost are restored first."""
+    if not (group.path / array / "zarr.json").is_file():
+        ensure(group, only_missing=True)
+    try:
+        return zarr.open_array(str(group.path / array), mode=mode, zarr_format=3)
+    except Exception as error:
+        path = group.path / array / "zarr.json"
+        raise StoreError(f"{path} cannot be read ({error}); delete it and run snakemake, which writes it again") from error
 
 
 def read_array(group: Group, array: str, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> NDArray[Any]:
@@ -759,6 +793,7 @@ def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
 def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> xr.Dataset:
     """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
     require(group.shard_paths(None, segments, blocks))
+    ensure(group, only_missing=True)
     opened: xr.Dataset = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
     return opened.assign_coords({name: coordinate.load() for name, coordinate in opened.coords.items()})
 

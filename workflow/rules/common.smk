@@ -1,6 +1,7 @@
 # Helpers, no rules: the configuration, and which files belong to which stage of a run.
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from spikelens.fingerprint import fingerprint, model_fingerprint
 
 # Commands come from the environment that snakemake itself runs in, whether or not it is activated.
 shell.executable("bash")
-shell.prefix(f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH; ")
+shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 # A configuration file of the user's replaces config.yaml whole: merged with it, their populations would mix with ours.
 CONFIG_FILES = [str(path) for path in workflow.overwrite_configfiles] or ["config.yaml"]
@@ -38,7 +39,7 @@ try:
     RUNS = load_runs(config, ", ".join(CONFIG_FILES))
     if workflow.is_main_process and not workflow.dryrun:
         for run in RUNS:
-            stores.heal(run.folder)
+            stores.heal(run)
 except SpikelensError as error:
     refuse(error)
 
@@ -54,13 +55,13 @@ onstart:
         stores.prepare(run)
 
 
-def rule_name(stage, run, n_steps=None):
+def rule_name(stage, run, stamps=None):
     """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own.
 
-    A short last segment has a rule of its own, too: its stamp says how long it is.
+    A last segment may have a rule of its own, too: where it is short, or has nothing ahead, its stamp says so.
     """
-    short = "_short" if n_steps not in (None, run.segment_steps) else ""
-    return f"{stage}{short}" if len(RUNS) == 1 else f"{stage}{short}_{RUNS.index(run)}"
+    last = "_last" if stamps is not None and stamps != str(stores.stamp_folder(run, stage, 0)) else ""
+    return f"{stage}{last}" if len(RUNS) == 1 else f"{stage}{last}_{RUNS.index(run)}"
 
 
 def patterns(group, names=None):
@@ -118,12 +119,12 @@ def explanation_files(run):
     return patterns(stores.layout(run, "explanation")) + tables
 
 
-def simulation_stamp(run, n_steps):
-    return str(stores.stamp_folder(run, "simulation", n_steps) / "{segment}")
-
-
-def features_stamp(run, n_steps):
-    return str(stores.stamp_folder(run, "features", n_steps) / "{segment}-{block}")
+def segments_by_stamp(run, stage):
+    """Segments by the folder of their stamps: all are alike, but perhaps for the last."""
+    folders = {}
+    for segment in range(run.n_segments):
+        folders.setdefault(str(stores.stamp_folder(run, stage, segment)), []).append(segment)
+    return folders
 
 
 def one_of(segments):
@@ -140,11 +141,9 @@ def stored_files(run):
 def stamp_files(run):
     """What every job of simulation and features leaves; missing where it was last run with another fingerprint."""
     blocks = range(run.n_blocks)
-    return [
-        path
-        for n_steps, segments in run.segments_by_length.items()
-        for path in fill([simulation_stamp(run, n_steps), features_stamp(run, n_steps)], segments, blocks)
-    ]
+    simulated = [f"{folder}/{segment}" for folder, chosen in segments_by_stamp(run, "simulation").items() for segment in chosen]
+    features = segments_by_stamp(run, "features").items()
+    return simulated + [f"{folder}/{segment}-{block}" for folder, chosen in features for segment in chosen for block in blocks]
 
 
 def all_model_files(run):

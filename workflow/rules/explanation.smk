@@ -25,4 +25,4 @@ for run in RUNS:
         message:
             "explanation: {params.run}"
         shell:
-            "OMP_NUM_THREADS={threads} spikelens explain {params.run} --log {log}"
+            "OMP_NUM_THREADS={threads} spikelens explain {params.run:q} --log {log:q}"

@@ -18,18 +18,18 @@ def weights_before(run):
 
 
 for run in RUNS:
-    for n_steps, segments in run.segments_by_length.items():
+    for stamps, segments in segments_by_stamp(run, "features").items():
 
         rule:
             name:
-                rule_name("features", run, n_steps)
+                rule_name("features", run, stamps)
             input:
                 network=network_patterns(run),
                 spikes=spikes_around(run),
                 weights=weights_before(run),
             output:
                 feature_patterns(run),
-                stamp=touch(features_stamp(run, n_steps)),
+                stamp=touch(f"{stamps}/{{segment}}-{{block}}"),
             log:
                 f"{run.path}/logs/features/{{segment}}-{{block}}.log",
             benchmark:
@@ -42,8 +42,8 @@ for run in RUNS:
             params:
                 run=run.path,
                 fingerprint=fingerprint(run, "features"),
-                n_steps=n_steps,
+                stamps=stamps,
             message:
                 "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
             shell:
-                "spikelens features {params.run} --segments {wildcards.segment} --blocks {wildcards.block} --log {log}"
+                "spikelens features {params.run:q} --segments {wildcards.segment} --blocks {wildcards.block} --log {log:q}"

@@ -25,4 +25,4 @@ for run in RUNS:
             message:
                 "models: {params.model}, seed {wildcards.seed}, of {params.run}"
             shell:
-                "OMP_NUM_THREADS={threads} spikelens train {params.run} --model {params.model} --seed {wildcards.seed} --log {log}"
+                "OMP_NUM_THREADS={threads} spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed} --log {log:q}"

@@ -22,4 +22,4 @@ for run in RUNS:
         message:
             "network: block {wildcards.block} of {params.run}"
         shell:
-            "spikelens network {params.run} --blocks {wildcards.block} --log {log}"
+            "spikelens network {params.run:q} --blocks {wildcards.block} --log {log:q}"

@@ -34,4 +34,4 @@ for run in RUNS:
         message:
             "report: {params.run}"
         shell:
-            "spikelens report {params.run} --log {log}"
+            "spikelens report {params.run:q} --log {log:q}"

@@ -9,18 +9,18 @@ def state_before(run):
 
 
 for run in RUNS:
-    for n_steps, segments in run.segments_by_length.items():
+    for stamps, segments in segments_by_stamp(run, "simulation").items():
 
         rule:
             name:
-                rule_name("simulation", run, n_steps)
+                rule_name("simulation", run, stamps)
             input:
                 network=fill(network_patterns(run), (), range(run.n_blocks)),
                 events=run.drive.events or [],
                 state=ancient(state_before(run)),
             output:
                 fill(simulation_patterns(run), ["{segment}"], range(run.n_blocks)),
-                stamp=touch(simulation_stamp(run, n_steps)),
+                stamp=touch(f"{stamps}/{{segment}}"),
             log:
                 f"{run.path}/logs/simulation/{{segment}}.log",
             benchmark:
@@ -35,9 +35,9 @@ for run in RUNS:
             params:
                 run=run.path,
                 fingerprint=fingerprint(run, "simulation"),
-                n_steps=n_steps,
+                stamps=stamps,
             message:
                 "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
             shell:
-                "{resources.mpi} -n {resources.tasks} spikelens simulate {params.run} --segments {wildcards.segment}"
-                " --ranks {resources.tasks} --log {log}"
+                "{resources.mpi} -n {resources.tasks} spikelens simulate {params.run:q} --segments {wildcards.segment}"
+                " --ranks {resources.tasks} --log {log:q}"

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba as nb
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND
 from spikelens.errors import SpikelensError
 from spikelens.features.spikes import between, raster_spikes
@@ -26,7 +26,7 @@ from spikelens.simulation.plasticity import apply_changes, gather_changes, spike
 from spikelens.stores import STDP_LAGS, UNITS_PER_MV, stdp_tables
 
 
-@nb.njit(cache=True)
+@compiled
 def _pair_sums(
     source: NDArray[np.int32],
     target: NDArray[np.int32],
@@ -128,7 +128,7 @@ def replay_second(
     apply_changes(synapses.weight, change, synapses.plastic, weight_max)
 
 
-@nb.njit(cache=True)
+@compiled
 def _add_dense(
     sums: NDArray[np.float64],
     steps: NDArray[np.int64],

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numba as nb
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import SpikelensError
 from spikelens.features.spikes import raster_spikes
 from spikelens.stores import MISSING_COUNT, layout, read_array
 
 
-@nb.njit(cache=True)
+@compiled
 def _running_counts(
     out: NDArray[np.uint16], steps: NDArray[np.int64], ids: NDArray[np.int64], start: int, step_ms: int, width: int
 ) -> None:

@@ -49,7 +49,7 @@ def compute_features(run: RunConfig, segments: Iterable[int], blocks: Iterable[i
     group = layout(run, "features")
     ensure(group)
     for block in blocks:
-        ensure(block_group(run, "features", block), rebuild=True)
+        ensure(block_group(run, "features", block))
     history = history_steps(run.features.tau_ms, max_delay(run))
     with Progress("computing features", len(segments) * len(blocks), "shards") as progress:
         for done, (segment, block) in enumerate(itertools.product(segments, blocks)):

@@ -8,11 +8,11 @@ depends on nothing but the spikes of the last 20 tau, and its bits not on where 
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.config import CAUSAL_CUTOFF_TAUS, STEPS_PER_SECOND
 from spikelens.features.spikes import raster_spikes
 
@@ -27,7 +27,7 @@ def decay_table(tau_ms: float) -> NDArray[np.float64]:
     return np.exp(-np.arange(cutoff_steps(tau_ms) + 2) / tau_ms)
 
 
-@nb.njit(cache=True)
+@compiled
 def advance(
     trace: NDArray[np.float64],
     in_sum: NDArray[np.int64],
@@ -82,7 +82,7 @@ def advance(
     return oldest, following
 
 
-@nb.njit(cache=True)
+@compiled
 def _fill(out: NDArray[np.float32], steps: NDArray[np.int64], ids: NDArray[np.int64], start: int, table: NDArray[np.float64]) -> None:
     """Write the traces from step `start` on into out (n_steps, n_neurons)."""
     trace = np.zeros(out.shape[1])

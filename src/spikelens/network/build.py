@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.config import MAX_DELAY_MS, RunConfig, connection_probability
 from spikelens.errors import NetworkError
 from spikelens.network.connect import bernoulli, fixed_indegree
@@ -99,7 +99,7 @@ def _draw(
         room *= 2
 
 
-@nb.njit(cache=True)
+@compiled
 def _draw_targets(
     by_degree: bool,
     seed: int,

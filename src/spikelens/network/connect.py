@@ -6,17 +6,17 @@ does not depend on how it is divided.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.random import below, uniform, words
 
 _DELAY_COUNTERS = 1 << 31
 """Counters from here on are for delays of rules that draw all sources first."""
 
 
-@nb.njit(cache=True)
+@compiled
 def bernoulli(
     seed: int,
     stream: int,
@@ -60,7 +60,7 @@ def bernoulli(
         n += 1
 
 
-@nb.njit(cache=True)
+@compiled
 def fixed_indegree(
     seed: int,
     stream: int,

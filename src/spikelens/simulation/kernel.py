@@ -6,10 +6,10 @@ order; the membrane is float32, each operation rounded on its own (no fused mult
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.random import STREAM_KICKS, below, words
 
 GROUP_SIZE = 1_000
@@ -24,7 +24,7 @@ _V0 = np.float32(140.0)
 _THRESHOLD_MV = np.float32(30.0)
 
 
-@nb.njit(cache=True)
+@compiled
 def kick(current: NDArray[np.int32], t: int, first: int, seed: int, amount: int) -> None:
     """Add the drive of step t: in every group of 1,000 neurons the one that is drawn gets `amount` [2^-16 mV], if it exists.
 
@@ -38,14 +38,14 @@ def kick(current: NDArray[np.int32], t: int, first: int, seed: int, amount: int)
             current[neuron - first] += amount
 
 
-@nb.njit(cache=True)
+@compiled
 def replay(current: NDArray[np.int32], t: int, step: NDArray[np.int64], neuron: NDArray[np.int64], amount: NDArray[np.int32]) -> None:
     """Add the user's events of step t; (n_events,) arrays ordered by step, neurons counted from the first local one."""
     for k in range(np.searchsorted(step, t), np.searchsorted(step, t + 1)):
         current[neuron[k]] += amount[k]
 
 
-@nb.njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def update_neurons(
     current: NDArray[np.int32],
     v: NDArray[np.float32],
@@ -65,7 +65,7 @@ def update_neurons(
     -------
     n_spikes : int
     not_finite : int
-        A neuron whose v is no longer finite, or ALL_FINITE.
+        The lowest id of a neuron whose v is no longer finite, or ALL_FINITE.
     """
     n_spikes = 0
     not_finite = ALL_FINITE
@@ -76,7 +76,7 @@ def update_neurons(
         y = y + _HALF * (_V2 * y * y + _V1 * y + x)
         y = y + _HALF * (_V2 * y * y + _V1 * y + x)
         w = u[i] + a[i] * (b[i] * y - u[i])
-        if not np.isfinite(y):
+        if not_finite == ALL_FINITE and not np.isfinite(y):
             not_finite = first + i
         if y >= _THRESHOLD_MV:
             y = c[i]
@@ -88,7 +88,7 @@ def update_neurons(
     return n_spikes, not_finite
 
 
-@nb.njit(cache=True)
+@compiled
 def deliver(
     arriving: NDArray[np.int32],
     step: int,

@@ -10,17 +10,17 @@ The features replay the same functions to know the weight in force at every spik
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.stores import NO_SPIKE
 
 DRIFT = 655
 """Added to a plastic weight each second [2^-16 mV]: 0.01 mV."""
 
 
-@nb.njit(cache=True)
+@compiled
 def spike_trains(steps: NDArray[np.int64], ids: NDArray[np.int64], n_neurons: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sort spikes by neuron, keeping their order in time.
 
@@ -50,7 +50,7 @@ def spike_trains(steps: NDArray[np.int64], ids: NDArray[np.int64], n_neurons: in
     return first, times
 
 
-@nb.njit(cache=True)
+@compiled
 def gather_changes(
     change: NDArray[np.int32],
     source: NDArray[np.int32],
@@ -109,7 +109,7 @@ def gather_changes(
         change[k] += total
 
 
-@nb.njit(cache=True)
+@compiled
 def apply_changes(weight: NDArray[np.int32], change: NDArray[np.int32], plastic: NDArray[np.bool_], weight_max: int) -> None:
     """Spend the gathered changes at the end of a second: W = min(W_max, max(0, W + drift + dw)), then dw = floor(9 dw / 10)."""
     for k in range(len(weight)):

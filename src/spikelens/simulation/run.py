@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import SimulationError
 from spikelens.mpi import SpikeExchange, owned_blocks
-from spikelens.network.build import Synapses
+from spikelens.network.build import MAX_WEIGHT_SUM, Synapses
 from spikelens.progress import Progress
 from spikelens.simulation import state
 from spikelens.simulation.kernel import ALL_FINITE, deliver, kick, replay, update_neurons
@@ -91,10 +91,31 @@ class Part:
         self.plastic = run.simulation.plasticity and bool(self.outgoing.synapses.plastic.any())
         self.cell = [state.per_neuron(run, name)[self.first : self.end] for name in "abcd"]
         self.events = read_events(run, self.first, self.end)
+        self._check_input_range()
         self.arriving = np.zeros((max_delay(run) + 1, self.end - self.first), np.int32)
         self.ltd, self.ltp = stdp_tables()
         self.spikes: list[_Spikes] = []
         self._deliver_pending(run.segment_range(segment)[0])
+
+    def _check_input_range(self) -> None:
+        """Refuse a network and drive whose input to a neuron might not fit in 32 bits, everything arriving at once."""
+        synapses, (step, neuron, amount) = self.outgoing.synapses, self.events
+        w_max = round(self.run.network.weight_max_mv * UNITS_PER_MV)
+        largest = np.where(synapses.plastic, w_max, np.abs(synapses.weight.astype(np.int64)))
+        total = np.bincount(self.outgoing.local_target, largest, self.end - self.first).astype(np.float64)
+        total += abs(round(self.run.drive.kick_mv * UNITS_PER_MV))
+        if len(step):
+            _, at_once = np.unique(np.stack([step, neuron]), axis=1, return_inverse=True)
+            event_sums = np.bincount(at_once, np.abs(amount.astype(np.int64)))
+            most = np.zeros(len(total))
+            np.maximum.at(most, neuron, event_sums[at_once])
+            total += most
+        if total.max() >= MAX_WEIGHT_SUM:
+            worst = int(total.argmax())
+            raise SimulationError(
+                f"neuron {self.first + worst}: weights, kick and drive.events of one step may add up to "
+                f"{total[worst] / UNITS_PER_MV:.0f} mV; expected less than 32,768 mV: inputs are 32-bit integers"
+            )
 
     def simulate_second(self, start: int) -> None:
         """Simulate the steps of one second, then let STDP change the weights."""
@@ -194,7 +215,7 @@ class Part:
             write_shard(changes, "weight_change", (self.segment, 0), change[None, own])
 
 
-@nb.njit(cache=True)
+@compiled
 def run_steps(
     start: int,
     end: int,
@@ -277,7 +298,8 @@ def read_events(run: RunConfig, first: int, end: int) -> tuple[NDArray[np.int64]
     Raises
     ------
     NetworkError
-        Naming the row of an unknown neuron, a step outside the run, or an amount out of range.
+        Naming the row of an unknown neuron, a step below 0, or an amount out of range. Steps after the run's end are none of its
+        concern: a run may grow.
     """
     path = run.drive.events
     if path is None:

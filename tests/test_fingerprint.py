@@ -1,0 +1,126 @@
+"""What makes results other results, and what does not; and that compiled code follows its sources."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, small_config, with_keys
+
+from spikelens.config import STAGES, load_run, load_runs
+from spikelens.errors import StoreError
+from spikelens.fingerprint import fingerprint
+from spikelens.network.build import build_blocks
+from spikelens.stores import heal, layout, open_group, prepare, read_shard, write_shard
+
+
+def fingerprints(content):
+    run = load_runs(content)[0]
+    return {stage: fingerprint(run, stage) for stage in STAGES}
+
+
+def changed_stages(one, two):
+    return [stage for stage in STAGES if fingerprints(one)[stage] != fingerprints(two)[stage]]
+
+
+def reordered(content, section):
+    """The same keys of a part of the network, in another order."""
+    changed = with_keys(content, {})
+    changed["network"][section] = dict(reversed(changed["network"][section].items()))
+    return changed
+
+
+@pytest.mark.parametrize("section", ["populations", "connections"])
+def test_the_order_of_populations_and_connections_matters(tmp_path, section):
+    """Ids follow the order of the populations, random numbers that of the connections."""
+    content = small_config(tmp_path)
+    assert changed_stages(content, reordered(content, section)) == list(STAGES)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"simulation.ranks": 1}, {"simulation.duration_s": 8}, {"run.name": "other"}, {"run.results": "elsewhere"}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):
+    content = small_config(tmp_path)
+    assert changed_stages(content, with_keys(content, changes)) == []
+
+
+@pytest.mark.parametrize(("key", "first"), [("network.edges", "network"), ("drive.events", "simulation")])
+def test_a_tables_content_matters_and_its_place_does_not(tmp_path, key, first):
+    table, moved = tmp_path / "table.csv", tmp_path / "moved.csv"
+    table.write_text("a,b\n1,2\n")
+    shutil.copy(table, moved)
+    changes = {"network.connections": {}} if key == "network.edges" else {}
+    content = small_config(tmp_path, {**changes, key: str(table)})
+    before = fingerprints(content)
+    assert changed_stages(content, with_keys(content, {key: str(moved)})) == []
+    table.write_text("a,b\n1,3,\n")
+    assert [stage for stage in STAGES if fingerprints(content)[stage] != before[stage]] == list(STAGES[STAGES.index(first) :])
+
+
+def test_nothing_made_by_another_configuration_passes_for_this_ones(make_run):
+    run = make_run()
+    build_blocks(run, range(run.n_blocks))
+    group = layout(run, "features")
+    write_shard(group, "rate", (0, 0), np.ones(group.arrays["rate"].shards, np.uint16))
+    stored = read_shard(layout(run, "network"), "in_degree", (0,))
+    other = make_run({"features.tau_ms": 10.0, "features.omega_dense": False})
+    assert other.path == run.path
+    with pytest.raises(StoreError, match="shard is missing"):
+        read_shard(layout(other, "features"), "rate", (0, 0))
+    assert not (other.folder / "features.zarr" / "omega_dense").exists(), "an array that was switched off is gone"
+    np.testing.assert_array_equal(read_shard(layout(other, "network"), "in_degree", (0,)), stored)
+
+
+@pytest.mark.parametrize("content", [None, "", '{"run": {"a_key_of_an_older_version": 1}}'])
+def test_a_lost_or_outdated_config_json_is_written_again(make_run, content):
+    run = make_run()
+    path = run.folder / "config.json"
+    before = path.read_text()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    heal(run)
+    assert path.read_text() == before
+    assert load_run(run.folder) == run
+
+
+def test_lost_metadata_are_restored_by_whoever_opens_the_store(make_run):
+    run = make_run()
+    build_blocks(run, range(run.n_blocks))
+    group = layout(run, "network")
+    for name in ("zarr.json", "in_degree/zarr.json", "neuron/c/0"):
+        (group.path / name).unlink()
+    assert read_shard(group, "in_degree", (0,)).sum() > 0
+    opened = open_group(group)
+    assert int(opened.in_degree.sum()) > 0
+    assert opened.neuron.values.tolist() == list(range(200))
+
+
+def test_compiled_code_follows_a_change_in_a_file_that_its_own_calls(tmp_path, make_run):
+    """run_steps stands in run.py and calls kernel.py: numba alone would go on with the old kernel."""
+    run = make_run()
+    shutil.copytree(REPOSITORY / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    build_blocks(run, range(run.n_blocks))
+
+    def n_spikes():
+        prepare(run)
+        command = [sys.executable, "-m", "spikelens", "simulate", run.path, "--segments", "0"]
+        finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert finished.returncode == 0, finished.stderr
+        return sum(int(read_shard(layout(run, "spikes"), "spikes", (0, block)).sum()) for block in range(run.n_blocks))
+
+    before = n_spikes()
+    kernel = tmp_path / "src/spikelens/simulation/kernel.py"
+    source = kernel.read_text()
+    assert "_THRESHOLD_MV = np.float32(30.0)" in source
+    kernel.write_text(source.replace("_THRESHOLD_MV = np.float32(30.0)", "_THRESHOLD_MV = np.float32(20.0)"))
+    assert 100 < before != n_spikes()
