@@ -82,11 +82,15 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "network.block_size = 5000",
         "over 256 MB",
     ),
-    "too many shards a job": ({"network.block_size": 10, "simulation.chunk_neurons": 10}, "network.block_size = 10", "over 1000 files"),
+    "too many shards a job": (
+        {"network.block_size": 5, "simulation.chunk_neurons": 5},
+        "network.block_size = 5",
+        "1,801 files, over 1,000",
+    ),
     "too many shards a run": (
         {"simulation.segment_s": 1, "simulation.duration_s": 1000, "features.omega_window_s": 1},
         "simulation.segment_s = 1",
-        "over 20000 files",
+        "65,032 files, over 20,000",
     ),
     "too large a shard of traces": (
         {"features.neurons": 5000, "network.block_size": 2000, "simulation.chunk_neurons": 2000, "simulation.ranks": 1},
@@ -186,7 +190,20 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "sweep with sizes that break": ({"sweep": {"simulation.ranks": [1, 9]}}, "simulation.ranks = 9", "there are 4"),
     "sweep with a value twice": ({"sweep": {"network.seed": [1, 1]}}, "network.seed=1", "expected each value once"),
     "sweep without a list": ({"sweep": {"network.seed": 1}}, "sweep.network.seed = 1", "expected a list"),
-    "sweep over folders": ({"sweep": {"drive.events": ["a/b.csv"]}}, 'sweep.drive.events = "a/b.csv"', "they name folders"),
+    "sweep over what names no folder": ({"sweep": {"drive.events": ["a b.csv"]}}, 'sweep.drive.events = "a b.csv"', "they name folders"),
+    "sweep over paths that name one folder": (
+        {"sweep": {"drive.events": ["a/b.csv", "a_b.csv"]}},
+        "drive.events=a_b.csv",
+        "expected each value once; two give this folder",
+    ),
+    "sweep over lists of lists": ({"sweep": {f"{E_TO_E}.delay_ms": [[[1, 1]]]}}, f"sweep.{E_TO_E}.delay_ms.0", "expected text"),
+    "exponent without a point": (
+        {"models.tft_neuron.learning_rate": yaml.safe_load("1e-3")},
+        'models.tft_neuron.learning_rate = "1e-3"',
+        "YAML reads 1e-3 as text; write 0.001 (an exponent needs a point and a sign, like 1.0e-3)",
+    ),
+    "exponent without a sign": ({"drive.kick_mv": yaml.safe_load("2.0e1")}, 'drive.kick_mv = "2.0e1"', "write 20.0 (an exponent"),
+    "whole number with an exponent": ({"network.neurons": "1e3"}, 'network.neurons = "1e3"', "YAML reads 1e3 as text; write 1000 ("),
 }
 
 NOT_YAML: dict[str, tuple[str, str]] = {
@@ -287,6 +304,56 @@ def test_sweep_gives_one_run_for_each_combination_in_a_folder_of_its_own() -> No
     assert len({run.path for run in runs}) == 6
     assert {(run.network.seed, run.features.tau_ms) for run in runs} == {(s, t) for s in (1, 2) for t in (10.0, 20.0, 40.0)}
     assert runs[0].path == "results/reference/network.seed=1,features.tau_ms=10.0"
+
+
+def test_sweep_takes_lists_none_and_paths(tmp_path: Path) -> None:
+    table = tmp_path / "kicks.csv"
+    table.touch()
+    runs = load_runs(with_keys(CONTENT, {"sweep": {f"{E_TO_E}.delay_ms": [[1, 1], [1, 20]], "drive.events": [None, str(table)]}}))
+    assert [(run.network.connections["E->E"].delay_ms, run.drive.events) for run in runs] == [
+        ((1, 1), None),
+        ((1, 1), str(table)),
+        ((1, 20), None),
+        ((1, 20), str(table)),
+    ]
+    path_part = str(table).replace("/", "_")
+    assert [run.folder.name for run in runs] == [
+        f"{E_TO_E}.delay_ms={delays},drive.events={events}" for delays in ("1-1", "1-20") for events in ("null", path_part)
+    ]
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1e-7", "2.5e8", "1E5", "3e+20"])
+def test_the_number_that_the_hint_says_to_write_is_the_one_that_was_meant(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_runs(with_keys(CONTENT, {"models.tft_neuron.learning_rate": text}))
+    found = re.search(r"as text; write (\S+) ", str(caught.value))
+    assert found
+    assert yaml.safe_load(found[1]) == float(text)
+
+
+def test_a_million_neurons_in_100_blocks_can_be_run() -> None:
+    changes = {
+        "network.neurons": 1_000_000,
+        "network.populations.E.count": 999_800,
+        "network.block_size": 10_000,
+        "simulation.chunk_neurons": 1_000,
+        "simulation.segment_s": 20,
+        "features.omega_dense": False,
+    }
+    for averages in ("auto", True):
+        run = load_runs(with_keys(CONTENT, {**changes, "simulation.weight_average": averages}))[0]
+        assert run.n_blocks == 100
+
+
+def test_weight_averages_are_kept_up_to_ten_million_expected_synapses_and_always_with_an_edge_table(tmp_path: Path) -> None:
+    table = tmp_path / "edges.csv"
+    table.touch()
+    many = {**LARGE, "features.omega_dense": False}
+    assert load_runs(CONTENT)[0].weight_average
+    assert not load_runs(with_keys(CONTENT, {**many, f"{E_TO_E}.p": 0.2}))[0].weight_average
+    assert load_runs(with_keys(CONTENT, {**many, "network.connections": {}, "network.edges": str(table)}))[0].weight_average
+    described = json_schema()["$defs"]["Simulation"]["properties"]["weight_average"]["description"]
+    assert "always with an edge table" in described
 
 
 def test_run_reads_its_own_configuration_back(make_run: Any) -> None:

@@ -41,6 +41,7 @@ Positive = Annotated[int, Field(gt=0, lt=2**31)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Scalar = str | bool | int | float | None
 
 
 class Section(BaseModel):
@@ -53,7 +54,7 @@ class Run(Section):
     """Where the results of this configuration stand."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, description="results go to <results>/<name>/")] = "reference"
-    results: Annotated[str, Field(min_length=1, description="folder that holds all runs")] = "results"
+    results: Annotated[str, Field(pattern=r"^[^{}\s][^{}\n]*$", description="folder that holds all runs")] = "results"
 
 
 class Population(Section):
@@ -121,7 +122,8 @@ class Simulation(Section):
     ranks: Annotated[Positive, Field(description="MPI ranks; results do not depend on it")] = 2
     plasticity: Annotated[bool, Field(description="STDP on plastic synapses")] = True
     weight_average: Annotated[
-        bool | Literal["auto"], Field(description="store each weight's mean over a segment; auto: up to 10^7 synapses")
+        bool | Literal["auto"],
+        Field(description="store each weight's mean over a segment; auto: up to 10^7 expected synapses, always with an edge table"),
     ] = "auto"
     chunk_ms: Annotated[Positive, Field(description="time steps in a Zarr chunk [ms]; divides the segment")] = 1_000
     chunk_neurons: Annotated[Positive, Field(description="neurons in a Zarr chunk; divides network.block_size")] = 250
@@ -246,7 +248,7 @@ class ConfigFile(Config):
     """What may stand in config.yaml: one run's configuration, and a sweep over any of its keys."""
 
     sweep: Annotated[
-        dict[str, Annotated[list[str | bool | int | float], Field(min_length=1)]],
+        dict[str, Annotated[list[Scalar | list[Scalar]], Field(min_length=1)]],
         Field(description="key (dotted) -> values; each combination is a run of its own"),
     ] = Field(default_factory=dict)
 
@@ -289,15 +291,6 @@ class RunConfig(Config):
     def segment_range(self, segment: int) -> tuple[int, int]:
         """First step of a segment, and one past its last."""
         return segment * self.segment_steps, min((segment + 1) * self.segment_steps, self.n_steps)
-
-    @property
-    def segments_by_length(self) -> dict[int, list[int]]:
-        """Segments by their number of steps: all are alike, but for a short last one."""
-        lengths: dict[int, list[int]] = {}
-        for segment in range(self.n_segments):
-            start, end = self.segment_range(segment)
-            lengths.setdefault(end - start, []).append(segment)
-        return lengths
 
     @property
     def populations(self) -> dict[str, tuple[int, int]]:
@@ -425,7 +418,10 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
         problems += [problem for problem in check(run) if problem not in problems]
         runs.append(run)
     paths = [run.path for run in runs]
-    problems += [Problem("sweep", Path(path).name, "expected each value once") for path in sorted({p for p in paths if paths.count(p) > 1})]
+    problems += [
+        Problem("sweep", Path(path).name, "expected each value once; two give this folder")
+        for path in sorted({p for p in paths if paths.count(p) > 1})
+    ]
     if problems:
         raise ConfigError(source, problems)
     return runs
@@ -484,10 +480,12 @@ def _dotted_keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _path_part(key: str, value: Any, source: str) -> str:
-    text = str(value)
+    """The part of a folder's name that a value gives: a list is joined by '-', a slash of a path becomes '_'."""
+    parts = value if isinstance(value, list) else [value]
+    text = "-".join("null" if part is None else str(part) for part in parts).replace("/", "_")
     if not re.fullmatch(r"[A-Za-z0-9._+-]+", text):
         raise ConfigError(
-            source, [Problem(f"sweep.{key}", value, "expected values of letters, digits, '.', '_', '+' and '-': they name folders")]
+            source, [Problem(f"sweep.{key}", value, "expected values of letters, digits, '.', '_', '+', '-' and '/': they name folders")]
         )
     return text
 
@@ -497,8 +495,11 @@ def _path_part(key: str, value: Any, source: str) -> str:
 
 def check(run: RunConfig) -> Iterator[Problem]:
     """Yield every reason why a well-typed configuration cannot be run."""
-    yield from _check_network(run.network)
+    faults = list(_check_network(run.network))
+    yield from faults
     yield from _check_simulation(run)
+    if not faults:  # whether averages are kept is told by the expected synapses
+        yield from _check_shard_numbers(run)
     yield from _check_features(run)
     yield from _check_models(run)
     yield from _check_files(run)
@@ -575,14 +576,30 @@ def _check_simulation(run: RunConfig) -> Iterator[Problem]:
             network.block_size,
             f"segment x block is over {MAX_SHARD_BYTES // 2**20} MB; take smaller blocks or a smaller simulation.segment_s",
         )
-    shards_per_block = 12
-    if run.n_blocks * shards_per_block > MAX_SHARDS_PER_JOB:
+
+
+def shards_per_block(run: RunConfig) -> dict[Stage, int]:
+    """Shards that a stage writes for a block (simulation and features: for each segment): the arrays that stores.py lays out."""
+    features = run.features
+    return {"network": 8, "simulation": 8 + run.weight_average, "features": 4 + features.omega_dense + (features.neurons > 0)}
+
+
+def _check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
+    """Files are counted with the stamps: one a segment, and one a segment and block."""
+    shards = shards_per_block(run)
+    a_segment = run.n_blocks * shards["simulation"] + 1
+    if a_segment > MAX_SHARDS_PER_JOB:
         yield Problem(
-            "network.block_size", network.block_size, f"a segment would write over {MAX_SHARDS_PER_JOB} files; take larger blocks"
+            "network.block_size",
+            run.network.block_size,
+            f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
         )
-    if run.n_blocks * run.n_segments * shards_per_block > MAX_SHARDS_PER_RUN:
+    in_all = run.n_blocks * shards["network"] + run.n_segments * (a_segment + run.n_blocks * (shards["features"] + 1))
+    if in_all > MAX_SHARDS_PER_RUN:
         yield Problem(
-            "simulation.segment_s", simulation.segment_s, f"the run would write over {MAX_SHARDS_PER_RUN} files; take longer segments"
+            "simulation.segment_s",
+            run.simulation.segment_s,
+            f"the run would write {in_all:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
         )
 
 

@@ -7,6 +7,7 @@ its unit) from the schema. Sizes that do not fit together are found, and worded,
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -80,7 +81,23 @@ def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Pro
         case "missing":
             return Problem(key, NOT_GIVEN, "expected this key; add it")
     wording = _EXPECTED.get(limits.get("pattern", detail["type"]), detail["msg"])
-    return Problem(key, given, f"expected {wording.format(**limits)}")
+    return Problem(key, given, f"expected {wording.format(**limits)}{_number_hint(detail['type'], given)}")
+
+
+def _number_hint(fault: str, given: Any) -> str:
+    """What to write for a number that stands as text: in YAML 1.1, for one, where it has an exponent but no point or sign."""
+    if fault not in ("int_type", "float_type") or not isinstance(given, str):
+        return ""
+    try:
+        number = float(given)
+    except ValueError:
+        return ""
+    if not math.isfinite(number) or (fault == "int_type" and not number.is_integer()):
+        return ""
+    shown = str(int(number)) if fault == "int_type" else repr(number)
+    if "." not in shown:
+        shown = shown.replace("e", ".0e")
+    return f"; YAML reads {given} as text; write {shown} (an exponent needs a point and a sign, like 1.0e-3)"
 
 
 def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem:
