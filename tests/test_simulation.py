@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,11 @@ import pytest
 import reference
 
 from spikelens.errors import NetworkError, SimulationError
-from spikelens.mpi import owned_blocks
+from spikelens.mpi import owned_blocks, world
 from spikelens.network.build import EDGE_COLUMNS, build_blocks
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import block_group, layout, n_synapses, read_array, read_shard
+from spikelens.tables import read_table
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 
@@ -44,8 +47,8 @@ def cells(run):
     return [np.repeat([getattr(p, name) for p in populations], counts) for name in ("a", "b", "c", "d", "v0_mv", "u0_mv")]
 
 
-def kicked_by_numpys_philox(seed, n_neurons):
-    """The drive, from numpy's generator instead of ours: Philox4x64 is another one, so the 4x32 rounds are written out."""
+def kicked_by_plain_philox(seed, n_neurons):
+    """The drive, from ten rounds of Philox4x32 written out in plain Python instead of ours."""
 
     def kicked(t):
         neurons = [1000 * g + (philox4x32((t, g, 0, 2), seed)[0] * 1000 >> 32) for g in range(-(-n_neurons // 1000))]
@@ -80,7 +83,7 @@ def compare_with_reference(run, events=()):
         wiring(run),
         cells(run),
         run.n_steps,
-        kicked_by_numpys_philox(run.drive.seed, run.network.neurons),
+        kicked_by_plain_philox(run.drive.seed, run.network.neurons),
         round(run.drive.kick_mv * 65536),
         events,
         run.simulation.plasticity,
@@ -192,6 +195,41 @@ def test_a_launcher_that_starts_another_number_of_ranks_is_refused(make_run):
     assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
 
 
+def test_ranks_that_were_not_asked_for_are_refused_before_anything_is_written(make_run):
+    run = make_run(QUICK)
+    build_blocks(run, range(run.n_blocks))
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    command = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "spikelens", "simulate", run.path]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 2
+    assert finished.stderr.count("2 processes were started (PMI_SIZE), but --ranks is not given; say --ranks 2") == 2
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "refused"),
+    [
+        ({}, False),
+        ({"PMI_SIZE": "1"}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}, False),  # a batch script, not srun
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, True),
+        ({"PMI_SIZE": "4"}, True),
+    ],
+)
+def test_only_a_launcher_of_several_processes_makes_ranks_needed(monkeypatch, environment, refused):
+    for name in [name for name in os.environ if name.startswith(("PMI", "OMPI", "SLURM"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if refused:
+        with pytest.raises(SimulationError, match=r"4 processes were started .* --ranks 4"):
+            world(None)
+    else:
+        assert world(None) is None
+
+
 def test_the_state_of_another_simulation_is_refused(make_run):
     run = make_run(QUICK)
     build_blocks(run, range(run.n_blocks))
@@ -201,12 +239,52 @@ def test_the_state_of_another_simulation_is_refused(make_run):
         simulate_segment(other, 1)
 
 
-def test_a_membrane_that_leaves_the_finite_numbers_names_neuron_and_step(make_run, tmp_path):
-    np.savez(tmp_path / "blow.npz", step=[7, 7], neuron=[3, 3], mv=[-32_000.0, -32_000.0])
-    run = make_run({**QUICK, "drive.events": str(tmp_path / "blow.npz"), "network.populations.E.b": 1e30})
+def step_of_divergence(event_step, event_mv):
+    """When v of an excitatory neuron, alone, leaves float32 after one event: the model's step written plainly."""
+    f = np.float32
+    v, u = f(-65), f(-13)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(event_step + 100):
+            x = (f(140) - u) + f(event_mv if t == event_step else 0)
+            for _ in range(2):
+                v = v + f(0.5) * (((f(0.04) * v) * v + f(5) * v) + x)
+            u = u + f(0.02) * (f(0.2) * v - u)
+            if not np.isfinite(v):
+                return t
+            if v >= 30:
+                v, u = f(-65), u + f(8)
+    raise AssertionError("it does not diverge")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("neurons", [[7], [123], [61, 30]])
+def test_a_membrane_that_leaves_the_finite_numbers_names_neuron_and_step(make_run, tmp_path, neurons, ranks):
+    """One strong inhibition makes v overshoot, u follows, and within a few steps both are beyond float32; of two, the first is told."""
+    events = {"step": [1500] * len(neurons), "neuron": neurons, "mv": [-32_000.0] * len(neurons)}
+    pd.DataFrame(events).to_csv(tmp_path / "blow.csv", index=False)
+    unconnected = {f"network.connections.{key}.p": 0.0 for key in ("E->E", "E->I", "I->E")}
+    run = make_run({**QUICK, **unconnected, "drive.kick_mv": 0.0, "drive.events": str(tmp_path / "blow.csv")})
     build_blocks(run, range(run.n_blocks))
-    with pytest.raises(SimulationError, match=r"neuron \d+: .* no longer finite at step \d+"):
+    alone = [sys.executable, "-m", "spikelens", "simulate", run.path]
+    command = alone if ranks == 1 else [str(MPIEXEC), "-n", str(ranks), *alone, "--ranks", str(ranks)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    expected = step_of_divergence(1500, -32_000.0)
+    assert 1500 < expected < 1550
+    assert finished.returncode == 2
+    assert f"neuron {min(neurons)}: its membrane potential is no longer finite at step {expected};" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    spikes = layout(run, "spikes")
+    assert [spikes.shard_path("spikes", (segment, 0)).exists() for segment in range(3)] == [True, False, False]
+
+
+def test_inputs_that_might_not_fit_in_32_bits_are_refused(make_run, tmp_path):
+    """Each event is within bounds; two of them at once would wrap around."""
+    np.savez(tmp_path / "much.npz", step=[7, 7, 8], neuron=[3, 3, 3], mv=[30_000.0, 30_000.0, 1.0])
+    run = make_run({**QUICK, "drive.events": str(tmp_path / "much.npz")})
+    build_blocks(run, range(run.n_blocks))
+    with pytest.raises(SimulationError, match=r"neuron 3: weights, kick and drive.events of one step may add up to 60\d\d\d mV"):
         simulate_segment(run, 0)
+    assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
 
 
 GOOD_EDGES = {"source": [0, 1], "target": [1, 2], "delay_ms": [1, 5], "weight_mv": [6.0, 5.0], "plastic": [True, False]}
@@ -247,6 +325,41 @@ def test_an_edge_table_without_a_column_says_which(make_run, tmp_path):
     run = make_run({**QUICK, "network.connections": {}, "network.edges": str(tmp_path / "edges.csv")})
     with pytest.raises(NetworkError, match=f"no column delay_ms; expected {', '.join(EDGE_COLUMNS)}"):
         build_blocks(run, [0])
+
+
+def bytes_of(suffix, tmp_path):
+    """A table of three edges as the bytes of a file of this kind."""
+    path = tmp_path / f"whole{suffix}"
+    frame = pd.DataFrame({name: [*values, values[0]] for name, values in GOOD_EDGES.items()})
+    if suffix == ".npz":
+        np.savez(path, **{name: frame[name].to_numpy() for name in frame})
+    else:
+        frame.to_parquet(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.99])
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_a_table_that_is_empty_or_cut_off_is_refused_by_name(tmp_path, suffix, share):
+    whole = bytes_of(suffix, tmp_path)
+    path = tmp_path / f"edges{suffix}"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(NetworkError, match=re.escape(f"{path} cannot be read as a table")):
+        read_table(path, EDGE_COLUMNS)
+
+
+def test_an_npz_with_flipped_bytes_or_with_a_single_array_is_refused_by_name(tmp_path):
+    path = tmp_path / "edges.npz"
+    np.savez_compressed(path, **{name: np.arange(1000) for name in EDGE_COLUMNS})
+    damaged = bytearray(path.read_bytes())
+    damaged[200:260] = bytes(60)
+    path.write_bytes(damaged)
+    with pytest.raises(NetworkError, match=re.escape(f"{path} cannot be read as a table")):
+        read_table(path, EDGE_COLUMNS)
+    with path.open("wb") as file:
+        np.save(file, np.arange(5))
+    with pytest.raises(NetworkError, match=re.escape(f"{path} cannot be read as a table")):
+        read_table(path, EDGE_COLUMNS)
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])

@@ -8,6 +8,7 @@ rank knows alike whether the second is needed.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FIXED_SPIKES = 63
 """Spikes a rank can send in the fixed-size message of a step."""
+_LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+"""Where launchers tell a process how many they started; SLURM_NTASKS would stand in a plain batch script, too."""
 
 
 def world(expected_ranks: int | None) -> Comm | None:
@@ -32,9 +35,10 @@ def world(expected_ranks: int | None) -> Comm | None:
     ------
     SimulationError
         If another number of ranks was started than asked for: a launcher that does not fit the MPI library starts
-        independent processes, each of which would think that it is alone.
+        independent processes, each of which would think that it is alone. Or if several were started and none asked for.
     """
     if expected_ranks is None:
+        _refuse_company()
         return None
     try:
         from mpi4py import MPI
@@ -47,6 +51,14 @@ def world(expected_ranks: int | None) -> Comm | None:
             "that belongs to the MPI library of mpi4py"
         )
     return comm if expected_ranks > 1 else None
+
+
+def _refuse_company() -> None:
+    """Refuse to be one of several processes that would each do the whole work, on the same files."""
+    for name in _LAUNCHED:
+        started = os.environ.get(name, "1")
+        if started.isdigit() and int(started) > 1:
+            raise SimulationError(f"{started} processes were started ({name}), but --ranks is not given; say --ranks {started}")
 
 
 def owned_blocks(n_blocks: int, rank: int, n_ranks: int) -> range:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,8 @@ def _read_frame(path: Path) -> pd.DataFrame:
             case _:
                 with np.load(path, allow_pickle=False) as arrays:
                     return pd.DataFrame({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # the last three: an npz that is empty, cut off or damaged; TypeError: a single array under its name
         raise NetworkError(f"{path} cannot be read as a table: {error}") from error
 
 
