@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FIXED_SPIKES = 63
 """Spikes a rank can send in the fixed-size message of a step."""
+_FORWARDING_S = 0.5
+"""Time that a launcher gets to pass the last message on: what it has not read when ranks are aborted, it drops."""
 _LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where launchers tell a process how many they started; SLURM_NTASKS would stand in a plain batch script, too."""
 
@@ -96,5 +99,6 @@ def abort(comm: Comm, error: BaseException) -> NoReturn:
     else:
         log.critical("rank %d failed", rank, exc_info=error)
     sys.stderr.flush()
+    time.sleep(_FORWARDING_S)
     comm.Abort(2 if isinstance(error, SpikelensError) else 1)
     raise SystemExit(1)  # Abort does not return; this is for the type checker
