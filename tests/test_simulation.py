@@ -282,7 +282,7 @@ def test_inputs_that_might_not_fit_in_32_bits_are_refused(make_run, tmp_path):
     np.savez(tmp_path / "much.npz", step=[7, 7, 8], neuron=[3, 3, 3], mv=[30_000.0, 30_000.0, 1.0])
     run = make_run({**QUICK, "drive.events": str(tmp_path / "much.npz")})
     build_blocks(run, range(run.n_blocks))
-    with pytest.raises(SimulationError, match=r"neuron 3: weights, kick and drive.events of one step may add up to 60\d\d\d mV"):
+    with pytest.raises(SimulationError, match=r"neuron 3: weights, kick, .* and drive.events of one step may add up to 60\d\d\d mV"):
         simulate_segment(run, 0)
     assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
 
@@ -365,4 +365,4 @@ def test_an_npz_with_flipped_bytes_or_with_a_single_array_is_refused_by_name(tmp
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
 def test_every_block_has_one_owner(n_ranks):
     owned = [block for rank in range(n_ranks) for block in owned_blocks(7, rank, n_ranks)]
-    assert owned == list(range(7))
+    assert sorted(owned) == list(range(7))

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numba as nb
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 _KEPT = 3
 """Caches of so many versions of the code are kept."""
@@ -51,3 +54,21 @@ def compiled(function: Any = None, **options: Any) -> Any:
     """Compile a function with numba on its first call; `@compiled` or `@compiled(inline="always")`."""
     decorate = nb.njit(cache=True, **options)
     return decorate if function is None else decorate(function)
+
+
+@intrinsic
+def prefetch(_context: Any, array: Any, index: Any) -> Any:
+    """Ask the processor to fetch array[index] into its caches for writing; a hint that changes nothing, whatever the index."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte_pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        hint = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte_pointer, word, word, word]), "llvm.prefetch.p0i8"
+        )
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), byte_pointer)
+        for_writing, in_all_caches, data_cache = (ir.Constant(word, value) for value in (1, 3, 1))
+        builder.call(hint, [place, for_writing, in_all_caches, data_cache])
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate

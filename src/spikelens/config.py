@@ -104,13 +104,26 @@ class Network(Section):
     weight_max_mv: Annotated[PositiveFloat, Field(lt=32_768, description="upper bound of plastic weights [mV]")] = 10.0
 
 
+class PoissonInput(Section):
+    """Independent Poisson trains onto the neurons of a population, as if each had many unseen sources."""
+
+    rate_hz: Annotated[float, Field(gt=0, le=100_000, description="events a second onto each neuron [Hz]")]
+    weight_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="what one event adds to the input [mV]")]
+
+
 class Drive(Section):
     """What reaches the neurons from outside the network."""
 
-    seed: Annotated[Seed, Field(description="seed of the kicks")] = 1
+    seed: Annotated[Seed, Field(description="seed of the kicks and of Poisson input")] = 1
     kick_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="each ms one of every 1,000 neurons gets this [mV]; 0: none")] = (
         20.0
     )
+    poisson: Annotated[dict[str, PoissonInput], Field(description="population -> Poisson input of each of its neurons")] = Field(
+        default_factory=dict
+    )
+    current_mv: Annotated[
+        dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768)]], Field(description="population -> constant input each step [mV]")
+    ] = Field(default_factory=dict)
     events: Annotated[str | None, Field(description="table (parquet, csv, npz) of step, neuron, mv, added to the input exactly")] = None
 
 
@@ -497,6 +510,7 @@ def check(run: RunConfig) -> Iterator[Problem]:
     """Yield every reason why a well-typed configuration cannot be run."""
     faults = list(_check_network(run.network))
     yield from faults
+    yield from _check_drive(run)
     yield from _check_simulation(run)
     if not faults:  # whether averages are kept is told by the expected synapses
         yield from _check_shard_numbers(run)
@@ -552,6 +566,13 @@ def _check_connection(network: Network, key: str, connection: Connection, where:
         )
     if abs(connection.weight_mv) >= 32_768:
         yield Problem(f"{where}.weight_mv", connection.weight_mv, "expected less than 32,768 mV: weights are 32-bit integers")
+
+
+def _check_drive(run: RunConfig) -> Iterator[Problem]:
+    for key, inputs in (("poisson", run.drive.poisson), ("current_mv", run.drive.current_mv)):
+        for name in inputs:
+            if name not in run.network.populations:
+                yield Problem(f"drive.{key}", name, f"no such population; known: {', '.join(run.network.populations)}")
 
 
 def _check_simulation(run: RunConfig) -> Iterator[Problem]:

@@ -1,8 +1,9 @@
 """The few MPI idioms that the simulation needs, in one place.
 
-Ranks own consecutive blocks of neurons. Each step they tell each other who spiked: one Allgather of a small fixed size, and only
-when a rank has more spikes than fit there, an Allgatherv of all of them. Since the counts are part of the first message, every
-rank knows alike whether the second is needed.
+Blocks of neurons are dealt out to the ranks in turn, since neighbouring blocks are often of one population, and populations differ
+in their work. Each step the ranks tell each other who spiked: one Allgather of a fixed size, and only when a rank has more spikes
+than fit there, an Allgatherv of all of them. Since the counts are part of the first message, every rank knows alike whether the
+second is needed. While the first is on its way, a rank delivers older spikes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIXED_SPIKES = 63
-"""Spikes a rank can send in the fixed-size message of a step."""
+_LEAST_FIXED_SPIKES = 63
+_NEURONS_A_FIXED_SPIKE = 64
+"""The message of a step has room for the spikes of one in so many neurons of the largest rank: 16 Hz."""
 _FORWARDING_S = 0.5
 """Time that a launcher gets to pass the last message on: what it has not read when ranks are aborted, it drops."""
 _LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -65,30 +67,53 @@ def _refuse_company() -> None:
 
 
 def owned_blocks(n_blocks: int, rank: int, n_ranks: int) -> range:
-    """The blocks that a rank owns: consecutive, and as evenly as whole blocks allow."""
-    return range(rank * n_blocks // n_ranks, (rank + 1) * n_blocks // n_ranks)
+    """The blocks that a rank owns: every n_ranks-th one."""
+    return range(rank, n_blocks, n_ranks)
 
 
 class SpikeExchange:
-    """Tells every rank which neurons spiked in a step, on any rank, in increasing order."""
+    """Tells every rank which neurons spiked in a step, on any rank: `start` sends this rank's, `finish` receives all.
 
-    def __init__(self, comm: Comm) -> None:
+    Parameters
+    ----------
+    n_neurons : int
+        Neurons of the rank that has most of them; the same on every rank.
+    """
+
+    def __init__(self, comm: Comm, n_neurons: int) -> None:
         self._comm = comm
-        self._own = np.zeros(FIXED_SPIKES + 1, np.int32)
-        self._all = np.zeros((comm.Get_size(), FIXED_SPIKES + 1), np.int32)
+        self._room = max(_LEAST_FIXED_SPIKES, n_neurons // _NEURONS_A_FIXED_SPIKE)
+        self._message = np.zeros(self._room + 1, np.int32)
+        self._all = np.zeros((comm.Get_size(), self._room + 1), np.int32)
+        self._own = np.empty(0, np.int32)
 
-    def __call__(self, own: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Exchange the ids (n_own,) of this rank's spikes for those of all ranks (n_all,)."""
-        self._own[0] = len(own)
-        sent = min(len(own), FIXED_SPIKES)
-        self._own[1 : 1 + sent] = own[:sent]
-        self._comm.Allgather(self._own, self._all)
+    def start(self, own: NDArray[np.int32]) -> None:
+        """Send the ids (n_own,) of this rank's spikes."""
+        self._own = own
+        self._message[0] = len(own)
+        sent = min(len(own), self._room)
+        self._message[1 : 1 + sent] = own[:sent]
+        self._request = self._comm.Iallgather(self._message, self._all)
+
+    def finish(self) -> NDArray[np.int32]:
+        """Wait for the ids (n_all,) of all ranks' spikes, rank by rank."""
+        self._request.Wait()
         counts = self._all[:, 0]
-        if counts.max() <= FIXED_SPIKES:
+        if counts.max() <= self._room:
             return np.concatenate([row[1 : 1 + row[0]] for row in self._all])
         everyone = np.empty(counts.sum(), np.int32)
-        self._comm.Allgatherv(own, (everyone, counts))
+        self._comm.Allgatherv(self._own, (everyone, counts))
         return everyone
+
+
+class NoExchange:
+    """The same for a rank that is alone."""
+
+    def start(self, own: NDArray[np.int32]) -> None:
+        self._own = own
+
+    def finish(self) -> NDArray[np.int32]:
+        return self._own
 
 
 def abort(comm: Comm, error: BaseException) -> NoReturn:

@@ -15,6 +15,7 @@ from spikelens.compiled import compiled
 STREAM_WIRING = 1
 """Streams of connection k are (STREAM_WIRING << 16) + k."""
 STREAM_KICKS = 2
+STREAM_POISSON = 3
 
 
 @compiled(inline="always")

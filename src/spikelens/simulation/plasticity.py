@@ -1,11 +1,11 @@
-"""Spike-timing dependent plasticity, gathered once a second from the spike trains.
+"""Spike-timing dependent plasticity: what happens to plastic weights at the end of each second.
 
-Weights change only at whole seconds, so the changes of a second may be summed then, synapse by synapse, from the spike trains of
-source and target: exact, since all sums are integers, and without an index of incoming synapses. The rule is additive and pairs
-nearest neighbours (Izhikevich 2006): an arrival at t after the target's last spike p < t costs LTD[t-p-1]; a spike of the target
-at t after the last arrival q <= t earns LTP[t-q].
-
-The features replay the same functions to know the weight in force at every spike.
+The rule is additive and pairs nearest neighbours (Izhikevich 2006): an arrival at t after the target's last spike p < t costs
+LTD[t-p-1]; a spike of the target at t after the last arrival q <= t earns LTP[t-q]. Depression is settled at the arrival
+(`kernel.deliver_plastic`). Potentiation would need, at each spike, all synapses onto the neuron; but weights change only at whole
+seconds, and sums of integers may be taken in any order, so it is gathered then, source by source: for one source the potentiation
+of a spike at t over a synapse of delay d is a function of t - d alone, since all its synapses see the same spikes. That function
+fits in the innermost cache, and a synapse adds up its values at the target's few spikes. No index of incoming synapses is needed.
 """
 
 from __future__ import annotations
@@ -14,105 +14,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
-from spikelens.stores import NO_SPIKE
+from spikelens.config import STEPS_PER_SECOND
+from spikelens.simulation.kernel import Projection, delay_of, target_of
 
 DRIFT = 655
 """Added to a plastic weight each second [2^-16 mV]: 0.01 mV."""
 
 
 @compiled
-def spike_trains(steps: NDArray[np.int64], ids: NDArray[np.int64], n_neurons: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def sort_by_neuron(ids: NDArray[np.int32], times: NDArray[np.int16], n_neurons: int) -> tuple[NDArray[np.uint32], NDArray[np.int16]]:
     """Sort spikes by neuron, keeping their order in time.
 
     Parameters
     ----------
-    steps, ids : (n_spikes,) int64
-        Time [ms] and neuron of each spike, ordered by time.
+    ids, times : (n_spikes,)
+        Neuron and time of each spike, ordered by time.
 
     Returns
     -------
-    first : (n_neurons + 1,) int64
-        The train of neuron i is times[first[i]:first[i + 1]].
-    times : (n_spikes,) int64
-        Spike times [ms].
+    first : (n_neurons + 1,) uint32
+        The spikes of neuron i are at times[first[i]:first[i + 1]].
+    times : (n_spikes,) int16
     """
-    first = np.zeros(n_neurons + 1, np.int64)
+    first = np.zeros(n_neurons + 1, np.uint32)
     for i in ids:
-        first[i + 1] += 1
+        first[np.uint64(i) + np.uint64(1)] += np.uint32(1)
     for i in range(n_neurons):
         first[i + 1] += first[i]
     place = first[:-1].copy()
-    times = np.empty(len(ids), np.int64)
+    sorted_times = np.empty(len(ids), np.int16)
     for k in range(len(ids)):
-        i = ids[k]
-        times[place[i]] = steps[k]
-        place[i] += 1
-    return first, times
+        i = np.uint64(ids[k])
+        sorted_times[place[i]] = times[k]
+        place[i] += np.uint32(1)
+    return first, sorted_times
 
 
 @compiled
-def gather_changes(
-    change: NDArray[np.int32],
-    source: NDArray[np.int32],
-    target: NDArray[np.int32],
-    delay: NDArray[np.uint8],
-    plastic: NDArray[np.bool_],
-    first: NDArray[np.int64],
-    times: NDArray[np.int64],
-    start: int,
-    end: int,
-    ltd: NDArray[np.int32],
+def end_second(
+    plastic: Projection,
+    source_first: NDArray[np.uint32],
+    source_times: NDArray[np.int16],
+    target_first: NDArray[np.uint32],
+    target_times: NDArray[np.int16],
     ltp: NDArray[np.int32],
+    max_delay: int,
+    weight_max: int,
+    weight_sum: NDArray[np.int64],
 ) -> None:
-    """Add to each plastic synapse's change what arrivals and target spikes in [start, end) do to it.
+    """Add a second's potentiation to the changes of weights, then spend them.
+
+    For each plastic synapse dw += LTP[t - q] over the target's spikes; W = min(W_max, max(0, W + drift + dw)); dw = floor(9 dw / 10).
 
     Parameters
     ----------
-    change : (n_synapses,) int32
-        Changed in place [2^-16 mV].
-    source, target, delay, plastic : (n_synapses,)
-        The synapses, in any order; ids index the trains.
-    first, times
-        Spike trains as from `spike_trains`, up to `end`. They must reach back at least to the last spike before the
-        spikes of the last max_delay steps before `start` (or 194 + max_delay steps: STDP is zero beyond lag 193).
-    start, end : int
-        Steps.
-    ltd, ltp : (n_lags,) int32
-        STDP tables, zero at their last lag.
+    source_first, source_times
+        Spikes of all neurons from max_delay ms before the second on, and each neuron's last one before, as from `sort_by_neuron`
+        [ms from the second's start].
+    target_first, target_times
+        Spikes of the rank's neurons in the second.
+    ltp : (n_lags,) int32
+        Potentiation by lag, zero at the last [2^-16 mV].
+    weight_sum : (n_synapses,) int64
+        The weight that was in force is added [2^-16 mV]; empty: not wanted.
     """
-    beyond = len(ltp) - 1
-    for k in range(len(source)):
-        if not plastic[k]:
+    three = np.uint64(3)
+    synapses = plastic.synapses
+    earned = np.zeros(max_delay + STEPS_PER_SECOND, np.int32)
+    for j in range(len(plastic.first) - 1):
+        start, end = np.uint64(plastic.first[j]), np.uint64(plastic.first[j + 1])
+        if start == end:
             continue
-        total = 0
-        q = NO_SPIKE
-        j, j_end = first[source[k]], first[source[k] + 1]
-        i, i_end = first[target[k]], first[target[k] + 1]
-        p = NO_SPIKE
-        while i < i_end and times[i] < start:
-            p = times[i]
-            i += 1
-        while True:
-            arrival = times[j] + delay[k] if j < j_end else end
-            while i < i_end and times[i] < arrival:
-                if times[i] >= end:
-                    break
-                p = times[i]
-                total += ltp[min(p - q, beyond)]
-                i += 1
-            if arrival >= end:
-                break
-            if arrival >= start:
-                total -= ltd[min(arrival - p - 1, beyond)]
-            q = arrival
-            j += 1
-        change[k] += total
+        spiked = _tabulate(earned, source_times[source_first[j] : source_first[j + 1]], ltp, max_delay)
+        for k in range(start, end):
+            change = synapses[k * three + np.uint64(2)]
+            if spiked:
+                address = synapses[k * three]
+                shift = np.int64(max_delay) - np.int64(delay_of(address))
+                i = target_of(address)
+                for q in range(np.uint64(target_first[i]), np.uint64(target_first[i + np.uint64(1)])):
+                    change += earned[np.uint64(np.int64(target_times[q]) + shift)]
+            weight = synapses[k * three + np.uint64(1)]
+            if len(weight_sum):
+                weight_sum[k] += weight
+            synapses[k * three + np.uint64(1)] = min(weight_max, max(0, weight + DRIFT + change))
+            synapses[k * three + np.uint64(2)] = (9 * np.int64(change)) // 10
 
 
 @compiled
-def apply_changes(weight: NDArray[np.int32], change: NDArray[np.int32], plastic: NDArray[np.bool_], weight_max: int) -> None:
-    """Spend the gathered changes at the end of a second: W = min(W_max, max(0, W + drift + dw)), then dw = floor(9 dw / 10)."""
-    for k in range(len(weight)):
-        if plastic[k]:
-            weight[k] = min(weight_max, max(0, weight[k] + DRIFT + change[k]))
-            change[k] = (9 * np.int64(change[k])) // 10
+def _tabulate(earned: NDArray[np.int32], times: NDArray[np.int16], ltp: NDArray[np.int32], max_delay: int) -> bool:
+    """Fill earned[x + max_delay] with LTP[x - q], q the last of a source's spikes at or before x; False if it has none.
+
+    earned : (max_delay + 1000,), for times x from -max_delay to 999 [ms from the second's start].
+    """
+    if len(times) == 0:
+        return False
+    earned[:] = 0
+    for k in range(len(times)):
+        spike = int(times[k]) + max_delay
+        end = min(len(earned), spike + len(ltp))
+        if k + 1 < len(times):
+            end = min(end, int(times[k + 1]) + max_delay)
+        begin = max(spike, 0)
+        for x in range(begin, end):
+            earned[np.uint64(x)] = ltp[np.uint64(x - spike)]
+    return True

@@ -1,15 +1,14 @@
 """One segment of the simulation on one rank: load, step, and write what the rank owns.
 
-A rank owns consecutive blocks of neurons and all synapses onto them. Within the segment it keeps spikes as (step, id) lists; a
-shard is made dense only to be written. Weights change at whole seconds, and then spikes that are still on their way are delivered
-anew with the new weights, since a weight counts when a spike arrives.
+A rank owns blocks of neurons and all synapses onto them, and numbers its neurons through its blocks. Spikes are kept as lists, a
+second at a time: how many in each step, and which neurons. A shard is made dense only to be written.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,30 +17,53 @@ from numpy.typing import NDArray
 from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import SimulationError
-from spikelens.mpi import SpikeExchange, owned_blocks
-from spikelens.network.build import MAX_WEIGHT_SUM, Synapses
+from spikelens.mpi import NoExchange, SpikeExchange, owned_blocks
+from spikelens.network.build import MAX_WEIGHT_SUM
 from spikelens.progress import Progress
 from spikelens.simulation import state
-from spikelens.simulation.kernel import ALL_FINITE, deliver, kick, replay, update_neurons
-from spikelens.simulation.plasticity import apply_changes, gather_changes, spike_trains
-from spikelens.stores import UNITS_PER_MV, block_group, ensure, layout, max_delay, n_synapses, read_shard, stdp_tables, write_shard
-from spikelens.tables import read_table, refuse_rows
+from spikelens.simulation.drive import make_drive
+from spikelens.simulation.kernel import (
+    ALL_FINITE,
+    MAX_LOCAL_NEURONS,
+    Drive,
+    Flight,
+    Neurons,
+    Projection,
+    advance,
+    delay_of,
+    deliver,
+    depart,
+    grow_older,
+)
+from spikelens.simulation.plasticity import end_second, sort_by_neuron
+from spikelens.simulation.synapses import PLASTIC_FIELDS, STATIC_FIELDS, Columns, load, local_offsets, stored, stored_columns
+from spikelens.stores import STDP_LAGS, UNITS_PER_MV, block_group, ensure, layout, max_delay, stdp_tables, write_shard
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
 
 log = logging.getLogger(__name__)
 
-_Spikes = tuple[NDArray[np.int64], NDArray[np.int64]]
+PHASES = ("load", "step", "deliver", "update", "exchange", "plasticity", "write")
+"""Step is deliver and update in one, of a rank that is alone with few neurons."""
+_FEW_NEURONS = 20_000
+"""Fewer take less time for a step than Python for calling one: a rank that is alone then stays in compiled code for a second."""
+_NO_SPIKE = -1_000_000_000
+"""Stands for the time of a spike that never was, in steps from the segment's start and as int32."""
 
 
-def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> None:
+def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> dict[str, float]:
     """Simulate one segment, from the state at its start, and write spikes, weights and the state at its end.
 
     Parameters
     ----------
     comm : mpi4py communicator, optional
         Its ranks share the work; None: this process does it all.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds that this rank spent in each of `PHASES`.
 
     Raises
     ------
@@ -60,255 +82,379 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> 
             if rank == 0:
                 progress.update(second + STEPS_PER_SECOND - start)
     part.write()
+    log.info("rank %d: %s", rank, ", ".join(f"{name} {seconds:.2f} s" for name, seconds in part.clock.seconds.items()))
     if comm is not None:
         comm.Barrier()  # the next segment reads the state of every rank
+    return part.clock.seconds
 
 
-@dataclass
-class _Outgoing:
-    """The synapses onto a rank's neurons, ordered by source for delivery; `order` leads back to the order of storage."""
+class Clock:
+    """Tells on which phase time was spent."""
 
-    order: NDArray[np.int64]
-    first_synapse: NDArray[np.int64]
-    synapses: Synapses
-    local_target: NDArray[np.int32]
-    change: NDArray[np.int32]
-    weight_sum: NDArray[np.int64]
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self._since = time.perf_counter()
+
+    def spent(self, phase: str) -> None:
+        """Book the time since the last call to a phase."""
+        now = time.perf_counter()
+        self.seconds[phase] += now - self._since
+        self._since = now
 
 
 class Part:
-    """A rank's part of the network during one segment."""
+    """A rank's part of the network during one segment.
 
-    def __init__(self, run: RunConfig, segment: int, blocks: Sequence[int], comm: Comm | None) -> None:
+    Parameters
+    ----------
+    blocks : sequence of int
+        The blocks that the rank owns, increasing.
+    comm : mpi4py communicator, optional
+        None: the rank is alone.
+    read : function, optional
+        The columns of a block; None: as they stand in the stores.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        segment: int,
+        blocks: Sequence[int],
+        comm: Comm | None = None,
+        read: Callable[[int], Columns] | None = None,
+    ) -> None:
+        self.clock = Clock()
         self.run, self.segment, self.blocks = run, segment, list(blocks)
-        self.first, self.end = run.block_range(self.blocks[0])[0], run.block_range(self.blocks[-1])[1]
-        self.exchange = None if comm is None else SpikeExchange(comm)
-        if segment == 0:
-            self.membranes, self.history = state.start(run, self.first, self.end)
-        else:
-            self.membranes, self.history = state.read(run, segment - 1, self.blocks)
-        self.outgoing = _load_synapses(run, segment, self.blocks, self.first)
-        self.plastic = run.simulation.plasticity and bool(self.outgoing.synapses.plastic.any())
-        self.cell = [state.per_neuron(run, name)[self.first : self.end] for name in "abcd"]
-        self.events = read_events(run, self.first, self.end)
-        self._check_input_range()
-        self.arriving = np.zeros((max_delay(run) + 1, self.end - self.first), np.int32)
+        self.start, self.end = run.segment_range(segment)
+        self.max_delay = max_delay(run)
+        self.offsets = local_offsets(run, self.blocks)
+        self.few = comm is None and self.offsets[-1] < _FEW_NEURONS
+        self.exchange = NoExchange() if comm is None else SpikeExchange(comm, _largest_part(run, comm.Get_size()))
+        self.neurons, self.history = _load_neurons(run, segment, self.blocks)
+        self.synapses = load(run, self.blocks, read or (lambda block: stored_columns(run, segment, block)))
+        self.drive = make_drive(run, self.neurons)
+        _check_input_range(run, self.neurons, self.drive, self.synapses.largest_input)
         self.ltd, self.ltp = stdp_tables()
-        self.spikes: list[_Spikes] = []
-        self._deliver_pending(run.segment_range(segment)[0])
+        self.weight_sum = np.zeros(self.synapses.n_plastic, np.int64) if run.weight_average else None
+        self.spikes: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+        self.found = np.empty(self.n_local + 2 * len(self.history.ids) + 1024, np.int32)
+        self.flights = (self._flight(self.synapses.static, STATIC_FIELDS), self._flight(self.synapses.plastic, PLASTIC_FIELDS))
+        self.pending = self.history.ids[self.history.steps == self.start - 1]
+        self.clock.spent("load")
 
-    def _check_input_range(self) -> None:
-        """Refuse a network and drive whose input to a neuron might not fit in 32 bits, everything arriving at once."""
-        synapses, (step, neuron, amount) = self.outgoing.synapses, self.events
-        w_max = round(self.run.network.weight_max_mv * UNITS_PER_MV)
-        largest = np.where(synapses.plastic, w_max, np.abs(synapses.weight.astype(np.int64)))
-        total = np.bincount(self.outgoing.local_target, largest, self.end - self.first).astype(np.float64)
-        total += abs(round(self.run.drive.kick_mv * UNITS_PER_MV))
-        if len(step):
-            _, at_once = np.unique(np.stack([step, neuron]), axis=1, return_inverse=True)
-            event_sums = np.bincount(at_once, np.abs(amount.astype(np.int64)))
-            most = np.zeros(len(total))
-            np.maximum.at(most, neuron, event_sums[at_once])
-            total += most
-        if total.max() >= MAX_WEIGHT_SUM:
-            worst = int(total.argmax())
-            raise SimulationError(
-                f"neuron {self.first + worst}: weights, kick and drive.events of one step may add up to "
-                f"{total[worst] / UNITS_PER_MV:.0f} mV; expected less than 32,768 mV: inputs are 32-bit integers"
-            )
+    @property
+    def n_local(self) -> int:
+        return len(self.neurons.ids)
+
+    def _flight(self, projection: Projection, fields: int) -> Flight:
+        """The spikes that are on their way at the segment's start; those of the last step have not taken off yet."""
+        bounds = np.zeros(self.max_delay + 2, np.int64)
+        room = len(self.history.ids) + self.n_local + 1024
+        flight = Flight(np.empty(room, np.uint64), np.empty(room, np.uint64), bounds)
+        _resume(self.history.steps, self.history.ids, self.start, projection, fields, flight)
+        return flight
 
     def simulate_second(self, start: int) -> None:
         """Simulate the steps of one second, then let STDP change the weights."""
-        end = start + STEPS_PER_SECOND
-        steps, ids = self._steps(start, end)
-        own = (ids >= self.first) & (ids < self.end)
-        self.spikes.append((steps[own], ids[own]))
-        synapses = self.outgoing.synapses
-        if self.run.weight_average:
-            self.outgoing.weight_sum += synapses.weight
-        trains = self.history.with_spikes(steps, ids) if self.plastic else None
-        self.history.advance(steps, ids, end, len(self.arriving) - 1)
-        if trains is None:
-            return
-        first, times = spike_trains(*trains, self.run.network.neurons)
-        gather_changes(
-            self.outgoing.change,
-            synapses.source,
-            synapses.target,
-            synapses.delay,
-            synapses.plastic,
-            first,
-            times,
-            start,
-            end,
-            self.ltd,
-            self.ltp,
-        )
-        apply_changes(synapses.weight, self.outgoing.change, synapses.plastic, round(self.run.network.weight_max_mv * UNITS_PER_MV))
-        self._deliver_pending(end)
+        local_counts, counts, ids = (self._steps_at_once if self.few else self._steps)(start)
+        own = self.found[: local_counts.sum()].copy()
+        self.spikes.append((local_counts, own))
+        if self.synapses.n_plastic:
+            self._end_second(start, local_counts, own, counts, ids)
+        self.history.advance(start, counts, ids, self.max_delay)
+        self.clock.spent("plasticity")
 
-    def _deliver_pending(self, now: int) -> None:
-        """Deliver the spikes of the past that arrive from step `now` on, with the weights of now."""
-        self.arriving[:] = 0
-        out, history = self.outgoing, self.history
-        for step in np.unique(history.steps):
-            ids = history.ids[history.steps == step].astype(np.int32)
-            deliver(self.arriving, step, now, ids, out.first_synapse, out.local_target, out.synapses.delay, out.synapses.weight)
+    def _steps_at_once(self, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Simulate a second in compiled code, as a rank that is alone."""
+        counts = np.zeros(STEPS_PER_SECOND, np.int64)
+        t, n_found, pending = start, 0, self.pending
+        while t < start + STEPS_PER_SECOND:
+            self._make_room(n_found, self.n_local)
+            t, n_found, not_finite = run_steps(
+                *(t, start, start + STEPS_PER_SECOND, self.start, self.max_delay, self.neurons, self.drive),
+                *(self.synapses.static, self.flights[0], self.synapses.plastic, self.flights[1], self.ltd),
+                *(pending, self.found, n_found, counts),
+            )
+            self._refuse_not_finite(not_finite, t - 1)
+            pending = self.neurons.ids[self.found[n_found - counts[t - 1 - start] : n_found]]
+        self.pending = pending
+        self.clock.spent("step")
+        return counts, counts, self.neurons.ids[self.found[:n_found]]
 
-    def _steps(self, start: int, end: int) -> _Spikes:
-        """Simulate [start, end): the spikes of all neurons, ordered by time."""
-        found: list[_Spikes] = []
-        out, drive = self.outgoing, self.run.drive
-        arguments = (
-            self.arriving,
-            *(self.membranes.v, self.membranes.u, *self.cell),
-            self.first,
-            *(drive.seed, round(drive.kick_mv * UNITS_PER_MV), *self.events),
-            *(out.first_synapse, out.local_target, out.synapses.delay, out.synapses.weight),
-        )
-        t = start
-        while t < end:
-            # alone, a rank needs no word from others and stays in compiled code
-            t, steps, ids, not_finite = run_steps(t, end if self.exchange is None else t + 1, self.exchange is None, *arguments)
-            if not_finite != ALL_FINITE:
-                raise SimulationError(
-                    f"neuron {not_finite}: its membrane potential is no longer finite at step {t - 1}; check the weights, the drive and "
-                    "the parameters a, b, c, d of its population"
-                )
-            if self.exchange is not None:
-                ids = self.exchange(ids)
-                steps = np.full(len(ids), t - 1, np.int64)
-                deliver(self.arriving, t - 1, t, ids, out.first_synapse, out.local_target, out.synapses.delay, out.synapses.weight)
-            found.append((steps, ids.astype(np.int64)))
-        return np.concatenate([steps for steps, _ in found]), np.concatenate([ids for _, ids in found])
+    def _steps(self, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Simulate a second step by step, telling the other ranks of every spike and hearing of theirs.
+
+        Returns
+        -------
+        local_counts, counts : (1000,) int64
+            Spikes of this rank, and of all, in each step; the former's neurons are in `found`.
+        ids : (n_spikes,) int32
+            Neurons of all ranks' spikes, step by step.
+        """
+        network = (self.synapses.static, self.flights[0], self.synapses.plastic, self.flights[1])
+        counts = np.zeros((2, STEPS_PER_SECOND), np.int64)
+        everyone = []
+        n_found = 0
+        _deliver_older(start - self.start, self.max_delay, *network, self.neurons, self.ltd)
+        for k in range(STEPS_PER_SECOND):
+            if self._make_room(n_found, len(self.pending)):
+                network = (self.synapses.static, self.flights[0], self.synapses.plastic, self.flights[1])
+            _deliver_youngest(start + k - self.start, self.pending, *network, self.neurons, self.ltd)
+            self.clock.spent("deliver")
+            before = n_found
+            n_found, not_finite = advance(start + k, self.start, self.neurons, self.drive, self.found, n_found)
+            self._refuse_not_finite(not_finite, start + k)
+            self.clock.spent("update")
+            self.exchange.start(self.neurons.ids[self.found[before:n_found]])
+            self.clock.spent("exchange")
+            if k + 1 < STEPS_PER_SECOND:
+                _deliver_older(start + k + 1 - self.start, self.max_delay, *network, self.neurons, self.ltd)
+                self.clock.spent("deliver")
+            self.pending = self.exchange.finish()
+            counts[:, k] = n_found - before, len(self.pending)
+            everyone.append(self.pending)
+            self.clock.spent("exchange")
+        return counts[0], counts[1], np.concatenate(everyone)
+
+    def _make_room(self, n_found: int, n_departing: int) -> bool:
+        """Enlarge the lists of spikes if the next step might not fit; whether a flight was enlarged."""
+        if n_found + self.n_local > len(self.found):
+            self.found = np.concatenate([self.found[:n_found], np.empty(n_found + self.n_local, np.int32)])
+        static, plastic = self.flights
+        self.flights = (_with_room(static, n_departing), _with_room(plastic, n_departing))
+        return self.flights[0] is not static or self.flights[1] is not plastic
+
+    def _refuse_not_finite(self, neuron: int, step: int) -> None:
+        if neuron != ALL_FINITE:
+            raise SimulationError(
+                f"neuron {neuron}: its membrane potential is no longer finite at step {step}; check the weights, the drive and "
+                "the parameters a, b, c, d of its population"
+            )
+
+    def _end_second(
+        self, start: int, local_counts: NDArray[np.int64], own: NDArray[np.int32], counts: NDArray[np.int64], ids: NDArray[np.int32]
+    ) -> None:
+        """Potentiate by the second's spikes, and change the weights."""
+        milliseconds = np.arange(STEPS_PER_SECOND, dtype=np.int16)
+        history = self.history
+        # earlier than this, a last spike earns nothing in this second
+        oldest = start - self.max_delay - STDP_LAGS
+        before = np.flatnonzero(history.last >= oldest).astype(np.int32)
+        source_ids = np.concatenate([before, history.ids, ids])
+        earlier = (np.concatenate([history.last[before], history.steps]) - start).astype(np.int16)
+        source = sort_by_neuron(source_ids, np.concatenate([earlier, np.repeat(milliseconds, counts)]), self.run.network.neurons)
+        target = sort_by_neuron(own, np.repeat(milliseconds, local_counts), self.n_local)
+        weight_max = round(self.run.network.weight_max_mv * UNITS_PER_MV)
+        weight_sum = np.empty(0, np.int64) if self.weight_sum is None else self.weight_sum
+        end_second(self.synapses.plastic, *source, *target, self.ltp, self.max_delay, weight_max, weight_sum)
 
     def write(self) -> None:
         """Write this rank's shards of the segment; the state comes last, so that it stands only beside all the rest."""
         run, segment = self.run, self.segment
-        steps, ids = (np.concatenate([part[k] for part in self.spikes]) for k in (0, 1))
-        start, end = run.segment_range(segment)
         raster = layout(run, "spikes")
-        for block in self.blocks:
-            first, last = run.block_range(block)
-            here = (ids >= first) & (ids < last)
-            dense = np.zeros((end - start, last - first), np.bool_)
-            dense[steps[here] - start, ids[here] - first] = True
+        for k, block in enumerate(self.blocks):
+            first, last = self.offsets[k], self.offsets[k + 1]
+            dense = np.zeros((self.end - self.start, last - first), np.bool_)
+            for second, (counts, ids) in enumerate(self.spikes):
+                _mark_spikes(dense[second * STEPS_PER_SECOND :], counts, ids, first)
             write_shard(raster, "spikes", (segment, block), dense)
-        self._write_synapses((end - start) // STEPS_PER_SECOND)
-        state.write(run, segment, self.blocks, self.membranes, self.history)
+        self._write_synapses()
+        membranes = state.Membranes(self.neurons.v, self.neurons.u)
+        state.write(run, segment, self.blocks, membranes, self.history)
+        self.clock.spent("write")
 
-    def _write_synapses(self, n_seconds: int) -> None:
-        run, out = self.run, self.outgoing
-        stored = np.argsort(out.order)
-        weight, change, total = out.synapses.weight[stored], out.change[stored], out.weight_sum
-        at = 0
-        for block in self.blocks:
-            n = max(n_synapses(run, block), 1)
-            own, at = slice(at, at + n), at + n
+    def _write_synapses(self) -> None:
+        run = self.run
+        n_seconds = len(self.spikes)
+        columns = stored(self.synapses, self.offsets, self.weight_sum, n_seconds)
+        for block, column in zip(self.blocks, columns, strict=True):
             weights, changes = block_group(run, "weights", block), block_group(run, "state", block)
             ensure(weights, rebuild=True)
             ensure(changes, rebuild=True)
-            write_shard(weights, "weight", (self.segment, 0), weight[None, own])
+            write_shard(weights, "weight", (self.segment, 0), column.weight[None])
             if run.weight_average:
-                average = (total[stored][own] / (n_seconds * UNITS_PER_MV)).astype(np.float32)
+                average = (column.weight_sum / (n_seconds * UNITS_PER_MV)).astype(np.float32)
                 write_shard(weights, "weight_average", (self.segment, 0), average[None])
-            write_shard(changes, "weight_change", (self.segment, 0), change[None, own])
+            write_shard(changes, "weight_change", (self.segment, 0), column.change[None])
+
+
+# --- stepping -----------------------------------------------------------------------------------------------------------
+
+
+@compiled
+def _deliver_older(
+    now: int,
+    max_delay: int,
+    static: Projection,
+    static_flight: Flight,
+    plastic: Projection,
+    plastic_flight: Flight,
+    neurons: Neurons,
+    ltd: NDArray[np.int32],
+) -> None:
+    """Deliver what arrives in step `now` (from the segment's start) of all spikes but those of the step before."""
+    grow_older(static_flight)
+    grow_older(plastic_flight)
+    deliver(max_delay, 2, static, static_flight, plastic, plastic_flight, neurons, now, ltd)
+
+
+@compiled
+def _deliver_youngest(
+    now: int,
+    pending: NDArray[np.int32],
+    static: Projection,
+    static_flight: Flight,
+    plastic: Projection,
+    plastic_flight: Flight,
+    neurons: Neurons,
+    ltd: NDArray[np.int32],
+) -> None:
+    """Let the spikes of the step before (ids) take off, and deliver those that arrive at once."""
+    depart(pending, static, static_flight)
+    depart(pending, plastic, plastic_flight)
+    deliver(1, 1, static, static_flight, plastic, plastic_flight, neurons, now, ltd)
 
 
 @compiled
 def run_steps(
-    start: int,
+    t: int,
+    second_start: int,
     end: int,
-    alone: bool,
-    arriving: NDArray[np.int32],
-    v: NDArray[np.float32],
-    u: NDArray[np.float32],
-    a: NDArray[np.float32],
-    b: NDArray[np.float32],
-    c: NDArray[np.float32],
-    d: NDArray[np.float32],
-    first: int,
-    drive_seed: int,
-    kick_amount: int,
-    event_step: NDArray[np.int64],
-    event_neuron: NDArray[np.int64],
-    event_amount: NDArray[np.int32],
-    first_synapse: NDArray[np.int64],
-    target: NDArray[np.int32],
-    delay: NDArray[np.uint8],
-    weight: NDArray[np.int32],
-) -> tuple[int, NDArray[np.int64], NDArray[np.int32], int]:
-    """Simulate the steps [start, end), or fewer if memory for spikes runs out; deliver this rank's own spikes only if it is alone.
+    segment_start: int,
+    max_delay: int,
+    neurons: Neurons,
+    drive: Drive,
+    static: Projection,
+    static_flight: Flight,
+    plastic: Projection,
+    plastic_flight: Flight,
+    ltd: NDArray[np.int32],
+    pending: NDArray[np.int32],
+    found: NDArray[np.int32],
+    n_found: int,
+    counts: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Simulate steps from t to `end`, or fewer if the lists of spikes are full, as the only rank.
+
+    counts : (1000,) spikes in each step from `second_start` on, filled in.
 
     Returns
     -------
     next_step : int
-    steps : (n_spikes,) int64
-    ids : (n_spikes,) int32
+    n_found : int
+        Spikes in `found` (local ids) so far.
     not_finite : int
         A neuron whose v is no longer finite, or ALL_FINITE.
     """
-    room = 16 * len(v) + 64
-    steps, ids = np.empty(room, np.int64), np.empty(room, np.int32)
-    n = 0
-    for t in range(start, end):
-        current = arriving[t % len(arriving)]
-        if kick_amount != 0:
-            kick(current, t, first, drive_seed, kick_amount)
-        replay(current, t, event_step, event_neuron, event_amount)
-        added, not_finite = update_neurons(current, v, u, a, b, c, d, first, ids[n:])
-        steps[n : n + added] = t
-        if alone:
-            deliver(arriving, t, t + 1, ids[n : n + added], first_synapse, target, delay, weight)
-        n += added
-        if not_finite != ALL_FINITE or n + len(v) > room:
-            return t + 1, steps[:n], ids[:n], not_finite
-    return end, steps[:n], ids[:n], ALL_FINITE
+    room = min(len(static_flight.cursor), len(plastic_flight.cursor)) - len(neurons.ids)
+    first_step = t
+    while t < end:
+        full = max(static_flight.bounds[1], plastic_flight.bounds[1]) > room or n_found + len(neurons.ids) > len(found)
+        if full and t > first_step:
+            break
+        now = t - segment_start
+        _deliver_older(now, max_delay, static, static_flight, plastic, plastic_flight, neurons, ltd)
+        _deliver_youngest(now, pending, static, static_flight, plastic, plastic_flight, neurons, ltd)
+        before = n_found
+        n_found, not_finite = advance(t, segment_start, neurons, drive, found, n_found)
+        counts[t - second_start] = n_found - before
+        pending = neurons.ids[found[before:n_found]]
+        t += 1
+        if not_finite != ALL_FINITE:
+            return t, n_found, not_finite
+    return t, n_found, ALL_FINITE
 
 
-def _load_synapses(run: RunConfig, segment: int, blocks: Sequence[int], first: int) -> _Outgoing:
-    """Read the synapses onto the neurons of some blocks, with their weights at the segment's start."""
-    parts = []
-    for block in blocks:
-        group = block_group(run, "network", block)
-        columns = {name: read_shard(group, name, (0,)) for name in group.arrays}
-        change = np.zeros(len(columns["weight"]), np.int32)
-        if segment:
-            columns["weight"] = read_shard(block_group(run, "weights", block), "weight", (segment - 1, 0))[0]
-            change = read_shard(block_group(run, "state", block), "weight_change", (segment - 1, 0))[0]
-        parts.append({**columns, "change": change})
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.argsort(joined["source"], kind="stable")
-    ordered = {name: values[order] for name, values in joined.items()}
-    change = ordered.pop("change")
-    synapses = Synapses(**ordered)
-    first_synapse = np.searchsorted(synapses.source, np.arange(run.network.neurons + 1)).astype(np.int64)
-    local_target = (synapses.target - first).astype(np.int32)
-    return _Outgoing(order, first_synapse, synapses, local_target, change, np.zeros(len(order) if run.weight_average else 0, np.int64))
+@compiled
+def _resume(steps: NDArray[np.int64], ids: NDArray[np.int32], start: int, projection: Projection, fields: int, flight: Flight) -> None:
+    """Put spikes of before the segment's start into the flight, each past the synapses at which it has arrived.
 
-
-def read_events(run: RunConfig, first: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """Read the user's drive events for the neurons [first, end).
-
-    Returns
-    -------
-    step, neuron, amount : (n_events,)
-        Ordered by step; neurons counted from `first`; amounts in 2^-16 mV. Empty without drive.events.
-
-    Raises
-    ------
-    NetworkError
-        Naming the row of an unknown neuron, a step below 0, or an amount out of range. Steps after the run's end are none of its
-        concern: a run may grow.
+    steps, ids : (n_spikes,), ordered by time. Those of the last step have not taken off yet and are left out.
     """
-    path = run.drive.events
-    if path is None:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)
-    table = read_table(path, {"step": int, "neuron": int, "mv": float})
-    step, neuron, mv = table["step"], table["neuron"], table["mv"]
-    refuse_rows(path, step < 0, step, "a step of at least 0")
-    refuse_rows(path, (neuron < 0) | (neuron >= run.network.neurons), neuron, f"a neuron id in 0 .. {run.network.neurons - 1}")
-    refuse_rows(path, np.abs(mv) >= 32_768, mv, "an amount below 32,768 mV")
-    order = np.argsort(step, kind="stable")
-    order = order[(neuron[order] >= first) & (neuron[order] < end)]
-    return step[order], neuron[order] - first, np.rint(mv[order] * UNITS_PER_MV).astype(np.int32)
+    bounds = flight.bounds
+    n = k = 0
+    for age in range(len(bounds) - 2, 0, -1):
+        while k < len(ids) and start - 1 - steps[k] == age:
+            at, end = projection.first[ids[k]], projection.first[ids[k] + 1]
+            while at < end and delay_of(projection.synapses[at * fields]) <= np.uint32(age):
+                at += 1
+            if at < end:
+                flight.cursor[n], flight.stop[n] = np.uint64(at), np.uint64(end)
+                n += 1
+            k += 1
+        bounds[age] = n
+
+
+def _with_room(flight: Flight, n_departing: int) -> Flight:
+    """The flight, or a copy in larger arrays if so many spikes more do not fit."""
+    n = flight.bounds[1]
+    if n + n_departing <= len(flight.cursor):
+        return flight
+    larger = np.empty((2, 2 * (n + n_departing)), np.uint64)
+    larger[:, :n] = flight.cursor[:n], flight.stop[:n]
+    return Flight(larger[0], larger[1], flight.bounds)
+
+
+@compiled
+def _mark_spikes(raster: NDArray[np.bool_], counts: NDArray[np.int64], ids: NDArray[np.int32], first: int) -> None:
+    """Set the spikes of one second in a block's raster (n_steps, n), whose neurons have local ids from `first` on."""
+    n = np.uint64(raster.shape[1])
+    k = 0
+    for step in range(len(counts)):
+        for _ in range(counts[step]):
+            column = np.uint64(np.int64(ids[k]) - first)
+            if column < n:
+                raster[step, column] = True
+            k += 1
+
+
+# --- loading ------------------------------------------------------------------------------------------------------------
+
+
+def _largest_part(run: RunConfig, n_ranks: int) -> int:
+    """Neurons of the rank that owns most."""
+    return int(max(local_offsets(run, owned_blocks(run.n_blocks, rank, n_ranks))[-1] for rank in range(n_ranks)))
+
+
+def _load_neurons(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Neurons, state.History]:
+    """The neurons of a rank's blocks as they are at a segment's start, and the spikes of all neurons that still matter."""
+    ids = np.concatenate([np.arange(*run.block_range(block), dtype=np.int32) for block in blocks])
+    n = len(ids)
+    if n > MAX_LOCAL_NEURONS:
+        raise SimulationError(f"{n:,} neurons on a rank; expected at most {MAX_LOCAL_NEURONS:,}: take more ranks (simulation.ranks)")
+    membranes, history = state.start(run, ids) if segment == 0 else state.read(run, segment - 1, blocks)
+    last_spike = np.maximum(history.last_spikes()[ids] - run.segment_range(segment)[0], _NO_SPIKE).astype(np.int32)
+    # a run ends where the population changes or ids jump
+    firsts = np.array([first for first, _ in run.populations.values()])
+    population = np.searchsorted(firsts, ids, side="right") - 1
+    breaks = np.flatnonzero((np.diff(ids) != 1) | (np.diff(population) != 0)) + 1
+    bounds = np.concatenate([[0], breaks, [n]]).astype(np.int64)
+    of_run = population[bounds[:-1]]
+    populations = run.network.populations
+    parameters = np.array([[p.a, p.b, p.c, p.d] for p in populations.values()], np.float32)
+    current = np.array([round(run.drive.current_mv.get(name, 0.0) * UNITS_PER_MV) for name in populations], np.int32)
+    inputs = np.repeat(current[of_run], np.diff(bounds))
+    flags = np.zeros(-(-n // 8) * 8, np.uint8)
+    return Neurons(ids, membranes.v, membranes.u, inputs, last_spike, flags, bounds, parameters[of_run], current[of_run]), history
+
+
+def _check_input_range(run: RunConfig, neurons: Neurons, drive: Drive, largest: NDArray[np.int64]) -> None:
+    """Refuse a network and drive whose input to a neuron might not fit in 32 bits, everything arriving at once.
+
+    largest : (n_local,) sum of the largest |weights| of a neuron's synapses [2^-16 mV].
+    """
+    of_run = abs(neurons.current.astype(np.int64)) + abs(drive.poisson_amount.astype(np.int64)) * drive.poisson_limits.shape[1]
+    total = largest + abs(drive.kick) + np.repeat(of_run, np.diff(neurons.bounds))
+    if len(drive.step):
+        _, at_once = np.unique(np.stack([drive.step, drive.neuron]), axis=1, return_inverse=True)
+        sums = np.zeros(at_once.max() + 1, np.int64)
+        np.add.at(sums, at_once, abs(drive.amount.astype(np.int64)))
+        most = np.zeros(len(total), np.int64)
+        np.maximum.at(most, drive.neuron, sums[at_once])
+        total += most
+    if total.max() >= MAX_WEIGHT_SUM:
+        worst = int(total.argmax())
+        raise SimulationError(
+            f"neuron {neurons.ids[worst]}: weights, kick, current, Poisson input and drive.events of one step may add up to "
+            f"{total[worst] / UNITS_PER_MV:.0f} mV; expected less than 32,768 mV: inputs are 32-bit integers"
+        )

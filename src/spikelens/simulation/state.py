@@ -23,56 +23,59 @@ from spikelens.stores import NO_SPIKE, layout, max_delay, read_array, read_shard
 class History:
     """Spikes of all neurons that still matter: the last max_delay steps, and for each neuron the last spike before them.
 
-    steps, ids : (n_recent,) int64, ordered by time; last : (n_neurons,) int64, NO_SPIKE where there was none.
+    steps (n_recent,) int64, ids (n_recent,) int32, ordered by time; last (n_neurons,) int64, NO_SPIKE where there was none.
     """
 
     last: NDArray[np.int64]
     steps: NDArray[np.int64]
-    ids: NDArray[np.int64]
+    ids: NDArray[np.int32]
 
-    def advance(self, steps: NDArray[np.int64], ids: NDArray[np.int64], now: int, n_lags: int) -> None:
-        """Append the spikes of a stretch of time that ends at `now`, and forget those that have become irrelevant."""
-        steps, ids = np.concatenate([self.steps, steps]), np.concatenate([self.ids, ids])
-        old = int(np.searchsorted(steps, now - n_lags))
-        self.last[ids[:old]] = steps[:old]  # ordered by time: the latest stays
-        self.steps, self.ids = steps[old:], ids[old:]
+    def advance(self, start: int, counts: NDArray[np.int64], ids: NDArray[np.int32], n_lags: int) -> None:
+        """Append the spikes of a second, and forget those that have become irrelevant.
 
-    def with_spikes(self, steps: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All spikes known, then `steps, ids`: (n_spikes,) int64 each, in order of time for every neuron."""
-        spiked = np.flatnonzero(self.last > NO_SPIKE)
-        return np.concatenate([self.last[spiked], self.steps, steps]), np.concatenate([spiked, self.ids, ids])
+        counts : (1000,) spikes in each step from `start` on; ids : (n_spikes,), ordered by step.
+        """
+        self.last[self.ids] = self.steps  # ordered by time: the latest stays
+        old = int(counts[: len(counts) - n_lags].sum())
+        steps = start + np.repeat(np.arange(len(counts)), counts)
+        self.last[ids[:old]] = steps[:old]
+        self.steps, self.ids = steps[old:], ids[old:].copy()
+
+    def last_spikes(self) -> NDArray[np.int64]:
+        """Each neuron's last spike, (n_neurons,) int64, NO_SPIKE where there was none."""
+        last = self.last.copy()
+        last[self.ids] = self.steps
+        return last
 
 
 @dataclass
 class Membranes:
-    """v and u of consecutive neurons, (n,) float32 [mV]."""
+    """v and u of some neurons, (n,) float32 [mV]."""
 
     v: NDArray[np.float32]
     u: NDArray[np.float32]
 
 
-def start(run: RunConfig, first: int, end: int) -> tuple[Membranes, History]:
-    """The state before the first step: neurons [first, end) at their populations' v0 and u0, no spike ever."""
-    v, u = (per_neuron(run, name)[first:end] for name in ("v0_mv", "u0_mv"))
-    nothing = np.empty(0, np.int64)
-    return Membranes(v, u), History(np.full(run.network.neurons, NO_SPIKE, np.int64), nothing, nothing)
-
-
-def per_neuron(run: RunConfig, name: str) -> NDArray[np.float32]:
-    """A population parameter for every neuron, (n_neurons,) float32."""
+def start(run: RunConfig, ids: NDArray[np.int32]) -> tuple[Membranes, History]:
+    """The state before the first step: the neurons at their populations' v0 and u0, no spike ever."""
     populations = run.network.populations.values()
-    return np.repeat(np.array([getattr(p, name) for p in populations], np.float32), [p.count for p in populations])
+    v, u = (
+        np.repeat(np.array([getattr(p, name) for p in populations], np.float32), [p.count for p in populations])[ids]
+        for name in ("v0_mv", "u0_mv")
+    )
+    history = History(np.full(run.network.neurons, NO_SPIKE, np.int64), np.empty(0, np.int64), np.empty(0, np.int32))
+    return Membranes(v, u), history
 
 
 def write(run: RunConfig, segment: int, blocks: Sequence[int], membranes: Membranes, history: History) -> None:
-    """Write what a rank's blocks contribute to the state at a segment's end (synapses apart)."""
+    """Write what a rank's blocks contribute to the state at a segment's end (synapses apart); membranes are in their order."""
     group = layout(run, "state")
     boundary, n_lags = run.segment_range(segment)[1], max_delay(run)
-    offset = run.block_range(blocks[0])[0]
     stamp = np.array([[[boundary, _stamp(run)]]], np.int64)
+    at = 0
     for block in blocks:
         first, end = run.block_range(block)
-        own = slice(first - offset, end - offset)
+        own, at = slice(at, at + end - first), at + end - first
         here = (history.ids >= first) & (history.ids < end)
         recent = np.zeros((1, n_lags, end - first), np.bool_)
         recent[0, boundary - 1 - history.steps[here], history.ids[here] - first] = True
@@ -84,7 +87,7 @@ def write(run: RunConfig, segment: int, blocks: Sequence[int], membranes: Membra
 
 
 def read(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Membranes, History]:
-    """Read the state at a segment's end: membranes of the given blocks, history of all neurons.
+    """Read the state at a segment's end: membranes of the given blocks, one after the other, and the history of all neurons.
 
     Raises
     ------
@@ -100,11 +103,11 @@ def read(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Membranes
                 f"{group.shard_path('stamp', (segment, block, 0))}: block {block} at {step} ms was made by "
                 f"another configuration or version than this one; run snakemake, or delete {group.path}"
             )
-    v, u = (read_array(group, name, [segment], blocks)[0] for name in ("v", "u"))
+    v, u = (np.concatenate([read_shard(group, name, (segment, block))[0] for block in blocks]) for name in ("v", "u"))
     recent = read_array(group, "recent_spikes", [segment])[0]
     lags, ids = np.nonzero(recent[::-1])
     steps = boundary - len(recent) + lags
-    return Membranes(v, u), History(read_array(group, "last_spike", [segment])[0], steps.astype(np.int64), ids.astype(np.int64))
+    return Membranes(v, u), History(read_array(group, "last_spike", [segment])[0], steps.astype(np.int64), ids.astype(np.int32))
 
 
 def _stamp(run: RunConfig) -> int:
