@@ -139,7 +139,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         'network.connections.E to I = "E to I"',
         "expected source->target",
     ),
-    "unknown rule": ({f"{E_TO_E}.rule": "all_to_all"}, f'{E_TO_E}.rule = "all_to_all"', "'bernoulli' or 'fixed_indegree'"),
+    "unknown rule": ({f"{E_TO_E}.rule": "all_to_all"}, f'{E_TO_E}.rule = "all_to_all"', "'bernoulli', 'fixed_indegree' or 'fixed_outdegree'"),
     "two probabilities": ({f"{E_TO_E}.out_degree": 100.0}, f'{E_TO_E} = ["out_degree", "p"]', "exactly one of p and out_degree"),
     "no in-degree": ({f"{E_TO_E}.rule": "fixed_indegree"}, f'{E_TO_E} = ["p"]', "takes in_degree and nothing else"),
     "in-degree too large": ({E_TO_E: {**FIXED, "in_degree": 800}}, f"{E_TO_E}.in_degree = 800", "at most the 799 sources"),
