@@ -28,6 +28,8 @@ MAX_WEIGHT_MV = 32_768
 """Weights are 32-bit integers in units of 2^-16 mV: their size is below this."""
 MIN_SHARE_WITHIN = 0.01
 """A truncated distribution has at least this share within its bounds: values are drawn until one is."""
+MAX_TABLE_NEURONS = 2**28
+"""Up to so many neurons an edge of a table (target, source, delay) fits in 64 bits."""
 MAX_CONNECTIONS = 65_536
 """Each connection has random streams of its own, numbered by 16 bits."""
 MAX_DENSE_NEURONS = 5_000
@@ -598,6 +600,8 @@ def _check_network(network: Network) -> Iterator[Problem]:
             yield Problem(f"network.populations.{name}", name, "expected a name of letters, digits and underscores, and not 'all'")
     if network.edges is not None and network.connections:
         yield Problem("network.edges", network.edges, "an edge table replaces network.connections; set connections: {}")
+    if network.edges is not None and network.neurons > MAX_TABLE_NEURONS:
+        yield Problem("network.edges", network.edges, f"expected at most {MAX_TABLE_NEURONS:,} neurons with an edge table")
     if network.edges is None and not network.connections:
         yield Problem("network.connections", {}, "expected connection rules, or a table in network.edges")
     if len(network.connections) > MAX_CONNECTIONS:
@@ -665,7 +669,10 @@ def _check_weights(network: Network, weight: WeightDistribution, plastic: bool, 
     if weight.distribution != "uniform" and weight.mean_mv == 0:
         yield Problem(f"{where}.mean_mv", weight.mean_mv, "expected more or less than 0: the mean tells the sign of all")
         return
-    faults = [*_check_weight(network, bounds[0], plastic, f"{where}.low_mv"), *_check_weight(network, bounds[1], plastic, f"{where}.high_mv")]
+    faults = [
+        *_check_weight(network, bounds[0], plastic, f"{where}.low_mv"),
+        *_check_weight(network, bounds[1], plastic, f"{where}.high_mv"),
+    ]
     if bounds[0] > bounds[1]:
         faults.append(Problem(where, bounds, "expected low_mv <= high_mv"))
     elif bounds[0] < 0 < bounds[1]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
-from spikelens.config import MAX_DELAY_MS, Connection, Network, RunConfig, connection_probability
+from spikelens.config import MAX_DELAY_MS, MAX_WEIGHT_MV, Connection, Network, RunConfig, connection_probability
 from spikelens.errors import NetworkError
 from spikelens.network import distributions
 from spikelens.network.connect import Drawn, draw_connection
@@ -22,7 +23,7 @@ from spikelens.tables import read_table, refuse_rows
 log = logging.getLogger(__name__)
 
 EDGE_COLUMNS = {"source": int, "target": int, "delay_ms": int, "weight_mv": float, "plastic": bool}
-MAX_WEIGHT_SUM = 32_768 * UNITS_PER_MV
+MAX_WEIGHT_SUM = MAX_WEIGHT_MV * UNITS_PER_MV
 """Weights onto a target must add up to less than this, so that its input fits in 32 bits."""
 
 
@@ -167,26 +168,36 @@ def read_edges(run: RunConfig) -> Synapses:
     path = run.network.edges
     assert path is not None
     table = read_table(path, EDGE_COLUMNS)
+    _check_edges(path, table, run.network)
+    source, target, delay = (table.pop(name) for name in ("source", "target", "delay_ms"))
+    # one key instead of three, 256 for a delay: MAX_TABLE_NEURONS keeps it within 64 bits
+    key = ((target * run.network.neurons + source).view(np.uint64) << np.uint64(8)) | delay.view(np.uint64)
+    order = np.argsort(key)
+    key = key[order]
+    if (same := np.flatnonzero(key[1:] == key[:-1])).size:
+        row = int(np.maximum(order[same], order[same + 1]).min())
+        edge = int(target[row]), int(source[row]), int(delay[row])
+        raise NetworkError(f"{path}, row {row}: {edge}, expected each edge (target, source, delay) once")
+    del key
+    return Synapses(
+        source.astype(np.int32)[order],
+        target.astype(np.int32)[order],
+        delay.astype(np.uint8)[order],
+        np.rint(table["weight_mv"] * UNITS_PER_MV).astype(np.int32)[order],
+        table["plastic"][order],
+    )
+
+
+def _check_edges(path: str, table: dict[str, NDArray[Any]], network: Network) -> None:
+    """Refuse the first row of an edge table that cannot be, whatever the others are."""
     for name in ("source", "target"):
         ids = table[name]
-        refuse_rows(path, (ids < 0) | (ids >= run.network.neurons), ids, f"as {name} a neuron id in 0 .. {run.network.neurons - 1}")
+        refuse_rows(path, (ids < 0) | (ids >= network.neurons), ids, f"as {name} a neuron id in 0 .. {network.neurons - 1}")
     delay, weight, plastic = table["delay_ms"], table["weight_mv"], table["plastic"]
     refuse_rows(path, (delay < 1) | (delay > MAX_DELAY_MS), delay, f"a delay of 1 .. {MAX_DELAY_MS} ms")
-    refuse_rows(path, np.abs(weight) >= 32_768, weight, "a weight below 32,768 mV")
-    w_max = run.network.weight_max_mv
+    refuse_rows(path, np.abs(weight) >= MAX_WEIGHT_MV, weight, f"a weight below {MAX_WEIGHT_MV:,} mV")
+    w_max = network.weight_max_mv
     refuse_rows(path, plastic & ((weight < 0) | (weight > w_max)), weight, f"a plastic weight in 0 .. network.weight_max_mv = {w_max}")
-    order = np.lexsort((delay, table["source"], table["target"]))
-    same = np.zeros(len(order), np.bool_)
-    keys = np.stack([table["target"], table["source"], delay])[:, order]
-    same[order[1:]] = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
-    refuse_rows(path, same, keys[:, np.argsort(order)].T, "each edge (target, source, delay) once")
-    return Synapses(
-        table["source"][order].astype(np.int32),
-        table["target"][order].astype(np.int32),
-        delay[order].astype(np.uint8),
-        np.rint(weight[order] * UNITS_PER_MV).astype(np.int32),
-        plastic[order],
-    )
 
 
 def edges_onto(synapses: Synapses, first: int, end: int) -> Synapses:

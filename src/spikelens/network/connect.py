@@ -51,8 +51,9 @@ def draw_connection(
     if connection.rule == "fixed_outdegree":
         assert connection.out_degree is not None
         return Drawn(*fixed_outdegree(seed, stream, sources, targets, within, int(connection.out_degree)), _NO_DELAYS)
-    # these rules have words to spare for delays that are all alike; others are drawn afterwards
-    delays = connection.delay_ms if isinstance(connection.delay_ms, tuple) else (1, 1)
+    # these rules draw uniform delays themselves; others come afterwards, as everywhere
+    own_delays = isinstance(connection.delay_ms, tuple) or connection.delay_ms.distribution == "uniform"
+    delays = connection.delay_range if own_delays else (1, 1)
     degree = connection.in_degree if connection.rule == "fixed_indegree" else None
     n_targets, n_sources = within[1] - within[0], sources[1] - sources[0]
     mean = n_targets * (probability * n_sources if degree is None else float(degree))
@@ -65,7 +66,7 @@ def draw_connection(
         else:
             n = _fixed_indegree_targets(seed, stream, *within, *sources, degree, *delays, in_degree, source, delay)
         if n >= 0:
-            return Drawn(in_degree, source[:n], delay[:n] if isinstance(connection.delay_ms, tuple) else _NO_DELAYS)
+            return Drawn(in_degree, source[:n], delay[:n] if own_delays else _NO_DELAYS)
         room *= 2
 
 

@@ -37,7 +37,7 @@ def weights(network: Network, connection: Connection) -> Distribution:
         units = round(weight * UNITS_PER_MV)
         return Distribution(UNIFORM, 0.0, 0.0, 1, units, units)
     low, high = weight_bounds_mv(network, weight, connection.plastic)
-    bounds = math.ceil(low * UNITS_PER_MV), math.floor(high * UNITS_PER_MV)
+    bounds = round(low * UNITS_PER_MV), round(high * UNITS_PER_MV)
     mean, sd = (weight.mean_mv or 0.0) * UNITS_PER_MV, (weight.sd_mv or 0.0) * UNITS_PER_MV
     return _distribution(weight.distribution, mean, sd, *bounds)
 
@@ -72,7 +72,7 @@ def draw(distribution: Distribution, seed: int, stream: int, source: int, target
     while True:
         first, second, third, fourth = words(seed, stream, synapse, counter)
         if kind == UNIFORM:
-            return low + below(first, high - low + 1)
+            return int(low + below(first, high - low + 1))
         normal = math.sqrt(-2.0 * math.log(uniform(first, second))) * math.cos(2.0 * math.pi * uniform(third, fourth))
         value = mean + sd * normal
         if kind == LOGNORMAL:

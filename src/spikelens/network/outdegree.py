@@ -44,7 +44,8 @@ def fixed_outdegree(
         source, target = np.empty(room, np.int32), np.empty(room, np.int32)
         n = _draw_sources(seed, stream, *sources, itself, n_candidates, first, end, out_degree, source, target)
         if n >= 0:
-            return _by_target(source[:n], target[:n], end - first)
+            in_degree, ordered = _by_target(source[:n], target[:n], end - first)
+            return in_degree, ordered
         room *= 2
 
 
