@@ -189,7 +189,8 @@ def print_table(results: list[dict[str, Any]]) -> None:
     result = median_of(results)
     print(
         f"{result['ns_per_event']:.2f} ns an event, {result['n_events']:,} events, {result['rate_hz']:.2f} Hz, "
-        f"real-time factor {result['real_time_factor']:.3f}, {result['bytes_per_synapse']:.1f} bytes a synapse, build {result['build_s']:.2f} s"
+        f"real-time factor {result['real_time_factor']:.3f}, {result['bytes_per_synapse']:.1f} bytes a synapse, "
+        f"build {result['build_s']:.2f} s"
     )
 
 

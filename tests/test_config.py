@@ -33,6 +33,10 @@ LARGE = {
 }
 FIXED = {"rule": "fixed_indegree", "in_degree": 100, "weight_mv": 6.0, "delay_ms": [1, 20], "plastic": True}
 
+EXACT = {"rule": "fixed_outdegree", "out_degree": 80, "weight_mv": 6.0, "delay_ms": [1, 20], "plastic": True}
+NORMAL = {"distribution": "normal", "mean_mv": 6.0, "sd_mv": 1.0}
+DELAYS = {"distribution": "normal", "mean_ms": 8.0, "sd_ms": 2.0, "first_ms": 1, "last_ms": 20}
+
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     # what is wrong: (changes, key and value as the message shows them, what it says was expected)
     "unknown section": ({"simulatoin": {}}, "simulatoin = {}", "did you mean simulation?"),
@@ -139,7 +143,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         'network.connections.E to I = "E to I"',
         "expected source->target",
     ),
-    "unknown rule": ({f"{E_TO_E}.rule": "all_to_all"}, f'{E_TO_E}.rule = "all_to_all"', "'bernoulli' or 'fixed_indegree'"),
+    "unknown rule": (
+        {f"{E_TO_E}.rule": "all_to_all"},
+        f'{E_TO_E}.rule = "all_to_all"',
+        "'bernoulli', 'fixed_indegree' or 'fixed_outdegree'",
+    ),
     "two probabilities": ({f"{E_TO_E}.out_degree": 100.0}, f'{E_TO_E} = ["out_degree", "p"]', "exactly one of p and out_degree"),
     "no in-degree": ({f"{E_TO_E}.rule": "fixed_indegree"}, f'{E_TO_E} = ["p"]', "takes in_degree and nothing else"),
     "in-degree too large": ({E_TO_E: {**FIXED, "in_degree": 800}}, f"{E_TO_E}.in_degree = 800", "at most the 799 sources"),
@@ -147,6 +155,136 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         {E_TO_E: {**FIXED, "rule": "bernoulli", "in_degree": None, "out_degree": 900}},
         f"{E_TO_E}.out_degree = 900.0",
         "at most the 800 targets",
+    ),
+    "exact out-degree too large": ({E_TO_E: {**EXACT, "out_degree": 800}}, f"{E_TO_E}.out_degree = 800", "at most the 799 targets"),
+    "exact out-degree onto others too large": (
+        {"network.connections.E->I": {**EXACT, "out_degree": 201}},
+        "E->I.out_degree = 201",
+        "at most the 200 targets that a source has",
+    ),
+    "exact out-degree of a fraction": ({E_TO_E: {**EXACT, "out_degree": 80.5}}, f"{E_TO_E}.out_degree = 80.5", "takes a whole number"),
+    "exact out-degree of 0": ({E_TO_E: {**EXACT, "out_degree": 0}}, f"{E_TO_E}.out_degree = 0", "expected more than 0 (targets a source"),
+    "exact out-degree and a probability": (
+        {E_TO_E: {**EXACT, "p": 0.1}},
+        f'{E_TO_E} = ["out_degree", "p"]',
+        "the rule fixed_outdegree takes out_degree and nothing else",
+    ),
+    "exact out-degree without a number": (
+        {f"{E_TO_E}.rule": "fixed_outdegree"},
+        f'{E_TO_E} = ["p"]',
+        "the rule fixed_outdegree takes out_degree and nothing else",
+    ),
+    "weights of an unknown distribution": (
+        {f"{E_TO_E}.weight_mv": {"distribution": "gamma"}},
+        f'{E_TO_E}.weight_mv.distribution = "gamma"',
+        "expected 'uniform', 'normal' or 'lognormal' (",
+    ),
+    "weights with an unknown key": (
+        {f"{E_TO_E}.weight_mv": {**NORMAL, "meen_mv": 6.0}},
+        f"{E_TO_E}.weight_mv.meen_mv = 6.0",
+        "unknown key; did you mean mean_mv?",
+    ),
+    "weights without a distribution": (
+        {f"{E_TO_E}.weight_mv": {"mean_mv": 6.0}},
+        f"{E_TO_E}.weight_mv.distribution is not given",
+        "expected this key",
+    ),
+    "text as a weight": ({f"{E_TO_E}.weight_mv": "strong"}, f'{E_TO_E}.weight_mv = "strong"', "expected a number (weight at the start"),
+    "text in a distribution": (
+        {f"{E_TO_E}.weight_mv": {**NORMAL, "mean_mv": "strong"}},
+        f'{E_TO_E}.weight_mv.mean_mv = "strong"',
+        "expected a number (mean of",
+    ),
+    "weights without a mean": (
+        {f"{E_TO_E}.weight_mv": {"distribution": "lognormal", "sd_mv": 1.0}},
+        f'{E_TO_E}.weight_mv = ["sd_mv"]',
+        "a lognormal distribution needs mean_mv and sd_mv",
+    ),
+    "weights that do not differ": (
+        {f"{E_TO_E}.weight_mv": {**NORMAL, "sd_mv": 0.0}},
+        f"{E_TO_E}.weight_mv.sd_mv = 0.0",
+        "expected more than 0 (standard deviation",
+    ),
+    "weights of either sign": (
+        {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": 0.0}},
+        "weight_mv.mean_mv = 0.0",
+        "the mean tells the sign of all",
+    ),
+    "uniform weights of either sign": (
+        {"network.connections.I->E.weight_mv": {"distribution": "uniform", "low_mv": -5.0, "high_mv": 1.0}},
+        "weight_mv = [-5.0, 1.0]",
+        "of one sign",
+    ),
+    "uniform weights without a bound": (
+        {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 1.0}},
+        f'{E_TO_E}.weight_mv = "uniform"',
+        "needs low_mv and high_mv",
+    ),
+    "uniform weights with a mean": (
+        {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 1.0, "high_mv": 2.0, "mean_mv": 1.5}},
+        f'{E_TO_E}.weight_mv = ["mean_mv"]',
+        "has bounds and nothing else",
+    ),
+    "uniform weights reversed": (
+        {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 3.0, "high_mv": 2.0}},
+        f"{E_TO_E}.weight_mv = [3.0, 2.0]",
+        "low_mv <= high_mv",
+    ),
+    "plastic weights up to more than their bound": (
+        {f"{E_TO_E}.weight_mv": {**NORMAL, "high_mv": 12.0}},
+        f"{E_TO_E}.weight_mv.high_mv = 12.0",
+        "a plastic weight lies in 0 .. network.weight_max_mv = 10.0",
+    ),
+    "plastic weights below 0": (
+        {f"{E_TO_E}.weight_mv": {**NORMAL, "mean_mv": -6.0}},
+        f"{E_TO_E}.weight_mv.mean_mv = -6.0",
+        "of this distribution lie within its bounds, 0 .. 10; expected at least 1 %",
+    ),
+    "weights up to more than the integers": (
+        {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": -6.0, "low_mv": -40_000.0}},
+        "weight_mv.low_mv = -40000.0",
+        "less than 32,768 mV",
+    ),
+    "delays of a distribution without bounds": (
+        {f"{E_TO_E}.delay_ms": {"distribution": "normal", "mean_ms": 8.0, "sd_ms": 2.0, "first_ms": 1}},
+        f"{E_TO_E}.delay_ms.last_ms is not given",
+        "longest delay [ms]",
+    ),
+    "delays of a distribution from 0 on": (
+        {f"{E_TO_E}.delay_ms": {**DELAYS, "first_ms": 0}},
+        f"{E_TO_E}.delay_ms.first_ms = 0",
+        "expected at least 1 (shortest delay [ms])",
+    ),
+    "delays of a distribution in fractions": (
+        {f"{E_TO_E}.delay_ms": {**DELAYS, "last_ms": 20.5}},
+        f"{E_TO_E}.delay_ms.last_ms = 20.5",
+        "expected a whole number (longest delay [ms])",
+    ),
+    "delays of a distribution reversed": (
+        {f"{E_TO_E}.delay_ms": {**DELAYS, "first_ms": 20, "last_ms": 1}},
+        f"{E_TO_E}.delay_ms = [20, 1]",
+        "first <= last",
+    ),
+    "delays beyond their bounds": (
+        {f"{E_TO_E}.delay_ms": {**DELAYS, "mean_ms": 100.0}},
+        f"{E_TO_E}.delay_ms.mean_ms = 100.0",
+        "lie within its bounds, 0.5 .. 20.5",
+    ),
+    "delays without a mean": (
+        {f"{E_TO_E}.delay_ms": {"distribution": "normal", "first_ms": 1, "last_ms": 20}},
+        f"{E_TO_E}.delay_ms = []",
+        "a normal distribution needs mean_ms and sd_ms",
+    ),
+    "three delays": ({f"{E_TO_E}.delay_ms": [1, 2, 3]}, f"{E_TO_E}.delay_ms = [1, 2, 3]", "expected a length of at most 2"),
+    "edge table for too many neurons": (
+        {
+            "network.neurons": 2**28 + 200,
+            "network.populations.E.count": 2**28,
+            "network.connections": {},
+            "network.edges": "edges.csv",
+        },
+        'network.edges = "edges.csv"',
+        "expected at most 268,435,456 neurons with an edge table",
     ),
     "delay of 0": ({f"{E_TO_E}.delay_ms": [0, 20]}, f"{E_TO_E}.delay_ms.0 = 0", "expected at least 1 (delay"),
     "delay too long": ({f"{E_TO_E}.delay_ms": [1, 300]}, f"{E_TO_E}.delay_ms.1 = 300", "expected at most 255"),

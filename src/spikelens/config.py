@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from spikelens.errors import ConfigError, Problem, SpikelensError
 from spikelens.refusals import CONNECTION_PATTERN, NAME_PATTERN, did_you_mean, problems_of
 
 MAX_DELAY_MS = 255
 """Delays are stored as one byte."""
+MAX_WEIGHT_MV = 32_768
+"""Weights are 32-bit integers in units of 2^-16 mV: their size is below this."""
+MIN_SHARE_WITHIN = 0.01
+"""A truncated distribution has at least this share within its bounds: values are drawn until one is."""
+MAX_TABLE_NEURONS = 2**28
+"""Up to so many neurons an edge of a table (target, source, delay) fits in 64 bits."""
+MAX_CONNECTIONS = 65_536
+"""Each connection has random streams of its own, numbered by 16 bits."""
 MAX_DENSE_NEURONS = 5_000
 """Dense source x target matrices are refused above this."""
 MAX_SHARD_BYTES = 256 * 2**20
@@ -69,22 +79,69 @@ class Population(Section):
     u0_mv: Annotated[Finite, Field(description="u at the start [mV]")] = -13.0
 
 
+def _form(of_one: str) -> Discriminator:
+    """Tell a mapping, which is a distribution, from what stands for one value or range."""
+    return Discriminator(lambda given: "distribution" if isinstance(given, Mapping | BaseModel) else of_one)
+
+
+DistributionName = Literal["uniform", "normal", "lognormal"]
+Delay = Annotated[int, Field(ge=1, le=MAX_DELAY_MS)]
+DISTRIBUTION = "uniform, normal or lognormal; mean and sd are those of the values before truncation, not of their logarithms"
+
+
+class WeightDistribution(Section):
+    """Weights drawn for each synapse; values beyond the bounds are drawn again."""
+
+    distribution: Annotated[DistributionName, Field(description=DISTRIBUTION)]
+    mean_mv: Annotated[Finite | None, Field(description="mean of normal and lognormal weights [mV]; below 0: inhibitory")] = None
+    sd_mv: Annotated[PositiveFloat | None, Field(description="standard deviation of normal and lognormal weights [mV]")] = None
+    low_mv: Annotated[Finite | None, Field(description="lower bound [mV]; only a uniform distribution needs it")] = None
+    high_mv: Annotated[Finite | None, Field(description="upper bound [mV]; only a uniform distribution needs it")] = None
+
+
+class DelayDistribution(Section):
+    """Delays drawn for each synapse in whole ms; values beyond the bounds are drawn again."""
+
+    distribution: Annotated[DistributionName, Field(description=DISTRIBUTION)]
+    mean_ms: Annotated[PositiveFloat | None, Field(description="mean of normal and lognormal delays [ms]")] = None
+    sd_ms: Annotated[PositiveFloat | None, Field(description="standard deviation of normal and lognormal delays [ms]")] = None
+    first_ms: Annotated[Delay, Field(description="shortest delay [ms]")]
+    last_ms: Annotated[Delay, Field(description="longest delay [ms]")]
+
+
 class Connection(Section):
     """How the synapses from one population onto another are drawn."""
 
     rule: Annotated[
-        Literal["bernoulli", "fixed_indegree"],
-        Field(description="bernoulli: every pair with probability p; fixed_indegree: in_degree distinct sources a target"),
+        Literal["bernoulli", "fixed_indegree", "fixed_outdegree"],
+        Field(
+            description="bernoulli: every pair with probability p; fixed_indegree: in_degree distinct sources a target; "
+            "fixed_outdegree: out_degree distinct targets a source"
+        ),
     ] = "bernoulli"
     p: Annotated[float | None, Field(ge=0, le=1, description="probability of each synapse, for the rule bernoulli [1]")] = None
-    out_degree: Annotated[float | None, Field(gt=0, description="mean targets a source, instead of p")] = None
+    out_degree: Annotated[
+        float | None, Field(gt=0, description="targets a source: exactly (fixed_outdegree), or on average, instead of p (bernoulli)")
+    ] = None
     in_degree: Annotated[int | None, Field(gt=0, description="sources a target (fixed_indegree)")] = None
-    weight_mv: Annotated[Finite, Field(description="weight at the start [mV]; below 0: inhibitory")]
+    weight_mv: Annotated[
+        Annotated[Finite, Tag("number")] | Annotated[WeightDistribution, Tag("distribution")],
+        _form("number"),
+        Field(description="weight at the start, one for all or a distribution [mV]; below 0: inhibitory"),
+    ]
     delay_ms: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=MAX_DELAY_MS)], Annotated[int, Field(ge=1, le=MAX_DELAY_MS)]],
-        Field(strict=False, description="delay, uniform on the whole numbers from first to last [ms]"),
+        Annotated[tuple[Delay, Delay], Field(strict=False), Tag("range")] | Annotated[DelayDistribution, Tag("distribution")],
+        _form("range"),
+        Field(description="delay, uniform on the whole numbers from first to last, or a distribution [ms]"),
     ]
     plastic: Annotated[bool, Field(description="changed by STDP")] = False
+
+    @property
+    def delay_range(self) -> tuple[int, int]:
+        """Shortest and longest delay that a synapse may have [ms]."""
+        if isinstance(self.delay_ms, DelayDistribution):
+            return self.delay_ms.first_ms, self.delay_ms.last_ms
+        return self.delay_ms
 
 
 class Network(Section):
@@ -374,6 +431,30 @@ def expected_synapses(network: Network) -> float:
     return total
 
 
+def weight_bounds_mv(network: Network, weight: WeightDistribution, plastic: bool) -> tuple[float, float]:
+    """Bounds of a distribution of weights [mV]: its own, else those of plastic weights, else 0 on one side, so that the sign is kept."""
+    largest = network.weight_max_mv if plastic else MAX_WEIGHT_MV - 1.0
+    inhibitory = not plastic and weight.mean_mv is not None and weight.mean_mv < 0
+    low, high = (-largest, 0.0) if inhibitory else (0.0, largest)
+    return (low if weight.low_mv is None else weight.low_mv), (high if weight.high_mv is None else weight.high_mv)
+
+
+def log_parameters(mean: float, sd: float) -> tuple[float, float]:
+    """Mean and standard deviation of the logarithm of a lognormal variable that has this mean (above 0) and standard deviation."""
+    variance = math.log1p((sd / mean) ** 2)
+    return math.log(mean) - variance / 2, math.sqrt(variance)
+
+
+def share_within(distribution: DistributionName, mean: float, sd: float, low: float, high: float) -> float:
+    """Share of a normal or lognormal distribution that lies within its bounds; a lognormal with a mean below 0 is mirrored."""
+    if distribution == "normal":
+        normal = NormalDist(mean, sd)
+        return normal.cdf(high) - normal.cdf(low)
+    low, high = (low, high) if mean > 0 else (-high, -low)
+    normal = NormalDist(*log_parameters(abs(mean), sd))
+    return (normal.cdf(math.log(high)) if high > 0 else 0.0) - (normal.cdf(math.log(low)) if low > 0 else 0.0)
+
+
 # --- loading -----------------------------------------------------------------------------------------------------------
 
 
@@ -533,8 +614,12 @@ def _check_network(network: Network) -> Iterator[Problem]:
             yield Problem(f"network.populations.{name}", name, "expected a name of letters, digits and underscores, and not 'all'")
     if network.edges is not None and network.connections:
         yield Problem("network.edges", network.edges, "an edge table replaces network.connections; set connections: {}")
+    if network.edges is not None and network.neurons > MAX_TABLE_NEURONS:
+        yield Problem("network.edges", network.edges, f"expected at most {MAX_TABLE_NEURONS:,} neurons with an edge table")
     if network.edges is None and not network.connections:
         yield Problem("network.connections", {}, "expected connection rules, or a table in network.edges")
+    if len(network.connections) > MAX_CONNECTIONS:
+        yield Problem("network.connections", len(network.connections), f"expected at most {MAX_CONNECTIONS:,} connections")
     for key, connection in network.connections.items():
         where = f"network.connections.{key}"
         unknown = [name for name in key.split("->") if name not in network.populations]
@@ -545,27 +630,92 @@ def _check_network(network: Network) -> Iterator[Problem]:
 
 
 def _check_connection(network: Network, key: str, connection: Connection, where: str) -> Iterator[Problem]:
-    first, last = connection.delay_ms
+    yield from _check_degree(network, key, connection, where)
+    if isinstance(connection.weight_mv, WeightDistribution):
+        yield from _check_weights(network, connection.weight_mv, connection.plastic, f"{where}.weight_mv")
+    else:
+        yield from _check_weight(network, connection.weight_mv, connection.plastic, f"{where}.weight_mv")
+    first, last = connection.delay_range
     if first > last:
         yield Problem(f"{where}.delay_ms", [first, last], "expected [first, last] with first <= last")
+    elif isinstance(connection.delay_ms, DelayDistribution):
+        delay = connection.delay_ms
+        # a delay of 1 ms stands for 0.5 .. 1.5 ms
+        bounds = first - 0.5, last + 0.5
+        yield from _check_distribution(delay.distribution, delay.mean_ms, delay.sd_ms, bounds, f"{where}.delay_ms", "ms")
+
+
+def _check_degree(network: Network, key: str, connection: Connection, where: str) -> Iterator[Problem]:
+    """The rule's own keys: which are given, and whether there are so many sources or targets."""
     sources, targets = (network.populations[name].count for name in key.split("->"))
+    itself = len(set(key.split("->"))) == 1  # a neuron never connects to itself
     given = {name for name in ("p", "out_degree", "in_degree") if getattr(connection, name) is not None}
     if connection.rule == "bernoulli":
         if given not in ({"p"}, {"out_degree"}):
             yield Problem(where, sorted(given), "the rule bernoulli takes exactly one of p and out_degree")
         elif connection.out_degree is not None and connection.out_degree > targets:
             yield Problem(f"{where}.out_degree", connection.out_degree, f"expected at most the {targets} targets")
-    else:
-        if given != {"in_degree"}:
-            yield Problem(where, sorted(given), "the rule fixed_indegree takes in_degree and nothing else")
-        elif connection.in_degree is not None and connection.in_degree > (others := sources - (len(set(key.split("->"))) == 1)):
-            yield Problem(f"{where}.in_degree", connection.in_degree, f"expected at most the {others} sources that a target has")
-    if connection.plastic and not 0 <= connection.weight_mv <= network.weight_max_mv:
+        return
+    name = "in_degree" if connection.rule == "fixed_indegree" else "out_degree"
+    degree = getattr(connection, name)
+    if given != {name}:
+        yield Problem(where, sorted(given), f"the rule {connection.rule} takes {name} and nothing else")
+    elif degree != int(degree):
+        yield Problem(f"{where}.{name}", degree, f"the rule {connection.rule} takes a whole number")
+    elif name == "in_degree" and degree > sources - itself:
+        yield Problem(f"{where}.{name}", degree, f"expected at most the {sources - itself} sources that a target has")
+    elif name == "out_degree" and degree > targets - itself:
+        yield Problem(f"{where}.{name}", degree, f"expected at most the {targets - itself} targets that a source has")
+
+
+def _check_weight(network: Network, weight_mv: float, plastic: bool, where: str) -> Iterator[Problem]:
+    if plastic and not 0 <= weight_mv <= network.weight_max_mv:
+        yield Problem(where, weight_mv, f"a plastic weight lies in 0 .. network.weight_max_mv = {network.weight_max_mv}")
+    if abs(weight_mv) >= MAX_WEIGHT_MV:
+        yield Problem(where, weight_mv, f"expected less than {MAX_WEIGHT_MV:,} mV: weights are 32-bit integers")
+
+
+def _check_weights(network: Network, weight: WeightDistribution, plastic: bool, where: str) -> Iterator[Problem]:
+    bounds = weight_bounds_mv(network, weight, plastic)
+    if weight.distribution == "uniform" and None in (weight.low_mv, weight.high_mv):
+        yield Problem(where, weight.distribution, "a uniform distribution needs low_mv and high_mv")
+        return
+    if weight.distribution != "uniform" and weight.mean_mv == 0:
+        yield Problem(f"{where}.mean_mv", weight.mean_mv, "expected more or less than 0: the mean tells the sign of all")
+        return
+    faults = [
+        *_check_weight(network, bounds[0], plastic, f"{where}.low_mv"),
+        *_check_weight(network, bounds[1], plastic, f"{where}.high_mv"),
+    ]
+    if bounds[0] > bounds[1]:
+        faults.append(Problem(where, bounds, "expected low_mv <= high_mv"))
+    elif bounds[0] < 0 < bounds[1]:
+        faults.append(Problem(where, bounds, "expected low_mv and high_mv of one sign: a connection is excitatory or inhibitory"))
+    yield from faults
+    if not faults:
+        yield from _check_distribution(weight.distribution, weight.mean_mv, weight.sd_mv, bounds, where, "mv")
+
+
+def _check_distribution(
+    distribution: DistributionName, mean: float | None, sd: float | None, bounds: tuple[float, float], where: str, unit: str
+) -> Iterator[Problem]:
+    """That mean and standard deviation stand where they are needed, and nowhere else, and enough values lie within the bounds."""
+    given = [f"{name}_{unit}" for name, value in (("mean", mean), ("sd", sd)) if value is not None]
+    if distribution == "uniform":
+        if given:
+            yield Problem(where, given, "a uniform distribution has bounds and nothing else")
+        return
+    if mean is None or sd is None:
+        yield Problem(where, given, f"a {distribution} distribution needs mean_{unit} and sd_{unit}")
+        return
+    share = share_within(distribution, mean, sd, *bounds)
+    if share < MIN_SHARE_WITHIN:
         yield Problem(
-            f"{where}.weight_mv", connection.weight_mv, f"a plastic weight lies in 0 .. network.weight_max_mv = {network.weight_max_mv}"
+            f"{where}.mean_{unit}",
+            mean,
+            f"only {100 * share:.2g} % of this distribution lie within its bounds, {bounds[0]:g} .. {bounds[1]:g}; expected at least "
+            f"{100 * MIN_SHARE_WITHIN:g} %",
         )
-    if abs(connection.weight_mv) >= 32_768:
-        yield Problem(f"{where}.weight_mv", connection.weight_mv, "expected less than 32,768 mV: weights are 32-bit integers")
 
 
 def _check_drive(run: RunConfig) -> Iterator[Problem]:
@@ -634,7 +784,7 @@ def _check_features(run: RunConfig) -> Iterator[Problem]:
         yield Problem("features.step_ms", features.step_ms, f"expected a divisor of the duration, {run.n_steps} ms")
     if features.window_ms > run.segment_steps or features.window_ms > 60_000:
         yield Problem("features.window_ms", features.window_ms, "expected at most a segment, and at most 60 s")
-    longest_delay = max((connection.delay_ms[1] for connection in run.network.connections.values()), default=MAX_DELAY_MS)
+    longest_delay = max((connection.delay_range[1] for connection in run.network.connections.values()), default=MAX_DELAY_MS)
     if CAUSAL_CUTOFF_TAUS * features.tau_ms + longest_delay > run.segment_steps:
         yield Problem(
             "features.tau_ms",

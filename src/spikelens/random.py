@@ -15,7 +15,11 @@ from spikelens.compiled import compiled
 STREAM_WIRING = 1
 """Streams of connection k are (STREAM_WIRING << 16) + k."""
 STREAM_KICKS = 2
-STREAM_POISSON = 3
+STREAM_WEIGHTS = 3
+"""Streams of the weights of connection k are (STREAM_WEIGHTS << 16) + k."""
+STREAM_DELAYS = 4
+"""Streams of the delays of connection k are (STREAM_DELAYS << 16) + k."""
+STREAM_POISSON = 5
 
 
 @compiled(inline="always")

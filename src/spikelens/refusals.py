@@ -73,11 +73,11 @@ def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Pro
     key, given, limits = ".".join((*parents, last)), detail["input"], detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            known = sorted(_node(schema, path[:-1]).get("properties", {}))
+            known = sorted(_said(schema, path[:-1], "properties"))
             hint = did_you_mean(last, known, "expected one of " + ", ".join(known))
             return Problem(key, given, f"unknown key; {hint}")
         case "missing" if isinstance(path[-1], int):
-            return Problem(".".join(parents), given, f"expected {_node(schema, path[:-1])['minItems']} entries")
+            return Problem(".".join(parents), given, f"expected {_said(schema, path[:-1], 'minItems')} entries")
         case "missing":
             return Problem(key, NOT_GIVEN, "expected this key; add it")
     wording = _EXPECTED.get(limits.get("pattern", detail["type"]), detail["msg"])
@@ -112,21 +112,47 @@ def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem
 
 def _key_path(schema: dict[str, Any], location: _Path) -> _Path:
     """The part of pydantic's location that names a key: without the marks it adds for members of unions, and for keys themselves."""
-    for length, part in enumerate(location):
-        if part == "[key]" or "anyOf" in _node(schema, location[:length]):
-            return location[:length]
-    return location
+    path: _Path = ()
+    marked = False
+    for part in location:
+        node = _node(schema, path)
+        if part == "[key]" or "anyOf" in node:
+            break
+        if "oneOf" in node and not marked:  # of a union whose member is known, pydantic names the member first
+            marked = True
+            continue
+        path, marked = (*path, part), False
+    return path
 
 
 def _node(schema: dict[str, Any], path: _Path) -> dict[str, Any]:
     """The part of a schema at a path of keys and indices; empty where there is none."""
     node: dict[str, Any] = schema
     for part in path:
+        members = _members(schema, node)
         if isinstance(part, int):
-            node = (node.get("prefixItems") or {part: node.get("items")})[part] or {}
+            items = [member.get("prefixItems") or {part: member.get("items")} for member in members if member.get("type") == "array"]
+            node = (items[0][part] if items else None) or {}
         else:
-            others = (node.get("additionalProperties"), *node.get("patternProperties", {}).values())
-            node = node.get("properties", {}).get(part) or next(filter(None, others), {})
-        if "$ref" in node:
-            node = {**schema["$defs"][node["$ref"].rsplit("/", 1)[1]], **node}
+            node = next((found for member in members if (found := _child(member, part))), {})
+        node = _resolved(schema, node)
     return node
+
+
+def _said(schema: dict[str, Any], path: _Path, what: str) -> Any:
+    """What the schema says of a value at a path, or of the member of a union that says it."""
+    return next((member[what] for member in _members(schema, _node(schema, path)) if what in member), {})
+
+
+def _members(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_resolved(schema, member) for member in node.get("oneOf", [node])]
+
+
+def _child(node: dict[str, Any], key: str) -> dict[str, Any]:
+    others = (node.get("additionalProperties"), *node.get("patternProperties", {}).values())
+    child: dict[str, Any] = node.get("properties", {}).get(key) or next(filter(None, others), {})
+    return child
+
+
+def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    return {**schema["$defs"][node["$ref"].rsplit("/", 1)[1]], **node} if "$ref" in node else node

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from spikelens.errors import NetworkError
 
+MAX_WHOLE = 2**53
+"""From here on a float64 does not hold every whole number."""
+
 
 def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArray[Any]]:
     """Read the named columns of a table.
@@ -48,7 +51,10 @@ def _read_frame(path: Path) -> pd.DataFrame:
             case ".parquet":
                 return pd.read_parquet(path)
             case ".csv":
-                return pd.read_csv(path)
+                frame = pd.read_csv(path)
+                if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus values in front for names of rows
+                    raise ValueError("row 0 has more values than the header")
+                return frame
             case _:
                 with np.load(path, allow_pickle=False) as arrays:
                     return pd.DataFrame({name: arrays[name] for name in arrays.files})
@@ -58,20 +64,27 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 
 def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
-    """One column as numbers; text, NaN and fractions of whole numbers are refused with their row."""
+    """One column as numbers; text, NaN, times, truth values and fractions of whole numbers are refused with their row."""
+    stored = values.dtype.str[1:] if isinstance(values.dtype, np.dtype) else "O"
+    if kind is int and stored in ("i1", "i2", "i4", "i8", "u1", "u2", "u4"):
+        return values.to_numpy(dtype=np.int64)  # nothing can be wrong with these, and i8 needs no copy
     if kind is bool and not pd.api.types.is_numeric_dtype(values):
         values = values.map(lambda value: {"true": 1, "false": 0}.get(str(value).lower(), value))
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if stored[0] in "cmM" or isinstance(values.dtype, pd.DatetimeTZDtype) or (stored == "b1" and kind is not bool):
+        # pandas would make numbers of complex ones, times and truth values
+        numbers = np.full(len(values), np.nan)
+    else:
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     allowed = np.isfinite(numbers)
     if kind is int:
-        allowed &= numbers == np.rint(numbers)
+        allowed &= (numbers == np.rint(numbers)) & (np.abs(numbers) < MAX_WHOLE)
     elif kind is bool:
         allowed &= (numbers == 0) | (numbers == 1)
     if not allowed.all():
         row = int(np.argmin(allowed))
         what = {int: "a whole number", float: "a finite number", bool: "true or false"}[kind]
         raise NetworkError(f"{path}, row {row}: {values.name} = {values.iloc[row]}, expected {what}")
-    return numbers.astype({int: np.int64, float: np.float64, bool: np.bool_}[kind])
+    return numbers.astype({int: np.int64, float: np.float64, bool: np.bool_}[kind], copy=False)
 
 
 def refuse_rows(path: str | Path, wrong: NDArray[np.bool_], values: NDArray[Any], expected: str) -> None:

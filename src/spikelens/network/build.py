@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
-from spikelens.config import MAX_DELAY_MS, RunConfig, connection_probability
+from spikelens.config import MAX_DELAY_MS, MAX_WEIGHT_MV, Connection, Network, RunConfig, connection_probability
 from spikelens.errors import NetworkError
-from spikelens.network.connect import bernoulli, fixed_indegree
-from spikelens.random import STREAM_WIRING
+from spikelens.network import distributions
+from spikelens.network.connect import Drawn, draw_connection
+from spikelens.network.distributions import Distribution, draw
+from spikelens.random import STREAM_DELAYS, STREAM_WEIGHTS
 from spikelens.stores import UNITS_PER_MV, block_layout, ensure, layout, write_shard
 from spikelens.tables import read_table, refuse_rows
 
 log = logging.getLogger(__name__)
 
 EDGE_COLUMNS = {"source": int, "target": int, "delay_ms": int, "weight_mv": float, "plastic": bool}
-MAX_WEIGHT_SUM = 32_768 * UNITS_PER_MV
+MAX_WEIGHT_SUM = MAX_WEIGHT_MV * UNITS_PER_MV
 """Weights onto a target must add up to less than this, so that its input fits in 32 bits."""
 
 
@@ -63,81 +65,96 @@ def drawn_synapses(run: RunConfig, block: int) -> Synapses:
     """Draw the synapses onto a block's neurons by the connection rules."""
     network = run.network
     first, end = run.block_range(block)
-    parts: list[Synapses] = []
+    parts: list[_Part] = []
     for number, (key, connection) in enumerate(network.connections.items()):
-        (source_first, source_end), (target_first, target_end) = (run.populations[name] for name in key.split("->"))
-        targets = max(first, target_first), min(end, target_end)
-        if targets[0] >= targets[1]:
-            continue
-        by_degree = connection.rule == "fixed_indegree"
-        amount = float(connection.in_degree or 0) if by_degree else connection_probability(network, key)
-        source, target, delay = _draw(
-            by_degree, network.seed, (STREAM_WIRING << 16) + number, targets, (source_first, source_end), amount, connection.delay_ms
+        sources, targets = (run.populations[name] for name in key.split("->"))
+        within = max(first, targets[0]), min(end, targets[1])
+        if within[0] < within[1]:
+            probability = connection_probability(network, key) if connection.rule == "bernoulli" else 0.0
+            drawn = draw_connection(connection, number, network.seed, probability, sources, targets, within)
+            parts.append(_Part(number, connection, sources, within, drawn))
+    return _joined(network, parts, first, end)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one connection adds to a block."""
+
+    number: int
+    connection: Connection
+    sources: tuple[int, int]
+    within: tuple[int, int]
+    drawn: Drawn
+
+
+def _joined(network: Network, parts: list[_Part], first: int, end: int) -> Synapses:
+    """Join what the connections add to the neurons [first, end), ordered by target and source, with weights and delays.
+
+    Sources of different connections onto a target are of different populations, which are ranges of ids: taken in the order of
+    these, they need no sorting.
+    """
+    start = np.zeros(end - first, np.int64)
+    for part in parts:
+        start[part.within[0] - first : part.within[1] - first] += part.drawn.in_degree
+    n = int(start.sum())
+    start = np.cumsum(start) - start
+    source, target, delay = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
+    weight, plastic = np.empty(n, np.int32), np.empty(n, np.bool_)
+    parts.sort(key=lambda part: part.sources, reverse=True)
+    while parts:  # a part's memory is free again once it is placed
+        part = parts.pop()
+        _place(
+            part.within[0],
+            start[part.within[0] - first : part.within[1] - first],
+            part.drawn.in_degree,
+            part.drawn.source,
+            part.drawn.delay,
+            distributions.delays(part.connection),
+            distributions.weights(network, part.connection),
+            part.connection.plastic,
+            network.seed,
+            part.number,
+            source,
+            target,
+            delay,
+            weight,
+            plastic,
         )
-        weight = np.full(len(source), round(connection.weight_mv * UNITS_PER_MV), np.int32)
-        parts.append(Synapses(source, target, delay, weight, np.full(len(source), connection.plastic)))
-    return in_order(parts)
-
-
-def _draw(
-    by_degree: bool,
-    seed: int,
-    stream: int,
-    targets: tuple[int, int],
-    sources: tuple[int, int],
-    amount: float,
-    delay_ms: tuple[int, int],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]:
-    """Draw the synapses of one connection onto [targets): sources, targets, delays."""
-    mean = (targets[1] - targets[0]) * (amount if by_degree else amount * (sources[1] - sources[0]))
-    room = int(mean + 10 * math.sqrt(mean) + 100)
-    while True:
-        source, target, delay = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.uint8)
-        n = _draw_targets(by_degree, seed, stream, *targets, *sources, amount, *delay_ms, source, target, delay)
-        if n >= 0:
-            return source[:n].copy(), target[:n].copy(), delay[:n].copy()
-        room *= 2
+    return Synapses(source, target, delay, weight, plastic)
 
 
 @compiled
-def _draw_targets(
-    by_degree: bool,
+def _place(
+    first: int,
+    start: NDArray[np.int64],
+    in_degree: NDArray[np.int32],
+    drawn_source: NDArray[np.int32],
+    drawn_delay: NDArray[np.uint8],
+    delays: Distribution,
+    weights: Distribution,
+    is_plastic: bool,
     seed: int,
-    stream: int,
-    target_first: int,
-    target_end: int,
-    source_first: int,
-    source_end: int,
-    amount: float,
-    delay_first: int,
-    delay_last: int,
+    number: int,
     source: NDArray[np.int32],
     target: NDArray[np.int32],
     delay: NDArray[np.uint8],
-) -> int:
-    """Fill the arrays target by target; the number of synapses, or -1 if they do not fit."""
+    weight: NDArray[np.int32],
+    plastic: NDArray[np.bool_],
+) -> None:
+    """Write the synapses of connection `number` onto the neurons from `first` on to the places from `start` on, and move that on."""
     n = 0
-    for i in range(target_first, target_end):
-        if by_degree:
-            added = fixed_indegree(seed, stream, i, source_first, source_end, int(amount), delay_first, delay_last, source[n:], delay[n:])
-        else:
-            added = bernoulli(seed, stream, i, source_first, source_end, amount, delay_first, delay_last, source[n:], delay[n:])
-        if added < 0:
-            return -1
-        target[n : n + added] = i
-        n += added
-    return n
-
-
-def in_order(parts: list[Synapses]) -> Synapses:
-    """Join synapses and order them by target, source, delay."""
-    if not parts:
-        ids, delays = np.empty(0, np.int32), np.empty(0, np.uint8)
-        return Synapses(ids, ids, delays, ids, np.empty(0, np.bool_))
-    names = ("source", "target", "delay", "weight", "plastic")
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    order = np.lexsort((joined["delay"], joined["source"], joined["target"]))
-    return Synapses(**{name: values[order] for name, values in joined.items()})
+    for i in range(len(in_degree)):
+        for k in range(start[i], start[i] + in_degree[i]):
+            j = drawn_source[n]
+            source[k], target[k] = j, first + i
+            if len(drawn_delay):
+                delay[k] = drawn_delay[n]
+            else:
+                delay[k] = draw(delays, seed, (STREAM_DELAYS << 16) + number, j, first + i)
+            weight[k] = draw(weights, seed, (STREAM_WEIGHTS << 16) + number, j, first + i)
+            plastic[k] = is_plastic
+            n += 1
+        start[i] += in_degree[i]
 
 
 def read_edges(run: RunConfig) -> Synapses:
@@ -151,26 +168,36 @@ def read_edges(run: RunConfig) -> Synapses:
     path = run.network.edges
     assert path is not None
     table = read_table(path, EDGE_COLUMNS)
+    _check_edges(path, table, run.network)
+    source, target, delay = (table.pop(name) for name in ("source", "target", "delay_ms"))
+    # one key instead of three, 256 for a delay: MAX_TABLE_NEURONS keeps it within 64 bits
+    key = ((target * run.network.neurons + source).view(np.uint64) << np.uint64(8)) | delay.view(np.uint64)
+    order = np.argsort(key)
+    key = key[order]
+    if (same := np.flatnonzero(key[1:] == key[:-1])).size:
+        row = int(np.maximum(order[same], order[same + 1]).min())
+        edge = int(target[row]), int(source[row]), int(delay[row])
+        raise NetworkError(f"{path}, row {row}: {edge}, expected each edge (target, source, delay) once")
+    del key
+    return Synapses(
+        source.astype(np.int32)[order],
+        target.astype(np.int32)[order],
+        delay.astype(np.uint8)[order],
+        np.rint(table["weight_mv"] * UNITS_PER_MV).astype(np.int32)[order],
+        table["plastic"][order],
+    )
+
+
+def _check_edges(path: str, table: dict[str, NDArray[Any]], network: Network) -> None:
+    """Refuse the first row of an edge table that cannot be, whatever the others are."""
     for name in ("source", "target"):
         ids = table[name]
-        refuse_rows(path, (ids < 0) | (ids >= run.network.neurons), ids, f"as {name} a neuron id in 0 .. {run.network.neurons - 1}")
+        refuse_rows(path, (ids < 0) | (ids >= network.neurons), ids, f"as {name} a neuron id in 0 .. {network.neurons - 1}")
     delay, weight, plastic = table["delay_ms"], table["weight_mv"], table["plastic"]
     refuse_rows(path, (delay < 1) | (delay > MAX_DELAY_MS), delay, f"a delay of 1 .. {MAX_DELAY_MS} ms")
-    refuse_rows(path, np.abs(weight) >= 32_768, weight, "a weight below 32,768 mV")
-    w_max = run.network.weight_max_mv
+    refuse_rows(path, np.abs(weight) >= MAX_WEIGHT_MV, weight, f"a weight below {MAX_WEIGHT_MV:,} mV")
+    w_max = network.weight_max_mv
     refuse_rows(path, plastic & ((weight < 0) | (weight > w_max)), weight, f"a plastic weight in 0 .. network.weight_max_mv = {w_max}")
-    order = np.lexsort((delay, table["source"], table["target"]))
-    same = np.zeros(len(order), np.bool_)
-    keys = np.stack([table["target"], table["source"], delay])[:, order]
-    same[order[1:]] = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
-    refuse_rows(path, same, keys[:, np.argsort(order)].T, "each edge (target, source, delay) once")
-    return Synapses(
-        table["source"][order].astype(np.int32),
-        table["target"][order].astype(np.int32),
-        delay[order].astype(np.uint8),
-        np.rint(weight[order] * UNITS_PER_MV).astype(np.int32),
-        plastic[order],
-    )
 
 
 def edges_onto(synapses: Synapses, first: int, end: int) -> Synapses:
@@ -189,19 +216,29 @@ def check_weight_sums(run: RunConfig, synapses: Synapses, block: int) -> None:
     """
     first, end = run.block_range(block)
     w_max = round(run.network.weight_max_mv * UNITS_PER_MV)
-    largest = np.where(synapses.plastic, w_max, np.abs(synapses.weight.astype(np.int64)))
-    sums = np.bincount(synapses.target - first, weights=largest, minlength=end - first)
-    if len(sums) and sums.max() >= MAX_WEIGHT_SUM:
+    sums = _largest_sums(synapses.target, synapses.weight, synapses.plastic, w_max, first, end - first)
+    if sums.max() >= MAX_WEIGHT_SUM:
         raise NetworkError(
             f"neuron {first + int(sums.argmax())}: the weights onto it may add up to {sums.max() / UNITS_PER_MV:.0f} mV; expected less "
             "than 32,768 mV (plastic weights count as network.weight_max_mv); take fewer or weaker synapses"
         )
 
 
+@compiled
+def _largest_sums(
+    target: NDArray[np.int32], weight: NDArray[np.int32], plastic: NDArray[np.bool_], w_max: int, first: int, n: int
+) -> NDArray[np.int64]:
+    """What the sizes of the weights onto each of n neurons may add up to."""
+    sums = np.zeros(n, np.int64)
+    for k in range(len(target)):
+        sums[target[k] - first] += w_max if plastic[k] else abs(np.int64(weight[k]))
+    return sums
+
+
 def write_block(run: RunConfig, block: int, synapses: Synapses) -> None:
     """Write a block's synapses and statistics. A block without synapses keeps one of weight 0, since no file may be empty."""
     first, end = run.block_range(block)
-    local = synapses.target - first
+    in_degree, in_weight, by_delay = _statistics(synapses.target, synapses.weight, synapses.delay, first, end - first)
     root = layout(run, "network")
     group = block_layout(run, "network", block, len(synapses))
     ensure(group, rebuild=True)
@@ -211,9 +248,20 @@ def write_block(run: RunConfig, block: int, synapses: Synapses) -> None:
         )
     for name in group.arrays:
         write_shard(group, name, (0,), getattr(synapses, name))
-    n = end - first
-    write_shard(root, "in_weight", (block,), np.bincount(local, synapses.weight[: len(local)], n).astype(np.int64))
-    delays = np.bincount(synapses.delay[: len(local)], minlength=MAX_DELAY_MS + 1).astype(np.int64)
-    write_shard(root, "delay_histogram", (block, 0), delays[None])
+    write_shard(root, "in_weight", (block,), in_weight)
+    write_shard(root, "delay_histogram", (block, 0), by_delay[None])
     # last: the in-degrees tell how many synapses the block has, so they stand only beside complete synapses
-    write_shard(root, "in_degree", (block,), np.bincount(local, minlength=n).astype(np.int32))
+    write_shard(root, "in_degree", (block,), in_degree)
+
+
+@compiled
+def _statistics(
+    target: NDArray[np.int32], weight: NDArray[np.int32], delay: NDArray[np.uint8], first: int, n: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """In-degree and sum of weights of each of n neurons, and the number of synapses by delay."""
+    in_degree, in_weight, by_delay = np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros(MAX_DELAY_MS + 1, np.int64)
+    for k in range(len(target)):
+        in_degree[target[k] - first] += 1
+        in_weight[target[k] - first] += weight[k]
+        by_delay[delay[k]] += 1
+    return in_degree, in_weight, by_delay

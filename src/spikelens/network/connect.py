@@ -1,19 +1,124 @@
-"""Connection rules: which sources a target neuron has, and with what delay.
+"""Connection rules: which sources the neurons of a block have, and with what delay.
 
-Every draw is keyed by the target neuron (and the connection), so that a block needs nothing of any other block and the network
-does not depend on how it is divided.
+Every draw is keyed by what it belongs to, the target neuron here and the source in `outdegree`, and by the connection. So a block
+needs nothing of any other block, and the network does not depend on how it is divided.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
-from spikelens.random import below, uniform, words
+from spikelens.config import Connection
+from spikelens.network.outdegree import fixed_outdegree
+from spikelens.random import STREAM_WIRING, below, uniform, words
 
 _DELAY_COUNTERS = 1 << 31
 """Counters from here on are for delays of rules that draw all sources first."""
+_NO_DELAYS = np.empty(0, np.uint8)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a rule draws for a range of targets, target by target, sources increasing.
+
+    `delay` is empty where the rule leaves delays to `distributions`.
+    """
+
+    in_degree: NDArray[np.int32]
+    source: NDArray[np.int32]
+    delay: NDArray[np.uint8]
+
+
+def draw_connection(
+    connection: Connection,
+    number: int,
+    seed: int,
+    probability: float,
+    sources: tuple[int, int],
+    targets: tuple[int, int],
+    within: tuple[int, int],
+) -> Drawn:
+    """Draw the synapses of connection `number` from `sources` onto the neurons `within` its `targets`; half-open ranges of ids.
+
+    `probability` is that of a pair, for the rule bernoulli.
+    """
+    stream = (STREAM_WIRING << 16) + number
+    if connection.rule == "fixed_outdegree":
+        assert connection.out_degree is not None
+        return Drawn(*fixed_outdegree(seed, stream, sources, targets, within, int(connection.out_degree)), _NO_DELAYS)
+    # these rules draw uniform delays themselves; others come afterwards, as everywhere
+    own_delays = isinstance(connection.delay_ms, tuple) or connection.delay_ms.distribution == "uniform"
+    delays = connection.delay_range if own_delays else (1, 1)
+    degree = connection.in_degree if connection.rule == "fixed_indegree" else None
+    n_targets, n_sources = within[1] - within[0], sources[1] - sources[0]
+    mean = n_targets * (probability * n_sources if degree is None else float(degree))
+    room = int(mean + 10 * math.sqrt(mean) + 100)
+    in_degree = np.empty(n_targets, np.int32)
+    while True:
+        source, delay = np.empty(room, np.int32), np.empty(room, np.uint8)
+        if degree is None:
+            n = _bernoulli_targets(seed, stream, *within, *sources, probability, *delays, in_degree, source, delay)
+        else:
+            n = _fixed_indegree_targets(seed, stream, *within, *sources, degree, *delays, in_degree, source, delay)
+        if n >= 0:
+            return Drawn(in_degree, source[:n], delay[:n] if own_delays else _NO_DELAYS)
+        room *= 2
+
+
+@compiled
+def _bernoulli_targets(
+    seed: int,
+    stream: int,
+    target_first: int,
+    target_end: int,
+    source_first: int,
+    source_end: int,
+    p: float,
+    delay_first: int,
+    delay_last: int,
+    in_degree: NDArray[np.int32],
+    source: NDArray[np.int32],
+    delay: NDArray[np.uint8],
+) -> int:
+    """Fill the arrays target by target; the number of synapses, or -1 if they do not fit."""
+    n = 0
+    for i in range(target_first, target_end):
+        added = bernoulli(seed, stream, i, source_first, source_end, p, delay_first, delay_last, source[n:], delay[n:])
+        if added < 0:
+            return -1
+        in_degree[i - target_first] = added
+        n += added
+    return n
+
+
+@compiled
+def _fixed_indegree_targets(
+    seed: int,
+    stream: int,
+    target_first: int,
+    target_end: int,
+    source_first: int,
+    source_end: int,
+    degree: int,
+    delay_first: int,
+    delay_last: int,
+    in_degree: NDArray[np.int32],
+    source: NDArray[np.int32],
+    delay: NDArray[np.uint8],
+) -> int:
+    """As `_bernoulli_targets`."""
+    chosen = np.zeros((source_end - source_first) // 64 + 1, np.uint64)
+    n = 0
+    for i in range(target_first, target_end):
+        in_degree[i - target_first] = degree
+        fixed_indegree(seed, stream, i, source_first, source_end, delay_first, delay_last, chosen, source[n : n + degree], delay[n:])
+        n += degree
+    return n
 
 
 @compiled
@@ -67,32 +172,32 @@ def fixed_indegree(
     target: int,
     first: int,
     end: int,
-    in_degree: int,
     delay_first: int,
     delay_last: int,
+    chosen: NDArray[np.uint64],
     source: NDArray[np.int32],
     delay: NDArray[np.uint8],
-) -> int:
-    """Draw `in_degree` distinct sources of [first, end), all sets alike (Floyd's algorithm); a neuron never connects to itself.
+) -> None:
+    """Fill `source` with distinct sources of [first, end), all sets alike (Floyd's algorithm); a neuron never connects to itself.
 
-    Output as in `bernoulli`.
+    Sources are in increasing order, their delays at the front of `delay`. `chosen` has a bit for each candidate, all 0 before and after.
     """
-    if len(source) < in_degree:
-        return -1
+    in_degree = len(source)
     among_sources = first <= target < end
     n_candidates = end - first - among_sources
-    chosen = set([-1])  # noqa: C405 - numba infers the type from a list
     for n in range(in_degree):
         last = n_candidates - in_degree + n
         word, _, _, _ = words(seed, stream, target, n)
         candidate = below(word, last + 1)
-        if candidate in chosen:
+        if chosen[candidate >> 6] >> np.uint64(candidate & 63) & np.uint64(1):
             candidate = last
-        chosen.add(candidate)
-        position = first + candidate
+        chosen[candidate >> 6] |= np.uint64(1) << np.uint64(candidate & 63)
+        source[n] = candidate
+    for n in range(in_degree):
+        chosen[source[n] >> 6] = 0
+        position = first + source[n]
         source[n] = position + (among_sources and position >= target)
-    source[:in_degree].sort()
+    source.sort()
     for n in range(in_degree):
         word, _, _, _ = words(seed, stream, target, _DELAY_COUNTERS + n)
         delay[n] = delay_first + below(word, delay_last - delay_first + 1)
-    return in_degree
