@@ -50,7 +50,7 @@ def network_run(n_neurons: int, out_degree: int, seconds: int, ranks: int, seed:
     network["populations"]["E"]["count"], network["populations"]["I"]["count"] = n_excitatory, n_neurons - n_excitatory
     for name, n_targets in (("E->E", n_neurons), ("E->I", n_neurons), ("I->E", n_excitatory)):
         network["connections"][name]["p"] = out_degree / n_targets
-    at_most = min(-(-n_neurons // max(4, 4 * ranks)), MAX_SHARD_BYTES // (1000 * seconds))
+    at_most = min(-(-n_neurons // max(20, 4 * ranks)), MAX_SHARD_BYTES // (1000 * seconds))
     block_size = max(at_most // _CHUNK, 1) * _CHUNK
     network |= {"neurons": n_neurons, "block_size": block_size, "seed": seed}
     content["run"] = {"name": f"{n_neurons}-{out_degree}-{seed}", "results": results}
