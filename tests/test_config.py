@@ -203,7 +203,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "weights that do not differ": (
         {f"{E_TO_E}.weight_mv": {**NORMAL, "sd_mv": 0.0}},
         f"{E_TO_E}.weight_mv.sd_mv = 0.0",
-        "expected more than 0 (standard deviation",
+        "expected at least 1e-06 (standard deviation",
     ),
     "weights of either sign": (
         {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": 0.0}},
@@ -243,7 +243,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "weights up to more than the integers": (
         {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": -6.0, "low_mv": -40_000.0}},
         "weight_mv.low_mv = -40000.0",
-        "less than 32,768 mV",
+        "expected more than -32,768 (lower bound [mV]",
     ),
     "delays of a distribution without bounds": (
         {f"{E_TO_E}.delay_ms": {"distribution": "normal", "mean_ms": 8.0, "sd_ms": 2.0, "first_ms": 1}},

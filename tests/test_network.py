@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from spikelens.config import load_runs, read_yaml
+from spikelens.config import expected_synapses, load_runs, read_yaml
 from spikelens.errors import NetworkError
 from spikelens.network.build import build_blocks, drawn_synapses, read_edges
 from spikelens.network.outdegree import fixed_outdegree, hypergeometric, mode_chance
 from spikelens.random import uniform, words
-from spikelens.stores import UNITS_PER_MV, block_group, layout, n_synapses, open_group, read_array, read_shard
+from spikelens.stores import UNITS_PER_MV, block_group, layout, max_delay, n_synapses, open_group, read_array, read_shard
 
 NAMES = ("source", "target", "delay", "weight", "plastic")
 
@@ -267,6 +267,18 @@ def test_three_populations_with_a_rule_between_any_two_of_them(tmp_path):
             assert (np.bincount(source[own], minlength=157)[first:end] == connection["out_degree"]).all()
     assert sum(joined.values()) == len(source)
     assert joined["B->A"] == 700
+
+
+def test_what_is_told_of_a_network_before_it_is_drawn_is_what_is_drawn(tmp_path):
+    """The synapses to expect, and the longest delay, for which the simulation keeps spikes."""
+    delays = {"distribution": "lognormal", "mean_ms": 30.0, "sd_ms": 20.0, "first_ms": 5, "last_ms": 40}
+    connections = {
+        "E->E": {"rule": "fixed_outdegree", "out_degree": 25, **WEIGHTS, "delay_ms": delays},
+        "I->E": {"rule": "fixed_indegree", "in_degree": 9, **WEIGHTS},
+    }
+    run, synapses = drawn(tmp_path, {"network.connections": connections})
+    assert expected_synapses(run.network) == len(synapses["source"]) == 160 * 25 + 160 * 9
+    assert max_delay(run) == synapses["delay"].max() == 40
 
 
 def test_populations_of_one_neuron(tmp_path):

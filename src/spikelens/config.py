@@ -86,6 +86,9 @@ def _form(of_one: str) -> Discriminator:
 
 DistributionName = Literal["uniform", "normal", "lognormal"]
 Delay = Annotated[int, Field(ge=1, le=MAX_DELAY_MS)]
+WeightMv = Annotated[float, Field(gt=-MAX_WEIGHT_MV, lt=MAX_WEIGHT_MV)]
+Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
+"""A mean or standard deviation [mV, ms] between bounds that no network reaches, and within which logarithms stay finite."""
 DISTRIBUTION = "uniform, normal or lognormal; mean and sd are those of the values before truncation, not of their logarithms"
 
 
@@ -93,18 +96,18 @@ class WeightDistribution(Section):
     """Weights drawn for each synapse; values beyond the bounds are drawn again."""
 
     distribution: Annotated[DistributionName, Field(description=DISTRIBUTION)]
-    mean_mv: Annotated[Finite | None, Field(description="mean of normal and lognormal weights [mV]; below 0: inhibitory")] = None
-    sd_mv: Annotated[PositiveFloat | None, Field(description="standard deviation of normal and lognormal weights [mV]")] = None
-    low_mv: Annotated[Finite | None, Field(description="lower bound [mV]; only a uniform distribution needs it")] = None
-    high_mv: Annotated[Finite | None, Field(description="upper bound [mV]; only a uniform distribution needs it")] = None
+    mean_mv: Annotated[WeightMv | None, Field(description="mean of normal and lognormal weights [mV]; below 0: inhibitory")] = None
+    sd_mv: Annotated[Scale | None, Field(description="standard deviation of normal and lognormal weights [mV]")] = None
+    low_mv: Annotated[WeightMv | None, Field(description="lower bound [mV]; only a uniform distribution needs it")] = None
+    high_mv: Annotated[WeightMv | None, Field(description="upper bound [mV]; only a uniform distribution needs it")] = None
 
 
 class DelayDistribution(Section):
     """Delays drawn for each synapse in whole ms; values beyond the bounds are drawn again."""
 
     distribution: Annotated[DistributionName, Field(description=DISTRIBUTION)]
-    mean_ms: Annotated[PositiveFloat | None, Field(description="mean of normal and lognormal delays [ms]")] = None
-    sd_ms: Annotated[PositiveFloat | None, Field(description="standard deviation of normal and lognormal delays [ms]")] = None
+    mean_ms: Annotated[Scale | None, Field(description="mean of normal and lognormal delays [ms]")] = None
+    sd_ms: Annotated[Scale | None, Field(description="standard deviation of normal and lognormal delays [ms]")] = None
     first_ms: Annotated[Delay, Field(description="shortest delay [ms]")]
     last_ms: Annotated[Delay, Field(description="longest delay [ms]")]
 
@@ -413,7 +416,7 @@ class RunConfig(Config):
 
 
 def connection_probability(network: Network, key: str) -> float:
-    """Probability of a synapse for each pair of a Bernoulli connection."""
+    """Probability of a synapse for each pair of a connection with p or out_degree."""
     connection = network.connections[key]
     if connection.p is not None:
         return connection.p
@@ -441,7 +444,8 @@ def weight_bounds_mv(network: Network, weight: WeightDistribution, plastic: bool
 
 def log_parameters(mean: float, sd: float) -> tuple[float, float]:
     """Mean and standard deviation of the logarithm of a lognormal variable that has this mean (above 0) and standard deviation."""
-    variance = math.log1p((sd / mean) ** 2)
+    ratio = sd / mean
+    variance = math.log1p(ratio * ratio)
     return math.log(mean) - variance / 2, math.sqrt(variance)
 
 
@@ -452,7 +456,8 @@ def share_within(distribution: DistributionName, mean: float, sd: float, low: fl
         return normal.cdf(high) - normal.cdf(low)
     low, high = (low, high) if mean > 0 else (-high, -low)
     normal = NormalDist(*log_parameters(abs(mean), sd))
-    return (normal.cdf(math.log(high)) if high > 0 else 0.0) - (normal.cdf(math.log(low)) if low > 0 else 0.0)
+    share = (normal.cdf(math.log(high)) if high > 0 else 0.0) - (normal.cdf(math.log(low)) if low > 0 else 0.0)
+    return 0.0 if math.isnan(share) else share  # where mean and standard deviation are too far apart for numbers
 
 
 # --- loading -----------------------------------------------------------------------------------------------------------
