@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.errors import SimulationError, SpikelensError
+from spikelens.errors import SimulationError, mendable
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -53,6 +54,9 @@ def world(expected_ranks: int | None) -> Comm | None:
             f"{comm.Get_size()} MPI ranks were started, {expected_ranks} were asked for (--ranks); start with the mpiexec (or srun) "
             "that belongs to the MPI library of mpi4py"
         )
+    if expected_ranks > 1:
+        # of a process that is killed, mpiexec tells the number only
+        log.info("rank %d of %d: process %d on %s", comm.Get_rank(), expected_ranks, os.getpid(), socket.gethostname())
     return comm if expected_ranks > 1 else None
 
 
@@ -93,12 +97,14 @@ class SpikeExchange:
 
 def abort(comm: Comm, error: BaseException) -> NoReturn:
     """End all ranks because of an error on this one, saying which rank and why."""
-    rank = comm.Get_rank()
-    if isinstance(error, SpikelensError):
-        log.error("rank %d: %s", rank, error)
-    else:
-        log.critical("rank %d failed", rank, exc_info=error)
-    sys.stderr.flush()
-    time.sleep(_FORWARDING_S)
-    comm.Abort(2 if isinstance(error, SpikelensError) else 1)
+    rank, message = comm.Get_rank(), mendable(error)
+    try:
+        if message is not None:
+            log.error("rank %d: %s", rank, message)
+        else:
+            log.critical("rank %d failed", rank, exc_info=error)
+        sys.stderr.flush()
+        time.sleep(_FORWARDING_S)
+    finally:  # without memory, even a message may fail; the others would wait for ever
+        comm.Abort(1 if message is None else 2)
     raise SystemExit(1)  # Abort does not return; this is for the type checker
