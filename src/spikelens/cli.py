@@ -125,14 +125,10 @@ def _simulate(options: argparse.Namespace) -> None:
     from spikelens.simulation.run import simulate_segment
 
     comm = mpi.world(options.ranks)
-    try:
+    with mpi.watched(comm, options.log):
         run = load_run(options.run)
         for segment in _range(options.segments, run.n_segments, "segments"):
             simulate_segment(run, segment, comm)
-    except BaseException as error:
-        if comm is None:
-            raise
-        mpi.abort(comm, error)
 
 
 def _features(options: argparse.Namespace) -> None:

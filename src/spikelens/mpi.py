@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelens import watch
 from spikelens.errors import SimulationError, mendable
 
 if TYPE_CHECKING:
@@ -54,9 +58,6 @@ def world(expected_ranks: int | None) -> Comm | None:
             f"{comm.Get_size()} MPI ranks were started, {expected_ranks} were asked for (--ranks); start with the mpiexec (or srun) "
             "that belongs to the MPI library of mpi4py"
         )
-    if expected_ranks > 1:
-        # of a process that is killed, mpiexec tells the number only
-        log.info("rank %d of %d: process %d on %s", comm.Get_rank(), expected_ranks, os.getpid(), socket.gethostname())
     return comm if expected_ranks > 1 else None
 
 
@@ -93,6 +94,40 @@ class SpikeExchange:
         everyone = np.empty(counts.sum(), np.int32)
         self._comm.Allgatherv(own, (everyone, counts))
         return everyone
+
+
+@contextmanager
+def watched(comm: Comm | None, log_file: str | None = None) -> Iterator[None]:
+    """End all ranks if this one fails within, saying why; have another process on each machine tell which rank was killed.
+
+    Parameters
+    ----------
+    log_file : str, optional
+        Where that is written, too.
+    """
+    if comm is None:
+        yield
+        return
+    from mpi4py import MPI
+
+    here = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    processes = here.gather((comm.Get_rank(), os.getpid()))
+    watcher = _start_watcher(processes, log_file) if processes and hasattr(os, "pidfd_open") else None
+    number = here.bcast(watcher and watcher.pid)
+    try:
+        yield
+    except BaseException as error:
+        if number is not None:
+            os.kill(number, signal.SIGTERM)  # this rank speaks for itself
+        abort(comm, error)
+    if watcher is not None:
+        watcher.communicate(watch.DONE)
+    here.Barrier()  # before it is told, no rank may end
+
+
+def _start_watcher(processes: list[tuple[int, int]], log_file: str | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-I", "-S", watch.__file__, log_file or "", *(f"{rank}={process}" for rank, process in processes)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # else the launcher kills it with the ranks
 
 
 def abort(comm: Comm, error: BaseException) -> NoReturn:

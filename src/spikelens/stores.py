@@ -27,6 +27,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, STAGES, RunConfig, Stage, Tft, load_run
-from spikelens.errors import SpikelensError, StoreError, disk_remedy
+from spikelens.errors import SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.fingerprint import fingerprint
 
 StoreName = Literal["network", "spikes", "weights", "state", "features", "explanation"]
@@ -760,6 +761,8 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
     try:
         values = opened[region]
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise StoreError(f"{path} cannot be read ({error}); delete it, and the next call of snakemake makes it again") from error
     return np.asarray(values)
 
@@ -775,6 +778,8 @@ def _open_array(group: Group, array: str, written: dict[str, Buffer] | None = No
         written[path.name] = cpu.Buffer.from_bytes(path.read_bytes())
         return zarr.open_array(MemoryStore(written), mode="r+", zarr_format=3)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise StoreError(f"{path} cannot be read ({error}); delete it and run snakemake, which writes it again") from error
 
 
@@ -816,6 +821,25 @@ def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iter
     ensure(group, only_missing=True)
     opened: xr.Dataset = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
     return opened.assign_coords({name: coordinate.load() for name, coordinate in opened.coords.items()})
+
+
+@contextmanager
+def naming_damage(*groups: Group) -> Iterator[None]:
+    """Name the shard if what is read lazily (`open_group`) cannot be decoded: zarr's own errors do not say which file it was.
+
+    Raises
+    ------
+    StoreError
+        In place of any other exception, if a file of the groups is missing or damaged.
+    """
+    try:
+        yield
+    except SpikelensError:
+        raise
+    except Exception as error:
+        for fault in itertools.chain.from_iterable(map(_faults, groups)):
+            raise StoreError(fault) from error
+        raise
 
 
 # --- verification -------------------------------------------------------------------------------------------------------
