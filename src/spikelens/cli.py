@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spikelens.config import MODEL_NAMES, RunConfig, json_schema, load_run, load_runs, read_yaml
-from spikelens.errors import SpikelensError
+from spikelens.errors import SpikelensError, disk_remedy, mendable
 
 log = logging.getLogger("spikelens")
 
@@ -21,26 +21,32 @@ log = logging.getLogger("spikelens")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
-    _start_logging(getattr(options, "log", None))
     try:
+        _start_logging(getattr(options, "log", None))
         options.command(options)
-    except SpikelensError as error:
-        log.error("%s", error)
-        return 2
     except BrokenPipeError:
         return 1
+    except Exception as error:
+        message = mendable(error)
+        if message is None:
+            raise
+        log.error("%s", message)
+        return 2
     return 0
 
 
 def _start_logging(path: str | None) -> None:
     """Plain lines to standard error, and to a log file if one is named."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    logging.raiseExceptions = False  # on a full disk, the log's own faults would hide the message about the first one
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s", force=True)
     if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(path, mode="a"))
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(path, mode="a")
+        except OSError as error:
+            raise SpikelensError(f"--log {path} cannot be written: {error.strerror}; {disk_remedy(error)}") from error
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,14 +125,10 @@ def _simulate(options: argparse.Namespace) -> None:
     from spikelens.simulation.run import simulate_segment
 
     comm = mpi.world(options.ranks)
-    try:
+    with mpi.watched(comm, options.log):
         run = load_run(options.run)
         for segment in _range(options.segments, run.n_segments, "segments"):
             simulate_segment(run, segment, comm)
-    except BaseException as error:
-        if comm is None:
-            raise
-        mpi.abort(comm, error)
 
 
 def _features(options: argparse.Namespace) -> None:

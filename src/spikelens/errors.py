@@ -6,6 +6,7 @@ traceback; any other exception is a bug of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,30 @@ class NetworkError(SpikelensError):
 
 class SimulationError(SpikelensError):
     """The simulation cannot start or go on: wrong number of ranks, foreign state, a membrane that blew up."""
+
+
+def mendable(error: BaseException) -> str | None:
+    """What to tell the user of an error that they can mend; None if it is a bug of ours."""
+    if isinstance(error, SpikelensError):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"out of memory ({error or 'no more could be had'}); use a machine with more, fewer ranks on each, or a smaller network"
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return f"{error.filename or 'a file'} cannot be written: {error.strerror}; {disk_remedy(error)}, then run the same again"
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out: a new thread finds none for its stack."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error))
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_remedy(error: OSError) -> str:
+    """What to do about a file that cannot be written."""
+    return "free space (`du -sh results/*` tells what takes it)" if error.errno in _DISK_FULL else "make it writable"
 
 
 NOT_GIVEN = object()

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.errors import SimulationError, SpikelensError
+from spikelens import watch
+from spikelens.errors import SimulationError, mendable
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -116,14 +121,50 @@ class NoExchange:
         return self._own
 
 
+@contextmanager
+def watched(comm: Comm | None, log_file: str | None = None) -> Iterator[None]:
+    """End all ranks if this one fails within, saying why; have another process on each machine tell which rank was killed.
+
+    Parameters
+    ----------
+    log_file : str, optional
+        Where that is written, too.
+    """
+    if comm is None:
+        yield
+        return
+    from mpi4py import MPI
+
+    here = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    processes = here.gather((comm.Get_rank(), os.getpid()))
+    watcher = _start_watcher(processes, log_file) if processes and hasattr(os, "pidfd_open") else None
+    number = here.bcast(watcher and watcher.pid)
+    try:
+        yield
+    except BaseException as error:
+        if number is not None:
+            os.kill(number, signal.SIGTERM)  # this rank speaks for itself
+        abort(comm, error)
+    if watcher is not None:
+        watcher.communicate(watch.DONE)
+    here.Barrier()  # before it is told, no rank may end
+
+
+def _start_watcher(processes: list[tuple[int, int]], log_file: str | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-I", "-S", watch.__file__, log_file or "", *(f"{rank}={process}" for rank, process in processes)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # else the launcher kills it with the ranks
+
+
 def abort(comm: Comm, error: BaseException) -> NoReturn:
     """End all ranks because of an error on this one, saying which rank and why."""
-    rank = comm.Get_rank()
-    if isinstance(error, SpikelensError):
-        log.error("rank %d: %s", rank, error)
-    else:
-        log.critical("rank %d failed", rank, exc_info=error)
-    sys.stderr.flush()
-    time.sleep(_FORWARDING_S)
-    comm.Abort(2 if isinstance(error, SpikelensError) else 1)
+    rank, message = comm.Get_rank(), mendable(error)
+    try:
+        if message is not None:
+            log.error("rank %d: %s", rank, message)
+        else:
+            log.critical("rank %d failed", rank, exc_info=error)
+        sys.stderr.flush()
+        time.sleep(_FORWARDING_S)
+    finally:  # without memory, even a message may fail; the others would wait for ever
+        comm.Abort(1 if message is None else 2)
     raise SystemExit(1)  # Abort does not return; this is for the type checker

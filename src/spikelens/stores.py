@@ -27,6 +27,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +36,13 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.buffer import Buffer
+from zarr.buffer import cpu
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, STAGES, RunConfig, Stage, Tft, load_run
-from spikelens.errors import SpikelensError, StoreError
+from spikelens.errors import SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.fingerprint import fingerprint
 
 StoreName = Literal["network", "spikes", "weights", "state", "features", "explanation"]
@@ -62,6 +65,8 @@ MISSING_COUNT = 65_535
 STDP_LAGS = 256
 """Length of the stored STDP tables; they are zero from 194 on."""
 
+_UNFINISHED = ".partial"
+"""Ends the names of files that are being written: whole under such a name, they are renamed."""
 _COORDINATE_CHUNK = 2**20
 
 
@@ -603,21 +608,30 @@ def _same_but_longer(array: Array, current: bytes, wanted: bytes) -> bool:
     return bool(old == new)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole, also after a crash or a loss of power.
+
+    Raises
+    ------
+    StoreError
+        If the file system does not take it: it is full, or not writable.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}; {disk_remedy(error)}, then run snakemake again") from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -644,8 +658,10 @@ def prepare(run: RunConfig) -> None:
     """Make a run's folder ready: its configuration, and the metadata of every store.
 
     A store that was made by another fingerprint is removed whole, with its stamps: nothing in it belongs to this configuration, and
-    under new metadata it would pass for what it is not. So are shards of another grid.
+    under new metadata it would pass for what it is not. So are shards of another grid, and files that a killed job did not finish.
     """
+    for path in run.folder.rglob(f".*{_UNFINISHED}"):
+        path.unlink()
     _write_config(run)
     for stage in STAGES:
         valid = {stamp_folder(run, stage, segment) for segment in range(run.n_segments)}
@@ -710,7 +726,13 @@ def consolidate(run: RunConfig) -> None:
 def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[Any]) -> Path:
     """Write one shard whole, chunks of zeros too, and wait until it is on disk.
 
-    The group's metadata must stand (`ensure`). The file appears under its name only when it is complete.
+    The group's metadata must stand (`ensure`). The file appears under its name only when it is on disk; one that is there already is
+    not read.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full, or not writable.
     """
     spec = group.arrays[array]
     region = spec.region(index)
@@ -718,13 +740,9 @@ def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[
     if values.shape != expected or values.dtype != np.dtype(spec.dtype):
         raise AssertionError(f"{group.path}/{array} {tuple(index)}: expected {expected} {spec.dtype}, got {values.shape} {values.dtype}")
     path = group.shard_path(array, index)
-    opened = _open_array(group, array, "r+")
-    # zarr would read a short last shard first and write into it, and so fail on one that is damaged
-    path.unlink(missing_ok=True)
-    opened.with_config({"write_empty_chunks": True})[region] = values
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    _sync_folder(path.parent)
+    files: dict[str, Buffer] = {}
+    _open_array(group, array, files).with_config({"write_empty_chunks": True})[region] = values
+    write_atomically(path, files[path.relative_to(group.path / array).as_posix()].as_buffer_like())
     return path
 
 
@@ -741,22 +759,29 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
     along, *others = group.arrays[array].region(index)
     first, last, _ = rows.indices(along.stop - along.start)
     region = (slice(along.start + first, along.start + last), *others)
-    opened = _open_array(group, array, "r")
+    opened = _open_array(group, array)
     try:
         values = opened[region]
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise StoreError(f"{path} cannot be read ({error}); delete it, and the next call of snakemake makes it again") from error
     return np.asarray(values)
 
 
-def _open_array(group: Group, array: str, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
-    """Open an array; metadata that were lost are restored first."""
-    if not (group.path / array / "zarr.json").is_file():
+def _open_array(group: Group, array: str, written: dict[str, Buffer] | None = None) -> zarr.Array[Any]:
+    """Open an array to read it or, with its metadata alone, to collect in `written` what would be written; lost metadata are restored."""
+    path = group.path / array / "zarr.json"
+    if not path.is_file():
         ensure(group, only_missing=True)
     try:
-        return zarr.open_array(str(group.path / array), mode=mode, zarr_format=3)
+        if written is None:
+            return zarr.open_array(str(path.parent), mode="r", zarr_format=3)
+        written[path.name] = cpu.Buffer.from_bytes(path.read_bytes())
+        return zarr.open_array(MemoryStore(written), mode="r+", zarr_format=3)
     except Exception as error:
-        path = group.path / array / "zarr.json"
+        if is_out_of_memory(error):
+            raise
         raise StoreError(f"{path} cannot be read ({error}); delete it and run snakemake, which writes it again") from error
 
 
@@ -798,6 +823,25 @@ def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iter
     ensure(group, only_missing=True)
     opened: xr.Dataset = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
     return opened.assign_coords({name: coordinate.load() for name, coordinate in opened.coords.items()})
+
+
+@contextmanager
+def naming_damage(*groups: Group) -> Iterator[None]:
+    """Name the shard if what is read lazily (`open_group`) cannot be decoded: zarr's own errors do not say which file it was.
+
+    Raises
+    ------
+    StoreError
+        In place of any other exception, if a file of the groups is missing or damaged.
+    """
+    try:
+        yield
+    except SpikelensError:
+        raise
+    except Exception as error:
+        for fault in itertools.chain.from_iterable(map(_faults, groups)):
+            raise StoreError(fault) from error
+        raise
 
 
 # --- verification -------------------------------------------------------------------------------------------------------

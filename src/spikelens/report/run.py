@@ -12,7 +12,7 @@ from spikelens.config import RunConfig
 from spikelens.report import activity, explained, learned, style, table
 from spikelens.report.contents import FIGURES
 from spikelens.report.summary import write_summary
-from spikelens.stores import write_atomically
+from spikelens.stores import layout, naming_damage, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ def make_report(run: RunConfig) -> None:
     """
     started = time.monotonic()
     for item in FIGURES:
-        content = render(run, item.name) if item.name in _DRAWN else table.page(run).encode()
+        with naming_damage(layout(run, "spikes"), layout(run, "explanation")):
+            content = render(run, item.name) if item.name in _DRAWN else table.page(run).encode()
         write_atomically(run.folder / item.file, content)
         log.info("report: %s, %d kB", item.file, len(content) // 1000)
     write_summary(run, time.monotonic() - started)

@@ -1,0 +1,49 @@
+"""A rank that fails, to be started beside sound ones: `mpiexec -n 1 spikelens ... : -n 1 python failing_rank.py HOW ...`.
+
+HOW is `exception`: the third shard is not written; or `memory`: once MPI runs, the process may grow by a few MB only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sys
+from pathlib import Path
+
+from spikelens import cli, config, mpi, stores
+
+ROOM = 2 * 2**20
+"""Memory left to the rank [B]: less than what it needs for its synapses."""
+
+
+def fail_in_third_write():
+    calls, write_shard = itertools.count(1), stores.write_shard
+
+    def failing(*arguments):
+        if next(calls) == 3:
+            raise RuntimeError("struck by a test")
+        return write_shard(*arguments)
+
+    stores.write_shard = failing
+
+
+def limit_memory():
+    world = mpi.world
+
+    def limited(ranks):
+        comm = world(ranks)
+        import spikelens.simulation.run  # noqa: F401  # compiled code and zarr's threads are not to be what fails
+
+        run = config.load_run(sys.argv[3])
+        stores.n_synapses(run, 0)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + ROOM
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        return comm
+
+    mpi.world = limited
+
+
+if __name__ == "__main__":
+    {"exception": fail_in_third_write, "memory": limit_memory}[sys.argv[1]]()
+    sys.exit(cli.main(sys.argv[2:]))

@@ -1,0 +1,426 @@
+"""What a crash, a full disk or a flipped bit costs: a message that says what it was, and at most one segment. Never a wrong number."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from conftest import small_config
+from test_report import synthetic_run
+from test_simulation import MPIEXEC, QUICK
+
+from spikelens.cli import main
+from spikelens.config import load_run, load_runs
+from spikelens.errors import StoreError
+from spikelens.network.build import build_blocks
+from spikelens.simulation.run import simulate_segment
+from spikelens.stores import (
+    OWNER,
+    block_group,
+    layout,
+    prepare,
+    read_array,
+    read_shard,
+    store_path,
+    verify,
+    write_shard,
+)
+
+FAILING_RANK = Path(__file__).with_name("failing_rank.py")
+SIMULATED = ("spikes", "weights", "state")
+N_SEGMENTS = 3
+
+
+def build(folder, changes=None):
+    """A run of 200 neurons that spike, 3 segments of 1 s, with its network."""
+    run = load_runs(small_config(folder, {**QUICK, **(changes or {})}))[0]
+    prepare(run)
+    build_blocks(run, range(run.n_blocks))
+    return run
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(built, tmp_path_factory):
+    """The same run, simulated by one process in one go."""
+    run = copy_of(built, tmp_path_factory.mktemp("undisturbed") / "run")
+    for segment in range(run.n_segments):
+        simulate_segment(run, segment)
+    assert read_array(layout(run, "spikes"), "spikes").sum() > 1000
+    return run
+
+
+def copy_of(run, folder):
+    shutil.copytree(run.folder, folder)  # keeps modification times
+    return load_run(folder)
+
+
+def contents(run, stores=SIMULATED):
+    """Every file of some stores by its path, temporary ones too."""
+    files = [path for store in stores for path in store_path(run, store).rglob("*") if path.is_file()]
+    return {str(path.relative_to(run.folder)): path.read_bytes() for path in files}
+
+
+def shards(run, segments):
+    """The files that the simulation of some segments writes."""
+    groups = [layout(run, store) for store in SIMULATED]
+    groups += [block_group(run, store, block) for store in ("weights", "state") for block in range(run.n_blocks)]
+    return [path for group in groups for path in group.shard_paths(None, segments)]
+
+
+def is_complete(run, segment):
+    """A shard has its name only when it is whole: a segment is complete if all of its files are there."""
+    return all(path.is_file() for path in shards(run, [segment]))
+
+
+def command(run, ranks, segments=None):
+    chosen = [] if segments is None else ["--segments", f"{segments.start}:{segments.stop}"]
+    ours = [sys.executable, "-m", "spikelens", "simulate", run.path, *chosen, "--ranks", str(ranks)]
+    return [str(MPIEXEC), "-n", str(ranks), *ours]
+
+
+def go_on(run, ranks):
+    """What `make run` does after a crash: prepare, and simulate from the first segment on that is not complete."""
+    prepare(run)
+    first = next(segment for segment in range(N_SEGMENTS) if not is_complete(run, segment))
+    before = {path: path.stat().st_mtime_ns for path in shards(run, range(first))}
+    finished = subprocess.run(command(run, ranks, range(first, N_SEGMENTS)), capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "a complete segment was written again"
+
+
+def check_nothing_is_half_written(run):
+    """Files may be missing, and unfinished ones stand under names of their own; all else is whole."""
+    for fault in verify(run):
+        assert "is missing; run" in fault or re.match(r"\S+/\.[^/]+\.partial: belongs to no shard", fault), fault
+
+
+# --- the whole job is killed ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Kill a job `after_s` after a phase has begun in a segment, and go on with another number of ranks."""
+
+    ranks: int
+    then: int
+    phase: str
+    segment: int
+    after_s: float
+
+
+RANKS = [(2, 1), (1, 2), (2, 3), (3, 1), (2, 4), (1, 3), (4, 2), (2, 1), (3, 2), (1, 4)]
+LENGTH_S = {"start": 1.2, "stepping": 0.2, "writing": 0.12}
+"""About how long a phase lasts."""
+
+
+def twenty_kills():
+    """Random moments over start-up, stepping and writing, over all segments."""
+    rng = random.Random(20)
+    phases = 5 * [("start", 0)] + [("stepping", s) for s in (1, 2, 1, 2, 1)] + [("writing", s) for s in (0, 1, 2, 0, 1, 2, 0, 1, 2, 1)]
+    rng.shuffle(phases)
+    return [Kill(*pair, *phase, rng.random() * LENGTH_S[phase[0]]) for pair, phase in zip(2 * RANKS, phases, strict=True)]
+
+
+def wait_for(kill, run, job):
+    """Return at the moment of the kill, or when the job is over."""
+    begun = {
+        "start": lambda: True,
+        "stepping": lambda: is_complete(run, kill.segment - 1),
+        "writing": lambda: any(path.is_file() for path in shards(run, [kill.segment])),
+    }
+    while not begun[kill.phase]() and job.poll() is None:
+        time.sleep(0.002)
+    time.sleep(kill.after_s)
+
+
+def kill_all(job):
+    """SIGKILL to the launcher and all that it started, at one moment: they are stopped first. Whether they were still at work."""
+    at_work = job.poll() is None
+    stopped = []
+    while found := [process for process in [job, *job.children(recursive=True)] if process not in stopped] if at_work else []:
+        for process in found:
+            process.suspend()
+        stopped += found
+    for process in stopped:
+        process.kill()
+    assert not psutil.wait_procs(stopped, timeout=10)[1]
+    return at_work
+
+
+def survive(kill, built, expected, folder):
+    """Kill and go on; how many segments had been complete, and how many files of the next one were there."""
+    run = copy_of(built, folder)
+    job = psutil.Popen(command(run, kill.ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(kill, run, job)
+    if not kill_all(job):  # a fast machine: too late, earlier then
+        shutil.rmtree(folder)
+        return survive(replace(kill, after_s=kill.after_s / 2), built, expected, folder)
+    check_nothing_is_half_written(run)
+    complete = [is_complete(run, segment) for segment in range(N_SEGMENTS)]
+    begun = sum(path.is_file() for path in shards(run, [sum(complete)])) if not all(complete) else 0
+    go_on(run, kill.then)
+    assert contents(run) == expected, f"{kill}: other bytes than without a kill"
+    return sum(complete), begun
+
+
+@pytest.mark.slow
+def test_after_sigkill_at_20_moments_any_other_number_of_ranks_gives_the_same_bytes(built, undisturbed, tmp_path):
+    """Every file of spikes, weights and state; segments that were complete are not written again."""
+    kills, expected = twenty_kills(), contents(undisturbed)
+    with ThreadPoolExecutor(2) as pool:
+        landed = list(pool.map(lambda i: survive(kills[i], built, expected, tmp_path / str(i)), range(20)))
+    assert {complete for complete, _ in landed} >= {0, 1, 2}
+    assert sum(begun > 0 for _, begun in landed) >= 3, "too few kills met a segment half written"
+
+
+# --- one rank fails -------------------------------------------------------------------------------------------------------
+
+
+def beside_sound_ranks(run, how):
+    """Three ranks, of which number 1 fails."""
+    sound = ["-n", "1", sys.executable, "-m", "spikelens"]
+    failing = ["-n", "1", sys.executable, str(FAILING_RANK), how]
+    simulate = ["simulate", run.path, "--ranks", "3"]
+    return [str(MPIEXEC), *sound, *simulate, ":", *failing, *simulate, ":", *sound, *simulate]
+
+
+def left_behind():
+    """Processes that this test has started, and theirs: all have its name in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            name = process.environ().get("PYTEST_CURRENT_TEST")
+        except psutil.Error:  # it is ending, or another user's
+            continue
+        if name == os.environ["PYTEST_CURRENT_TEST"] and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def watch(job, sign):
+    """Read a job's messages until it ends: all of them, and how long [s] it and all its processes went on after a line with `sign`."""
+    lines, seen = [], None
+    for line in job.stderr:
+        lines.append(line)
+        if seen is None and re.search(sign, line):
+            seen = time.monotonic()
+    assert seen is not None, "".join(lines)
+    job.wait(timeout=60)
+    while left_behind():
+        time.sleep(0.02)
+    return "".join(lines), time.monotonic() - seen
+
+
+LARGE = {
+    "network.neurons": 2000,
+    "network.populations.E.count": 1600,
+    "network.populations.I.count": 400,
+    "network.block_size": 500,
+    "simulation.chunk_neurons": 500,
+}
+"""1.2 million synapses: a rank needs more memory than test_crash.py leaves to it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "network", "code", "message"),
+    [
+        ("exception", {}, 1, r"^rank 1 failed\n(.*\n)+RuntimeError: struck by a test$"),
+        ("memory", LARGE, 2, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use a machine with more"),
+    ],
+)
+def test_one_rank_that_fails_ends_all_with_its_number_and_the_cause(tmp_path, how, network, code, message):
+    run = build(tmp_path, network)
+    job = psutil.Popen(beside_sound_ranks(run, how), stderr=subprocess.PIPE, text=True)
+    text, lasted_s = watch(job, "^rank 1( failed|:)")
+    assert re.search(message, text, flags=re.MULTILINE), text
+    assert job.returncode == code
+    assert lasted_s < 10
+    assert "ended first" not in text
+    check_nothing_is_half_written(run)
+    go_on(run, 2)
+    prepare(run)
+    check_nothing_is_half_written(run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 2])
+def test_one_rank_that_is_killed_ends_all_and_is_named(tmp_path, rank):
+    """While the ranks step: no other says a word, and mpiexec does not know the rank."""
+    run = build(tmp_path, {"simulation.duration_s": 300, "simulation.segment_s": 300})
+    log = tmp_path / "x.log"
+    job = psutil.Popen([*command(run, 3), "--log", str(log)], stderr=subprocess.PIPE, text=True)
+    begun = job.stderr.readline()
+    assert "of 300,000 ms" in begun
+    killed = next(p for p in job.children(recursive=True) if "spikelens" in p.cmdline() and p.environ()["PMI_RANK"] == str(rank))
+    killed.kill()
+    message = rf"^rank {rank} \(process {killed.pid}\) on \S+ ended first, without a message: killed, perhaps for want of memory"
+    text, lasted_s = watch(job, message)
+    assert lasted_s < 10
+    assert job.returncode != 0
+    assert re.findall(r"^.*ended first.*\n", log.read_text(), flags=re.MULTILINE) == re.findall(r".*ended first.*\n", text)
+    check_nothing_is_half_written(run)
+
+
+# --- the disk is full -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 16 MB of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"NOT TESTED: a full disk needs a file system of its own, and mount says {mounted.stderr.strip()!r}; run this as root")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk):
+    """Take the space but for 64 kB, less than a segment needs."""
+    free = os.statvfs(disk)
+    filler = disk / "filler"
+    filler.write_bytes(bytes(free.f_bavail * free.f_bsize - 64 * 1024))
+    return filler
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_all_ranks_with_the_file_and_what_to_do_and_then_it_goes_on(built, undisturbed, small_disk, capsys):
+    run = copy_of(built, small_disk / "run")
+    filler = fill(small_disk)
+    log = [*command(run, 2), "--log", str(run.folder / "logs/0.log")]
+    job = psutil.Popen(log, stderr=subprocess.PIPE, text=True)
+    full = r"/run/\S+ cannot be written: No space left on device; free space .*, then run snakemake again$"
+    text, lasted_s = watch(job, rf"^rank [01]: \S+{full}")
+    assert job.returncode == 2
+    assert "Traceback" not in text
+    assert lasted_s < 10
+    check_nothing_is_half_written(run)
+    filler.unlink()
+    go_on(run, 3)
+    assert contents(run) == contents(undisturbed)
+
+    fill(small_disk)
+    assert main(["features", run.path]) == 2
+    assert re.search(full, capsys.readouterr().err, flags=re.MULTILINE)
+
+
+def test_a_log_that_cannot_be_written_is_named(built, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["network", built.path, "--log", str(tmp_path / "file/x.log")]) == 2
+    assert f"--log {tmp_path}/file/x.log cannot be written: File exists; make it writable" in capsys.readouterr().err
+
+
+# --- damage ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(undisturbed, tmp_path_factory):
+    """A run with every shard of every store; the explanation's are random numbers."""
+    run = copy_of(undisturbed, tmp_path_factory.mktemp("whole") / "run")
+    assert main(["features", run.path]) == 0
+    group, rng = layout(run, "explanation"), np.random.default_rng(3)
+    for name, spec in group.arrays.items():
+        write_shard(group, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
+    assert verify(run) == []
+    return run
+
+
+def flip_any(path, rng):
+    content = bytearray(path.read_bytes())
+    bit = rng.randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.slow
+def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(whole, tmp_path, capsys):
+    """In shards of every store and in coordinates; ten at a time."""
+    run = copy_of(whole, tmp_path / "run")
+    rng = random.Random(100)
+    every = [path for path in sorted(run.folder.glob("*.zarr/**/c/**/*")) if path.is_file()]
+    assert {path.relative_to(run.folder).parts[0] for path in every} == {f"{store}.zarr" for store in OWNER}
+    chosen = rng.sample(every, 100)
+    # without its in-degrees, a block's other files cannot be told from foreign ones
+    alone = [[path] for path in chosen if "in_degree" in path.parts]
+    others = [path for path in chosen if "in_degree" not in path.parts]
+    for damaged in alone + [others[i : i + 10] for i in range(0, len(others), 10)]:
+        sound = {path: path.read_bytes() for path in damaged}
+        for path in damaged:
+            flip_any(path, rng)
+        faults = verify(run)
+        assert sorted(re.match(r"(\S+?):? ", fault)[1] for fault in faults) == sorted(map(str, damaged))
+        for path, content in sound.items():
+            path.write_bytes(content)
+    flip_any(chosen[0], rng)
+    assert main(["verify", run.path]) == 2
+    assert f"{chosen[0]} cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("store", "array", "index"), [("state", "v", (0, 1)), ("spikes", "spikes", (2, 3)), ("features", "rate", (1, 0))])
+def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, index):
+    """One bit of every byte (data, checksums, the shard's own index), and the file cut off at every byte, or longer by one."""
+    run = copy_of(whole, tmp_path / "run")
+    group = layout(run, store)
+    path = group.shard_path(array, index)
+    sound, rng = path.read_bytes(), random.Random(5)
+    damaged = [sound[:length] for length in range(len(sound))] + [sound + b"\0", b"\0" + sound]
+    for place, byte in enumerate(sound):
+        damaged.append(sound[:place] + bytes([byte ^ 1 << rng.randrange(8)]) + sound[place + 1 :])
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match=re.escape(str(path))):
+            read_shard(group, array, index)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damaged", "stage"),
+    [(f"network.zarr/blocks/1/{name}/c/0", ["simulate", "--segments", "0"]) for name in ("source", "target", "delay", "weight", "plastic")]
+    + [("network.zarr/in_degree/c/1", ["simulate", "--segments", "0"])]
+    + [(f"state.zarr/{shard}", ["simulate", "--segments", "1"]) for shard in ("v/c/0/1", "u/c/0/0", "last_spike/c/0/3")]
+    + [(f"state.zarr/{shard}", ["simulate", "--segments", "1"]) for shard in ("recent_spikes/c/0/0/2", "stamp/c/0/3/0")]
+    + [("state.zarr/blocks/2/weight_change/c/0/0", ["simulate", "--segments", "1"])]
+    + [("weights.zarr/2/weight/c/1/0", ["simulate", "--segments", "2"])]
+    + [(f"spikes.zarr/spikes/c/{shard}", ["features", "--segments", "0", "--blocks", "1"]) for shard in ("0/1", "1/1")]
+    + [("weights.zarr/1/weight/c/0/0", ["features", "--segments", "1", "--blocks", "1"])]
+    + [("features.zarr/rate/c/1/2", ["train", "--model", "tft_neuron"])]
+    + [("features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
+)
+def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged, stage):
+    """It ends with 2 and the file's name, and leaves nothing that it computed with it."""
+    run = copy_of(whole, tmp_path / "run")
+    flip_any(run.folder / damaged, random.Random(damaged))
+    before = contents(run, OWNER)
+    assert main([stage[0], run.path, *stage[1:]]) == 2
+    assert f"{run.folder / damaged} cannot be read" in capsys.readouterr().err
+    assert contents(run, OWNER) == before
+    assert not [path for path in (run.folder / "models").rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", ["explanation.zarr/attention/c/0/0/0/0/0", "spikes.zarr/spikes/c/2/1", "weights.zarr/1/weight/c/2/0"])
+def test_no_report_is_drawn_of_a_damaged_shard(tmp_path, capsys, damaged):
+    run, _ = synthetic_run(tmp_path)
+    flip_any(run.folder / damaged, random.Random(6))
+    assert main(["report", run.path]) == 2
+    assert f"{run.folder / damaged} cannot be read" in capsys.readouterr().err
+    assert not (run.folder / "summary.json").exists()
