@@ -6,13 +6,15 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spikelens.errors import NetworkError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArray[Any]]:
@@ -43,6 +45,8 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         match path.suffix:
             case ".parquet":
@@ -59,6 +63,8 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
     """One column as numbers; text, NaN and fractions of whole numbers are refused with their row."""
+    import pandas as pd
+
     if kind is bool and not pd.api.types.is_numeric_dtype(values):
         values = values.map(lambda value: {"true": 1, "false": 0}.get(str(value).lower(), value))
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
