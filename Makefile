@@ -30,10 +30,10 @@ run: $(READY)
 	spikelens html --config $(CONFIG)
 
 test: lint
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist worksteal
 
 test-fast: $(READY_DEV)
-	pytest -n 2 --dist loadfile -m 'not slow'
+	pytest -n 2 --dist worksteal -m 'not slow'
 
 lint: $(READY_DEV)
 	ruff check

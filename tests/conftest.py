@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +67,21 @@ def small_config(folder: Path, changes: Mapping[str, Any] | None = None) -> dict
     """config.yaml at a size that runs in seconds, with results under `folder`."""
     base = with_keys(read_yaml(REPOSITORY / "config.yaml"), SMALL)
     return with_keys(base, {"run.results": str(folder / "results"), "run.name": "small", **(changes or {})})
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker to ask for it makes, and that all workers of a session share from then on."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed at it
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture

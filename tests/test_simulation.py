@@ -149,8 +149,8 @@ def checksum(run):
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("block_size", [50, 40])
-@pytest.mark.parametrize("segment_s", [3, 1])
+@pytest.mark.parametrize("block_size", [40, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("segment_s", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_same_raster_and_weights_on_any_number_of_ranks_segments_and_blocks(make_run, segment_s, block_size):
     plain = make_run({**QUICK, "simulation.segment_s": 3}, folder="plain")
     simulate(plain)

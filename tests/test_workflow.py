@@ -1,7 +1,8 @@
 """The workflow's promises: what is run again, and what is not; what a crash costs; what a wrong configuration does.
 
-One small run is finished once; every test works on a copy of it, with its own copy of the code, through the `snakemake` that users
-call. Plans are read from dry runs.
+One small run is finished once, for all workers of a session; every test works on a copy of it, through the `snakemake` that users
+call. Plans are read from dry runs. The code is the repository's, which is compiled already; where a test changes it, the copy of it
+that lies in the project.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 import yaml
-from conftest import REPOSITORY, small_config, with_keys
+from conftest import REPOSITORY, made_once, small_config, with_keys
 
 import spikelens
 from spikelens import stores
@@ -34,17 +35,16 @@ TWO_BLOCKS = {"network.block_size": 100, "simulation.chunk_neurons": 100, "run.r
 class Project:
     """A folder with the code, a configuration and results, as a user's clone has them."""
 
-    def __init__(self, folder: Path, code: Path) -> None:
+    def __init__(self, folder: Path, code: Path = REPOSITORY / "src") -> None:
         self.folder, self.code = folder, code
 
     @classmethod
-    def new(cls, folder: Path, changes=None, code: Path | None = None) -> Project:
-        """A project with its own copy of the code, or with another's, which is compiled already."""
-        for name in ("src", "workflow", "profiles") if code is None else ("workflow", "profiles"):
+    def new(cls, folder: Path, changes=None) -> Project:
+        for name in ("src", "workflow", "profiles"):
             shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         shutil.copy(REPOSITORY / "Snakefile", folder)
         (folder / "README.md").write_text("A readme.\n")
-        project = cls(folder, code or folder / "src")
+        project = cls(folder)
         project.configure(small_config(folder, {**TWO_BLOCKS, **(changes or {})}))
         return project
 
@@ -69,8 +69,8 @@ class Project:
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(**self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
 
-    def run(self) -> str:
-        finished = self.snakemake()
+    def run(self, *arguments: str) -> str:
+        finished = self.snakemake(*arguments)
         assert finished.returncode == 0, finished.stdout[-4000:]
         return finished.stdout
 
@@ -118,13 +118,18 @@ MODELS = {"autoencoder 1", *TFTS}
 END = {"explanation", "report"}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Project:
-    project = Project.new(tmp_path_factory.mktemp("finished") / "project")
+def finish(folder: Path) -> None:
+    """Run a new project from its start to its end."""
+    project = Project.new(folder)
     assert project.plan() == NETWORK | SIMULATION | FEATURES | MODELS | END
     assert not (project.folder / "results").exists(), "a dry run writes nothing"
     project.run()
-    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The finished run. It is shared by all workers, which may look at it at the same time: tests only read it, and copy it else."""
+    return Project(made_once(tmp_path_factory, "finished", finish))
 
 
 @pytest.fixture
@@ -132,10 +137,10 @@ def project(finished, tmp_path) -> Project:
     return finished.copy(tmp_path / "project")
 
 
-def test_a_second_call_has_nothing_to_do(finished):
-    before = finished.times("**/*")
-    assert "Nothing to be done" in finished.run()
-    assert finished.times("**/*") == before
+def test_a_second_call_has_nothing_to_do(project):
+    before = project.times("**/*")
+    assert "Nothing to be done" in project.run()
+    assert project.times("**/*") == before
 
 
 def test_every_file_is_there_and_whole_and_nothing_else(finished):
@@ -182,11 +187,17 @@ def test_a_comment_in_the_readme_changes_nothing(project):
 def test_a_changed_source_runs_its_stage_and_those_after_it(project, file, jobs):
     project = project.with_own_code()
     path = project.code / "spikelens" / file
-    original = path.read_text()
-    path.write_text(original.replace('"""', '"""In other words. ', 1) + "\n# a comment\n")
-    assert project.plan() == set(), "comments and docstrings are no code"
-    path.write_text(original + "\n_A_NEW_CONSTANT = 1\n")
+    path.write_text(path.read_text() + "\n_A_NEW_CONSTANT = 1\n")
     assert project.plan() == jobs
+
+
+def test_a_comment_or_docstring_in_any_source_changes_nothing(project):
+    project = project.with_own_code()
+    sources = sorted(project.code.rglob("*.py"))
+    assert len(sources) > 40
+    for path in sources:
+        path.write_text(path.read_text().replace('"""', '"""In other words. ', 1) + "\n# a comment\n")
+    assert project.plan() == set()
 
 
 def test_a_lost_shard_of_the_first_segment_costs_that_segment_and_what_depends_on_it(project):
@@ -254,13 +265,14 @@ def check_growth(project, old_spikes, old_features):
     assert project.plan() == set()
 
 
-def test_a_longer_duration_adds_a_segment_and_leaves_the_old_ones(project):
+def test_a_longer_duration_adds_a_segment_leaves_the_old_ones_and_equals_a_run_of_that_length(project, tmp_path):
     spikes, features = project.times("spikes.zarr/spikes/c/[012]/*"), project.times("features.zarr/rate/c/*/*")
     project.change({"simulation.duration_s": 8})
     new_features = {f"features {s} {b}" for s in (2, 3) for b in BLOCKS}
     assert project.plan() == {"simulation 3"} | new_features | MODELS | END
     project.run()
     check_growth(project, spikes, features)
+    check_same_shards(project, Project.new(tmp_path / "fresh", {"simulation.duration_s": 8}))
 
 
 def test_a_run_grows_also_after_a_call_that_failed_midway(project):
@@ -276,16 +288,9 @@ def test_a_run_grows_also_after_a_call_that_failed_midway(project):
     check_growth(project, spikes, features)
 
 
-def test_a_grown_run_equals_one_that_was_that_long_from_the_start(finished, project, tmp_path):
-    project.change({"simulation.duration_s": 8})
-    project.run()
-    fresh = Project.new(tmp_path / "fresh", {"simulation.duration_s": 8}, code=finished.code)
-    fresh.run()
-    check_same_shards(project, fresh)
-
-
 def check_same_shards(project, fresh):
-    """Every shard of one run is in the other, with the same bytes."""
+    """Every shard of a run that is made now, as far as the features, is in the other, with the same bytes."""
+    fresh.run("--until", "features", "features_last")
     stored = ("spikes", "weights", "state", "features")
     shards = [path for store in stored for path in fresh.results.glob(f"{store}.zarr/**/c/**/*")]
     files = [path.relative_to(fresh.results) for path in shards if path.is_file()]
@@ -293,11 +298,11 @@ def check_same_shards(project, fresh):
     assert [path for path in files if (fresh.results / path).read_bytes() != (project.results / path).read_bytes()] == []
 
 
-def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simulated_again(finished, tmp_path):
+def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simulated_again(tmp_path):
     """The documented recovery (docs/recovery.md): see that no job is left, `snakemake --unlock`, then snakemake again."""
-    # segments long enough that the second is still running when the driver is killed
-    longer = {"simulation.duration_s": 120, "simulation.segment_s": 40, "features.omega_window_s": 10}
-    project = Project.new(tmp_path / "project", longer, code=finished.code)
+    # segments long enough that the second is still running when the driver is killed, as soon as its log file is there
+    longer = {"simulation.duration_s": 36, "simulation.segment_s": 12, "features.omega_window_s": 12}
+    project = Project.new(tmp_path / "project", longer)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     driver = subprocess.Popen(**project.command(), **quiet)
     second = project.results / "logs/simulation/1.log"
@@ -328,9 +333,8 @@ def wait_for(condition, seconds=120):
         time.sleep(0.02)
 
 
-def test_a_sweep_gives_runs_side_by_side(finished, tmp_path):
+def test_a_sweep_gives_runs_side_by_side(finished, project):
     """Keys may have characters that a shell would take for its own, and runs other blocks."""
-    project = finished.copy(tmp_path / "project")
     project.change({"sweep": {"network.connections.E->E.p": [0.1, 0.3], "network.block_size": [100, 200]}, "simulation.ranks": 1})
     output = project.snakemake("--dry-run").stdout
     stages = {name: int(n) for name, n in re.findall(r"^(\w+?)_\d+ +(\d+)$", output, flags=re.MULTILINE)}
@@ -343,9 +347,9 @@ def test_a_sweep_gives_runs_side_by_side(finished, tmp_path):
     assert sorted(path.name for path in project.folder.iterdir()) == sorted(path.name for path in finished.folder.iterdir())
 
 
-def test_an_edited_table_is_noticed_in_every_segment(finished, tmp_path):
+def test_an_edited_table_is_noticed_in_every_segment(tmp_path):
     """Also after a call that ended between the segments: what was made with the old table does not stay."""
-    project = Project.new(tmp_path / "project", {"drive.events": "events.csv"}, code=finished.code)
+    project = Project.new(tmp_path / "project", {"drive.events": "events.csv"})
     table = project.folder / "events.csv"
     table.write_text("step,neuron,mv\n5,3,20\n")
     first_two = [f"{RUN}/spikes.zarr/spikes/c/{segment}/{block}" for segment in (0, 1) for block in BLOCKS]
@@ -356,11 +360,11 @@ def test_an_edited_table_is_noticed_in_every_segment(finished, tmp_path):
     assert project.plan() >= SIMULATION
 
 
-def test_a_short_last_segment_grows_and_equals_a_run_of_that_length(finished, tmp_path):
+def test_a_short_last_segment_grows_and_equals_a_run_of_that_length(tmp_path):
     """5 s in segments of 2 s, 200 neurons in blocks of 120: the last of both is short, and then the segment no more."""
     uneven = {"network.block_size": 120, "simulation.chunk_neurons": 120, "simulation.duration_s": 5}
     sizes = {"models.tft_neuron.history": 4, "models.tft_population.history": 4}
-    project = Project.new(tmp_path / "grown", {**uneven, **sizes}, code=finished.code)
+    project = Project.new(tmp_path / "grown", {**uneven, **sizes})
     project.run()
     project.change({"simulation.duration_s": 6})
     # Segment 2 is simulated again, whole; its shard is also the halo of segment 1's features.
@@ -368,9 +372,7 @@ def test_a_short_last_segment_grows_and_equals_a_run_of_that_length(finished, tm
     assert project.plan() == {"simulation 2"} | features | MODELS | END
     project.run()
     project.verify()
-    fresh = Project.new(tmp_path / "fresh", {**uneven, **sizes, "simulation.duration_s": 6}, code=finished.code)
-    fresh.run()
-    check_same_shards(project, fresh)
+    check_same_shards(project, Project.new(tmp_path / "fresh", {**uneven, **sizes, "simulation.duration_s": 6}))
 
 
 @pytest.mark.parametrize(
@@ -417,15 +419,15 @@ def test_a_notebook_opens_the_run_lazily(finished, monkeypatch):
     assert run.causal_components.omega.dims == ("window", "synapse")
 
 
-def test_the_summary_has_the_six_stages_and_the_report_is_one_file(finished):
-    summary = json.loads((finished.results / "summary.json").read_text())
+def test_the_summary_has_the_six_stages_and_the_report_is_one_file(project):
+    summary = json.loads((project.results / "summary.json").read_text())
     assert list(summary) == ["network", "simulation", "features", "models", "explanation", "report"]
     for row in summary["explanation"]["scores"]:
         assert {"score", "saw", "edge_class", "stratum", "auroc", "ap", "ci", "n_positive", "n_negative", "seed"} <= row.keys()
         assert 0 <= row["auroc"] <= 1
-    made = finished.spikelens("html")
+    made = project.spikelens("html")
     assert made.returncode == 0, made.stdout[-3000:]
-    page = (finished.results / "report.html").read_text()
+    page = (project.results / "report.html").read_text()
     assert not re.findall(r"""<(?:script|link|img)[^>]+(?:src|href)=["']https?:""", page), "nothing is fetched"
     pictures = re.findall(r"data:image/svg\+xml[^\"']{1000,}", page)
     assert len(pictures) >= 11, "every figure is inside the file"

@@ -78,14 +78,21 @@ def source_hash(stage: Stage) -> str:
         path = _module_path(module)
         if path is None or module in ours:
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for name in _imports(tree):
+        ours[module], imported = _read_module(path)
+        for name in imported:
             if name.split(".")[0] == "spikelens":
                 waiting.append(name)
             else:
                 libraries.add(name.split(".")[0])
-        ours[module] = ast.dump(_without_docstrings(tree))
     return _digest([sorted(ours.items()), _versions(libraries)])
+
+
+@functools.cache
+def _read_module(path: Path) -> tuple[str, frozenset[str]]:
+    """A module's syntax tree without docstrings, as text, and what it imports; stages share modules, and each is parsed once."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = frozenset(_imports(tree))
+    return ast.dump(_without_docstrings(tree)), imported
 
 
 def _module_path(module: str) -> Path | None:
@@ -122,7 +129,12 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 def _versions(libraries: set[str]) -> dict[str, str]:
     third_party = sorted(library for library in libraries if library not in sys.stdlib_module_names)
-    return {name: importlib.metadata.version(_DISTRIBUTIONS.get(name, name)) for name in third_party}
+    return {name: _version(name) for name in third_party}
+
+
+@functools.cache
+def _version(library: str) -> str:
+    return importlib.metadata.version(_DISTRIBUTIONS.get(library, library))
 
 
 def _digest(content: Any) -> str:

@@ -30,10 +30,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray as xr
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.buffer import Buffer
@@ -44,6 +43,9 @@ from zarr.storage import MemoryStore
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, STAGES, RunConfig, Stage, Tft, load_run
 from spikelens.errors import SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 StoreName = Literal["network", "spikes", "weights", "state", "features", "explanation"]
 OWNER: dict[StoreName, Any] = {
@@ -819,6 +821,8 @@ def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
 
 def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> xr.Dataset:
     """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
+    import xarray as xr  # not above: its import takes longer than many a job that only reads and writes shards
+
     require(group.shard_paths(None, segments, blocks))
     ensure(group, only_missing=True)
     opened: xr.Dataset = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)

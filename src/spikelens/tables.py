@@ -6,13 +6,15 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spikelens.errors import NetworkError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_WHOLE = 2**53
 """From here on a float64 does not hold every whole number."""
@@ -46,6 +48,8 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         match path.suffix:
             case ".parquet":
@@ -65,6 +69,8 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
     """One column as numbers; text, NaN, times, truth values and fractions of whole numbers are refused with their row."""
+    import pandas as pd
+
     stored = values.dtype.str[1:] if isinstance(values.dtype, np.dtype) else "O"
     if kind is int and stored in ("i1", "i2", "i4", "i8", "u1", "u2", "u4"):
         return values.to_numpy(dtype=np.int64)  # nothing can be wrong with these, and i8 needs no copy

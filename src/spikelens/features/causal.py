@@ -11,9 +11,9 @@ Sums are float64, in the order of time. A window consists of whole seconds: no b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
@@ -24,6 +24,9 @@ from spikelens.features.spikes import between, raster_spikes
 from spikelens.features.traces import advance, cutoff_steps, decay_table
 from spikelens.network.build import Synapses
 from spikelens.stores import STDP_LAGS, UNITS_PER_MV, stdp_tables
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @compiled
@@ -227,6 +230,8 @@ def causal_component(
     SpikelensError
         If the pairs do not fit the raster or each other, or time does not go up by 1 ms.
     """
+    import xarray as xr
+
     steps, ids, start, end = raster_spikes(spikes)
     n_neurons = spikes.sizes["neuron"]
     sources, targets, delays = (np.asarray(values, np.int64) for values in (source, target, delay_ms))

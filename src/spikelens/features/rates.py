@@ -7,9 +7,9 @@ population; xarray shows NaN.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
@@ -17,6 +17,9 @@ from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import SpikelensError
 from spikelens.features.spikes import raster_spikes
 from spikelens.stores import MISSING_COUNT, layout, read_array
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @compiled
@@ -113,6 +116,8 @@ def mean_rates(run: RunConfig) -> xr.DataArray:
     StoreError
         If a shard is missing, empty or damaged.
     """
+    import xarray as xr
+
     group = layout(run, "features")
     stored = read_array(group, "population_count")
     counts, complete = stored.sum(axis=1), stored[:, 0, 0] >= 0
@@ -148,6 +153,8 @@ def running_rate(spikes: xr.DataArray, window_ms: int, step_ms: int = 1) -> xr.D
     SpikelensError
         If the window is no multiple of the step, a dimension is missing, or time does not go up by 1 ms.
     """
+    import xarray as xr
+
     if not 0 < window_ms < MISSING_COUNT or step_ms < 1 or window_ms % step_ms:
         raise SpikelensError(f"expected a window of less than 65,535 ms that is a multiple of the step, got {window_ms} and {step_ms} ms")
     steps, ids, start, end = raster_spikes(spikes)

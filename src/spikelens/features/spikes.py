@@ -6,14 +6,17 @@ Every feature is computed from lists: at 1 % occupancy they are far shorter than
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
 from spikelens.stores import layout, read_shard
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,13 +8,17 @@ depends on nothing but the spikes of the last 20 tau, and its bits not on where 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
 from spikelens.config import CAUSAL_CUTOFF_TAUS, STEPS_PER_SECOND
 from spikelens.features.spikes import raster_spikes
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def cutoff_steps(tau_ms: float) -> int:
@@ -140,6 +144,8 @@ def spike_trace(spikes: xr.DataArray, tau_ms: float) -> xr.DataArray:
     SpikelensError
         If a dimension is missing, or time does not go up by 1 ms.
     """
+    import xarray as xr
+
     steps, ids, start, end = raster_spikes(spikes)
     values = spike_traces(steps, ids, spikes.sizes["neuron"], start, end, tau_ms)
     attrs = {"long_name": "spike trace", "units": "1", "tau_ms": tau_ms}

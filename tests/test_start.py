@@ -1,0 +1,26 @@
+"""A command starts quickly: what takes long to import is imported where it is used, not by everyone who passes by."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = {"numpy", "zarr", "numba", "pandas", "xarray", "dask", "matplotlib", "sklearn", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "needed"),
+    [
+        (["spikelens.cli", "spikelens.config", "spikelens.fingerprint"], set()),
+        (["spikelens.stores"], {"numpy", "zarr"}),  # with spikelens.config, what the Snakefile imports
+        (["spikelens.network.build", "spikelens.simulation.run", "spikelens.features.run"], {"numpy", "zarr", "numba"}),
+        (["spikelens.report.run"], SLOW - {"numba", "dask", "sklearn", "torch"}),
+    ],
+    ids=["the command line", "the workflow", "the first three stages", "the report"],
+)
+def test_only_what_is_needed_is_imported(modules, needed):
+    code = f"import sys, {', '.join(modules)}; print(*{SLOW} & set(sys.modules))"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(imported) <= needed
