@@ -109,8 +109,7 @@ def measure(run: RunConfig, comm: Comm | None, write: bool) -> dict[str, Any] | 
         part.write()
     synapses = part.synapses
     spikes = np.zeros(run.network.neurons, np.int64)
-    for _, ids in part.spikes:
-        spikes += np.bincount(part.neurons.ids[ids], minlength=len(spikes))
+    spikes[part.neurons.ids] = part.raster.n_spikes(part.n_local)
     out_degree = np.diff(synapses.static.first) + np.diff(synapses.plastic.first)
     own = {
         "spikes": spikes,

@@ -178,9 +178,10 @@ class Drive(Section):
     kick_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="each ms one of every 1,000 neurons gets this [mV]; 0: none")] = (
         20.0
     )
-    poisson: Annotated[dict[str, PoissonInput], Field(description="population -> Poisson input of each of its neurons")] = Field(
-        default_factory=dict
-    )
+    poisson: Annotated[
+        dict[str, PoissonInput],
+        Field(description="population -> rate_hz [Hz], weight_mv [mV] of independent trains onto each of its neurons"),
+    ] = Field(default_factory=dict)
     current_mv: Annotated[
         dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768)]], Field(description="population -> constant input each step [mV]")
     ] = Field(default_factory=dict)

@@ -26,17 +26,17 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import google_crc32c
+import numcodecs
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.buffer import Buffer
-from zarr.buffer import cpu
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
@@ -84,6 +84,11 @@ class Array:
     chunks: tuple[int, ...] | None = None
     by: tuple[Literal["segment", "block", ""], ...] = ()
     fill_value: float = 0
+
+    @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Cells of a chunk along each dimension: what is compressed, and read, as one."""
+        return tuple(min(chunk, shard) for chunk, shard in zip(self.chunks or self.shards, self.shards, strict=True))
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -530,7 +535,7 @@ def _metadata(group: Group) -> _Files:
         root.create_array(
             name,
             shape=array.shape,
-            chunks=tuple(min(c, s) for c, s in zip(array.chunks or array.shards, array.shards, strict=True)),
+            chunks=array.chunk_shape,
             shards=array.shards,
             dtype=dtype,
             compressors=_codecs(dtype),
@@ -559,6 +564,11 @@ def _codecs(dtype: np.dtype[Any]) -> list[Any]:
     if dtype == np.bool_:  # rasters are nearly all zeros: blosc, which shuffles and cuts them into blocks first, halves the speed
         return [ZstdCodec(level=1), Crc32cCodec()]
     return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()]
+
+
+def _compressor(dtype: np.dtype[Any]) -> Any:
+    """What compresses the chunks that are described by `_codecs`."""
+    return numcodecs.Zstd(level=1) if dtype == np.bool_ else numcodecs.Blosc("zstd", clevel=1, shuffle=numcodecs.Blosc.BITSHUFFLE)
 
 
 def ensure(group: Group, *, rebuild: bool = False, only_missing: bool = False) -> None:
@@ -725,11 +735,20 @@ def consolidate(run: RunConfig) -> None:
 # --- shards -------------------------------------------------------------------------------------------------------------
 
 
-def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[Any]) -> Path:
+Cells = Callable[[tuple[slice, ...]], NDArray[Any]]
+"""Makes the cells of one chunk; slices count from the shard's first cell."""
+
+
+def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[Any] | Cells) -> Path:
     """Write one shard whole, chunks of zeros too, and wait until it is on disk.
 
     The group's metadata must stand (`ensure`). The file appears under its name only when it is on disk; one that is there already is
     not read.
+
+    Parameters
+    ----------
+    values : array or function
+        The shard's cells; or a function that is asked for one chunk after the other, in C order, where they would be too many at once.
 
     Raises
     ------
@@ -739,13 +758,41 @@ def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[
     spec = group.arrays[array]
     region = spec.region(index)
     expected = tuple(part.stop - part.start for part in region)
-    if values.shape != expected or values.dtype != np.dtype(spec.dtype):
+    if isinstance(values, np.ndarray) and (values.shape != expected or values.dtype != np.dtype(spec.dtype)):
         raise AssertionError(f"{group.path}/{array} {tuple(index)}: expected {expected} {spec.dtype}, got {values.shape} {values.dtype}")
+    if not (group.path / array / "zarr.json").is_file():
+        ensure(group, only_missing=True)
     path = group.shard_path(array, index)
-    files: dict[str, Buffer] = {}
-    _open_array(group, array, files).with_config({"write_empty_chunks": True})[region] = values
-    write_atomically(path, files[path.relative_to(group.path / array).as_posix()].as_buffer_like())
+    write_atomically(path, _encoded_shard(spec, expected, values.__getitem__ if isinstance(values, np.ndarray) else values))
     return path
+
+
+def _encoded_shard(spec: Array, shape: tuple[int, ...], cells: Cells) -> bytearray:
+    """The bytes of a shard of the given shape, as Zarr v3's codec "sharding_indexed" (1.0) has them: chunks, index, checksum.
+
+    zarr would do the same, with several copies of the shard on the way: of rasters, which compress fast, these take most of the time.
+    A short last shard lacks the chunks beyond its end.
+    """
+    chunk = spec.chunk_shape
+    dtype = np.dtype(spec.dtype).newbyteorder("<")
+    places = [range(0, length, size) for length, size in zip(shape, chunk, strict=True)]
+    index = np.full((*(shard // size for shard, size in zip(spec.shards, chunk, strict=True)), 2), np.iinfo(np.uint64).max, "<u8")
+    encoded = bytearray()
+    compress = _compressor(dtype).encode
+    for corner in itertools.product(*places):
+        place = tuple(slice(start, min(start + size, length)) for start, size, length in zip(corner, chunk, shape, strict=True))
+        part = cells(place)
+        if part.shape != chunk:
+            whole = np.full(chunk, spec.fill_value, dtype)
+            whole[tuple(map(slice, part.shape))] = part
+            part = whole
+        compressed = compress(np.ascontiguousarray(part, dtype))
+        index[tuple(start // size for start, size in zip(corner, chunk, strict=True))] = len(encoded), len(compressed) + 4
+        encoded += compressed
+        encoded += google_crc32c.value(bytes(compressed)).to_bytes(4, "little")
+    table = index.tobytes()
+    encoded += table + google_crc32c.value(table).to_bytes(4, "little")
+    return encoded
 
 
 def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = slice(None)) -> NDArray[Any]:
@@ -771,16 +818,13 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
     return np.asarray(values)
 
 
-def _open_array(group: Group, array: str, written: dict[str, Buffer] | None = None) -> zarr.Array[Any]:
-    """Open an array to read it or, with its metadata alone, to collect in `written` what would be written; lost metadata are restored."""
+def _open_array(group: Group, array: str) -> zarr.Array[Any]:
+    """Open an array to read it; metadata that were lost are restored first."""
     path = group.path / array / "zarr.json"
     if not path.is_file():
         ensure(group, only_missing=True)
     try:
-        if written is None:
-            return zarr.open_array(str(path.parent), mode="r", zarr_format=3)
-        written[path.name] = cpu.Buffer.from_bytes(path.read_bytes())
-        return zarr.open_array(MemoryStore(written), mode="r+", zarr_format=3)
+        return zarr.open_array(str(path.parent), mode="r", zarr_format=3)
     except Exception as error:
         if is_out_of_memory(error):
             raise

@@ -36,6 +36,7 @@ from spikelens.simulation.kernel import (
     grow_older,
 )
 from spikelens.simulation.plasticity import end_second, sort_by_neuron
+from spikelens.simulation.raster import Raster
 from spikelens.simulation.synapses import PLASTIC_FIELDS, STATIC_FIELDS, Columns, load, local_offsets, stored, stored_columns
 from spikelens.stores import STDP_LAGS, UNITS_PER_MV, block_group, ensure, layout, max_delay, stdp_tables, write_shard
 
@@ -136,7 +137,7 @@ class Part:
         _check_input_range(run, self.neurons, self.drive, self.synapses.largest_input)
         self.ltd, self.ltp = stdp_tables()
         self.weight_sum = np.zeros(self.synapses.n_plastic, np.int64) if run.weight_average else None
-        self.spikes: list[tuple[NDArray[np.int64], NDArray[np.int32]]] = []
+        self.raster = Raster()
         self.found = np.empty(self.n_local + 2 * len(self.history.ids) + 1024, np.int32)
         self.flights = (self._flight(self.synapses.static, STATIC_FIELDS), self._flight(self.synapses.plastic, PLASTIC_FIELDS))
         self.pending = self.history.ids[self.history.steps == self.start - 1]
@@ -158,7 +159,7 @@ class Part:
         """Simulate the steps of one second, then let STDP change the weights."""
         local_counts, counts, ids = (self._steps_at_once if self.few else self._steps)(start)
         own = self.found[: local_counts.sum()].copy()
-        self.spikes.append((local_counts, own))
+        self.raster.append(local_counts, own)
         if self.synapses.n_plastic:
             self._end_second(start, local_counts, own, counts, ids)
         self.history.advance(start, counts, ids, self.max_delay)
@@ -251,21 +252,25 @@ class Part:
     def write(self) -> None:
         """Write this rank's shards of the segment; the state comes last, so that it stands only beside all the rest."""
         run, segment = self.run, self.segment
-        raster = layout(run, "spikes")
-        for k, block in enumerate(self.blocks):
-            first, last = self.offsets[k], self.offsets[k + 1]
-            dense = np.zeros((self.end - self.start, last - first), np.bool_)
-            for second, (counts, ids) in enumerate(self.spikes):
-                _mark_spikes(dense[second * STEPS_PER_SECOND :], counts, ids, first)
-            write_shard(raster, "spikes", (segment, block), dense)
+        for block, first in zip(self.blocks, self.offsets[:-1], strict=True):
+            self._write_raster(block, int(first))
         self._write_synapses()
         membranes = state.Membranes(self.neurons.v, self.neurons.u)
         state.write(run, segment, self.blocks, membranes, self.history)
         self.clock.spent("write")
 
+    def _write_raster(self, block: int, first: int) -> None:
+        """Write the raster of a block, whose neurons have local ids from `first` on."""
+
+        def cells(place: tuple[slice, ...]) -> NDArray[np.bool_]:
+            time, neuron = place
+            return self.raster.piece(time.start, time.stop, first + neuron.start, first + neuron.stop)
+
+        write_shard(layout(self.run, "spikes"), "spikes", (self.segment, block), cells)
+
     def _write_synapses(self) -> None:
         run = self.run
-        n_seconds = len(self.spikes)
+        n_seconds = self.raster.n_seconds
         columns = stored(self.synapses, self.offsets, self.weight_sum, n_seconds)
         for block, column in zip(self.blocks, columns, strict=True):
             weights, changes = block_group(run, "weights", block), block_group(run, "state", block)
@@ -393,19 +398,6 @@ def _with_room(flight: Flight, n_departing: int) -> Flight:
     larger = np.empty((2, 2 * (n + n_departing)), np.uint64)
     larger[:, :n] = flight.cursor[:n], flight.stop[:n]
     return Flight(larger[0], larger[1], flight.bounds)
-
-
-@compiled
-def _mark_spikes(raster: NDArray[np.bool_], counts: NDArray[np.int64], ids: NDArray[np.int32], first: int) -> None:
-    """Set the spikes of one second in a block's raster (n_steps, n), whose neurons have local ids from `first` on."""
-    n = np.uint64(raster.shape[1])
-    k = 0
-    for step in range(len(counts)):
-        for _ in range(counts[step]):
-            column = np.uint64(np.int64(ids[k]) - first)
-            if column < n:
-                raster[step, column] = True
-            k += 1
 
 
 # --- loading ------------------------------------------------------------------------------------------------------------
