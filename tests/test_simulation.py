@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+from conftest import small_config
 
+from spikelens.config import load_runs
 from spikelens.errors import NetworkError, SimulationError
 from spikelens.mpi import owned_blocks, world
 from spikelens.network.build import EDGE_COLUMNS, build_blocks
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import block_group, layout, n_synapses, read_array, read_shard
+from spikelens.stores import block_group, layout, n_synapses, prepare, read_array, read_shard
 from spikelens.tables import read_table
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
@@ -149,17 +151,51 @@ def checksum(run):
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("block_size", [40, pytest.param(50, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("segment_s", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_same_raster_and_weights_on_any_number_of_ranks_segments_and_blocks(make_run, segment_s, block_size):
-    plain = make_run({**QUICK, "simulation.segment_s": 3}, folder="plain")
-    simulate(plain)
-    assert raster(plain).sum() > 1000
-    layout_keys = {"simulation.segment_s": segment_s, "network.block_size": block_size, "simulation.chunk_neurons": block_size}
-    for ranks in (1, 2, 3):
-        run = make_run({**QUICK, **layout_keys, "simulation.ranks": ranks}, folder=f"{ranks} ranks")
-        simulate(run, ranks)
-        assert checksum(run) == checksum(plain), f"{ranks} ranks"
+# 1,250 neurons with about 100 synapses each; the second block size leaves a last block of 4 neurons
+LARGER = {
+    **QUICK,
+    "network.neurons": 1250,
+    "network.populations.E.count": 1000,
+    "network.populations.I.count": 250,
+    "network.connections.E->E.p": 0.08,
+    "network.connections.E->I.p": 0.08,
+    "network.connections.I->E.p": 0.1,
+    "drive.kick_mv": 20.0,
+    "simulation.duration_s": 5,
+}
+DIVISIONS = [(segment_s, block_size) for segment_s in (5, 3, 1) for block_size in (125, 178)]
+
+
+def divided(make_run, segment_s, block_size, ranks):
+    keys = {"simulation.segment_s": segment_s, "network.block_size": block_size, "simulation.chunk_neurons": block_size}
+    run = make_run({**LARGER, **keys, "simulation.ranks": ranks}, folder=f"{segment_s}-{block_size}")
+    build_blocks(run, range(run.n_blocks))
+    return run
+
+
+@pytest.fixture(scope="module")
+def undivided(tmp_path_factory):
+    """The checksum of the larger network, simulated in one segment by one process without MPI, and its number of spikes."""
+    run = load_runs(small_config(tmp_path_factory.mktemp("undivided"), {**LARGER, "simulation.segment_s": 5}))[0]
+    prepare(run)
+    simulate(run)
+    return checksum(run), int(raster(run).sum())
+
+
+@pytest.mark.parametrize(
+    "ranks", [2, pytest.param(1, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4, 7))]
+)
+def test_same_raster_and_weights_on_any_number_of_ranks_in_any_segments_and_blocks(make_run, undivided, ranks):
+    """1, 2 and 5 segments, each with two block sizes: one checksum."""
+    expected, n_spikes = undivided
+    assert n_spikes > 10_000
+    runs = [divided(make_run, segment_s, block_size, ranks) for segment_s, block_size in DIVISIONS]
+    assert [run.n_segments for run in runs] == [1, 1, 2, 2, 5, 5]
+    script = Path(__file__).with_name("simulate_runs.py")
+    command = [str(MPIEXEC), "-n", str(ranks), sys.executable, str(script), str(ranks), *(run.path for run in runs)]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert [checksum(run) == expected for run in runs] == [True] * len(runs)
 
 
 def test_a_segment_may_be_short_and_the_last_block_too(make_run):
