@@ -137,15 +137,15 @@ def twenty_kills():
     return [Kill(*pair, *phase, rng.random() * LENGTH_S[phase[0]]) for pair, phase in zip(2 * RANKS, phases, strict=True)]
 
 
-def wait_for(kill, run, job):
-    """Return at the moment of the kill, or when the job is over."""
+def wait_for(kill, paths, job):
+    """Return at the moment of the kill, or when the job is over; `paths`: the files of each segment."""
     begun = {
         "start": lambda: True,
-        "stepping": lambda: is_complete(run, kill.segment - 1),
-        "writing": lambda: any(path.is_file() for path in shards(run, [kill.segment])),
+        "stepping": lambda: all(path.is_file() for path in paths[kill.segment - 1]),
+        "writing": lambda: any(path.is_file() for path in paths[kill.segment]),
     }
     while not begun[kill.phase]() and job.poll() is None:
-        time.sleep(0.002)
+        time.sleep(0.005)
     time.sleep(kill.after_s)
 
 
@@ -166,17 +166,18 @@ def kill_all(job):
 def survive(kill, built, expected, folder):
     """Kill and go on; how many segments had been complete, and how many files of the next one were there."""
     run = copy_of(built, folder)
+    paths = [shards(run, [segment]) for segment in range(N_SEGMENTS)]
     job = psutil.Popen(command(run, kill.ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(kill, run, job)
-    if not kill_all(job):  # a fast machine: too late, earlier then
+    wait_for(kill, paths, job)
+    at_work = kill_all(job)
+    there = [sum(path.is_file() for path in of_segment) for of_segment in paths]
+    complete = [n == len(of_segment) for n, of_segment in zip(there, paths, strict=True)]
+    if not at_work or all(complete):  # a fast machine: too late, earlier then
         shutil.rmtree(folder)
         return survive(replace(kill, after_s=kill.after_s / 2), built, expected, folder)
-    check_nothing_is_half_written(run)
-    complete = [is_complete(run, segment) for segment in range(N_SEGMENTS)]
-    begun = sum(path.is_file() for path in shards(run, [sum(complete)])) if not all(complete) else 0
     go_on(run, kill.then)
     assert contents(run) == expected, f"{kill}: other bytes than without a kill"
-    return sum(complete), begun
+    return sum(complete), there[sum(complete)]
 
 
 @pytest.mark.slow
@@ -227,35 +228,32 @@ def watch(job, sign):
     return "".join(lines), time.monotonic() - seen
 
 
-LARGE = {
-    "network.neurons": 2000,
-    "network.populations.E.count": 1600,
-    "network.populations.I.count": 400,
-    "network.block_size": 500,
-    "simulation.chunk_neurons": 500,
-}
-"""1.2 million synapses: a rank needs more memory than test_crash.py leaves to it."""
+@pytest.mark.slow
+def test_one_rank_that_fails_ends_all_with_its_number_and_the_error(built, undisturbed, tmp_path):
+    """In its third write, while the others write or wait; then it goes on, on two ranks."""
+    run = copy_of(built, tmp_path / "run")
+    job = psutil.Popen(beside_sound_ranks(run, "exception"), stderr=subprocess.PIPE, text=True)
+    text, lasted_s = watch(job, "^rank 1 failed$")
+    assert re.search(r"^rank 1 failed\n(.*\n)+RuntimeError: struck by a test$", text, flags=re.MULTILINE), text
+    assert "ended first" not in text
+    assert job.returncode == 1
+    assert lasted_s < 10
+    check_nothing_is_half_written(run)
+    go_on(run, 2)
+    assert contents(run) == contents(undisturbed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("how", "network", "code", "message"),
-    [
-        ("exception", {}, 1, r"^rank 1 failed\n(.*\n)+RuntimeError: struck by a test$"),
-        ("memory", LARGE, 2, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use a machine with more"),
-    ],
-)
-def test_one_rank_that_fails_ends_all_with_its_number_and_the_cause(tmp_path, how, network, code, message):
-    run = build(tmp_path, network)
-    job = psutil.Popen(beside_sound_ranks(run, how), stderr=subprocess.PIPE, text=True)
-    text, lasted_s = watch(job, "^rank 1( failed|:)")
-    assert re.search(message, text, flags=re.MULTILINE), text
-    assert job.returncode == code
-    assert lasted_s < 10
+def test_one_rank_without_memory_ends_all_with_its_number_and_what_to_do(tmp_path):
+    """1.2 million synapses: a rank needs more memory than failing_rank.py leaves to it."""
+    counts = {"network.neurons": 2000, "network.populations.E.count": 1600, "network.populations.I.count": 400}
+    run = build(tmp_path, {**counts, "network.block_size": 500, "simulation.chunk_neurons": 500})
+    job = psutil.Popen(beside_sound_ranks(run, "memory"), stderr=subprocess.PIPE, text=True)
+    text, lasted_s = watch(job, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use a machine with more")
+    assert "Traceback" not in text
     assert "ended first" not in text
-    check_nothing_is_half_written(run)
-    go_on(run, 2)
-    prepare(run)
+    assert job.returncode == 2
+    assert lasted_s < 10
     check_nothing_is_half_written(run)
 
 

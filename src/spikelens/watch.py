@@ -25,6 +25,8 @@ def watch(process_of: Mapping[int, int]) -> list[int]:
             rank_of[os.pidfd_open(process)] = rank
         except ProcessLookupError:
             ended.append(rank)
+        except OSError:  # a kernel or a container that does not allow it
+            return []
     for descriptor in [0, *rank_of]:
         poll.register(descriptor, select.POLLIN)
     while not ended:
