@@ -62,7 +62,7 @@ ARITHMETIC = {
     "exact": Arithmetic(np.float64, True, ROUNDING),
 }
 
-# Euler's two half steps, every constant a float32 parameter: C++ would take a literal for a float64
+# Every constant is a float32 parameter: C++ would take a literal for a float64. Brian2 writes (v2*v)*v as a power, unless it is cut.
 NEURON = """
 v : 1
 u : 1
@@ -71,7 +71,6 @@ b : 1 (constant)
 c : 1 (constant)
 d : 1 (constant)
 current : 1
-rounded_current : 1
 spiked : integer
 half : 1 (constant, shared)
 v2 : 1 (constant, shared)
@@ -82,8 +81,10 @@ threshold_mv : 1 (constant, shared)
 MEMBRANE = """
 rounded_current = current
 x = (v0 - u) + rounded_current
-v = v + half*(((v2*v)*v + v1*v) + x)
-v = v + half*(((v2*v)*v + v1*v) + x)
+slope = v2*v
+v = v + half*((slope*v + v1*v) + x)
+slope_between = v2*v
+v = v + half*((slope_between*v + v1*v) + x)
 u = u + a*(b*v - u)
 current = 0
 """
@@ -99,14 +100,13 @@ tau_ms : 1 (constant, shared)
 
 def neurons(network: Network, arithmetic: Arithmetic) -> NeuronGroup:
     """Make the neurons at rest, E first."""
-    types = dict.fromkeys(("v", "u", "a", "b", "c", "d", "rounded_current", "half", "v2", "v1", "v0", "threshold_mv"), np.float32)
     group = NeuronGroup(
         network.neurons,
         NEURON,
         threshold="v >= threshold_mv",
         reset="v = c; u = u + d; spiked = t_in_timesteps",
         method="exact",
-        dtype={**types, "current": arithmetic.weights},
+        dtype={"current": arithmetic.weights},
         name="neurons",
     )
     group.half, group.v2, group.v1, group.v0, group.threshold_mv = 0.5, 0.04, 5.0, 140.0, 30.0
@@ -221,7 +221,7 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
     given = None if chosen.given is None else np.load(chosen.given)
     start = time.perf_counter()
     set_device("cpp_standalone", build_on_run=False)
-    prefs.core.default_float_dtype = np.float32 if chosen.arithmetic == "fast" else np.float64
+    prefs.core.default_float_dtype = np.float32
     if arithmetic.flags is not None:
         prefs.codegen.cpp.extra_compile_args_gcc = arithmetic.flags
         prefs.codegen.loop_invariant_optimisations = False
@@ -235,12 +235,14 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
         take(plastic, static, network, given)
     if not chosen.no_plasticity:
         # can be set only now that there are synapses
+        plastic.arrived = NEVER
         plastic.ltp_mv, plastic.ltd_mv, plastic.tau_ms = reference.LTP_MV, reference.LTD_MV, reference.TAU_STDP_MS
     kicks = drawn_kicks(network, chosen.seconds, chosen.seed) if given is None else given["kicks"]
     source, onto = drive(group, kicks)
     monitor = SpikeMonitor(group, name="spikes")
     write_memory(folder)
-    brian2.Network(group, plastic, static, source, onto, monitor).run(chosen.seconds * second)
+    # weights of the last second are changed at the start of the step after it
+    brian2.Network(group, plastic, static, source, onto, monitor).run(chosen.seconds * second + defaultclock.dt)
     described = time.perf_counter()
     device.build(directory=str(folder), compile=True, run=False)
     compiled = time.perf_counter()
@@ -248,7 +250,8 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
     ran = time.perf_counter()
     wall_s = device._last_run_time
     memory_bytes = used_bytes(folder)
-    step, neuron = np.rint(monitor.t / ms).astype(np.int64), np.asarray(monitor.i)
+    inside = np.rint(monitor.t / ms) < 1_000 * chosen.seconds
+    step, neuron = np.rint(monitor.t / ms).astype(np.int64)[inside], np.asarray(monitor.i)[inside]
     if chosen.spikes is not None:
         np.savez(chosen.spikes, step=step, neuron=neuron, weight=np.asarray(plastic.w, np.float64))
     per_neuron = np.bincount(neuron, minlength=network.neurons)

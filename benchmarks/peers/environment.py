@@ -38,7 +38,7 @@ def python_of(peer: str) -> Path:
 
 
 def run_module(python: Path, module: str, arguments: list[str]) -> str:
-    """Run a module of this repository on one thread; returns its last line on standard output.
+    """Run a module of this repository on one thread; returns what it wrote to standard output.
 
     Raises
     ------
@@ -47,9 +47,9 @@ def run_module(python: Path, module: str, arguments: list[str]) -> str:
     """
     quiet = {**os.environ, "PYNEST_QUIET": "1", "OMP_NUM_THREADS": "1"}
     ended = subprocess.run([str(python), "-m", module, *arguments], cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
-    if ended.returncode or not ended.stdout.strip():
+    if ended.returncode:
         raise PeerError(f"{module} ended with {ended.returncode}: {_last_line(ended.stderr)}")
-    return ended.stdout.strip().splitlines()[-1]
+    return ended.stdout
 
 
 def _run(command: list[str], failure: str) -> None:
