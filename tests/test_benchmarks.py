@@ -60,7 +60,6 @@ def test_a_peer_that_cannot_run_is_named_with_its_reason_and_not_run_again(monke
     calls = []
     everyone = [simulator("spikelens", [row(9.0)] * 2), simulator("NEST", [PeerError("pip cannot install it: no wheel")], calls)]
     monkeypatch.setattr(compare, "simulators", lambda scratch, peer_seconds: everyone)
-    monkeypatch.setattr(compare.os, "sched_setaffinity", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["compare", "--repeats", "2", "--network", "1000x100:2"])
     with pytest.raises(SystemExit) as ended:
         compare.main()
@@ -71,7 +70,6 @@ def test_a_peer_that_cannot_run_is_named_with_its_reason_and_not_run_again(monke
 
 def test_json_is_all_that_is_printed(monkeypatch, capsys):
     monkeypatch.setattr(compare, "simulators", lambda scratch, peer_seconds: [simulator("spikelens", [row(9.0)])])
-    monkeypatch.setattr(compare.os, "sched_setaffinity", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["compare", "--repeats", "1", "--network", "1000x100:2", "--json"])
     with pytest.raises(SystemExit) as ended:
         compare.main()

@@ -37,6 +37,10 @@ MEMORY = """
   while (std::getline(status, line)) if (line.compare(0, 6, "%s") == 0) to << line.substr(6) << std::endl; }
 """
 """C++ that writes a line of /proc/self/status to a file."""
+WALL = """
+{ timespec now; clock_gettime(CLOCK_MONOTONIC, &now); std::ofstream("%s", std::ios::app) << now.tv_sec << " " << now.tv_nsec << std::endl; }
+"""
+"""C++ that adds the time to a file: Brian2's own figure is processor time."""
 DIFFERS = ["weights in float32", "random numbers of its own"]
 
 
@@ -193,16 +197,24 @@ def take(plastic: Synapses, static: Synapses, network: Network, given: Any) -> N
     static.connect(i=given["source"][~from_e] - network.excitatory, j=given["target"][~from_e])
 
 
-def write_memory(folder: Path) -> None:
-    """Let the program note its resident memory when it starts, and the peak at its end."""
+def write_measures(folder: Path) -> None:
+    """Let the program note its resident memory when it starts, the peak at its end, and the time before and after its steps."""
     device.insert_code("before_start", MEMORY % (folder / "memory_start.txt", "VmRSS:"))
     device.insert_code("before_end", MEMORY % (folder / "memory_peak.txt", "VmHWM:"))
+    for when in ("before", "after"):
+        device.insert_code(f"{when}_network_run", WALL % (folder / "wall.txt"))
 
 
 def used_bytes(folder: Path) -> int:
     """Return the program's peak memory less what it had when it started [bytes]."""
     start, peak = (int((folder / f"memory_{when}.txt").read_text().split()[0]) for when in ("start", "peak"))
     return (peak - start) * 1024
+
+
+def loop_seconds(folder: Path) -> float:
+    """Return the wall time of the program's stepping loop in its last run [s]."""
+    start, end = (int(s) + 1e-9 * int(ns) for s, ns in (line.split() for line in (folder / "wall.txt").read_text().splitlines()[-2:]))
+    return end - start
 
 
 def options() -> argparse.Namespace:
@@ -240,7 +252,7 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
     kicks = drawn_kicks(network, chosen.seconds, chosen.seed) if given is None else given["kicks"]
     source, onto = drive(group, kicks)
     monitor = SpikeMonitor(group, name="spikes")
-    write_memory(folder)
+    write_measures(folder)
     # weights of the last second are changed at the start of the step after it
     brian2.Network(group, plastic, static, source, onto, monitor).run(chosen.seconds * second + defaultclock.dt)
     described = time.perf_counter()
@@ -248,7 +260,7 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
     compiled = time.perf_counter()
     device.run()
     ran = time.perf_counter()
-    wall_s = device._last_run_time
+    wall_s = loop_seconds(folder)
     memory_bytes = used_bytes(folder)
     inside = np.rint(monitor.t / ms) < 1_000 * chosen.seconds
     step, neuron = np.rint(monitor.t / ms).astype(np.int64)[inside], np.asarray(monitor.i)[inside]
@@ -265,6 +277,7 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
         build_s=(described - start) + (ran - compiled - wall_s),
         compile_s=compiled - described,
         wall_s=wall_s,
+        cpu_s=device._last_run_time,
         memory_bytes=memory_bytes,
         version=brian2.__version__,
         settings=f"C++ standalone, {' '.join(prefs.codegen.cpp.extra_compile_args_gcc)}, one thread",

@@ -36,9 +36,9 @@ BIN_S = 10
 """Rates over time are given in bins of so many seconds."""
 
 SHORT = {"history": 1, "horizon": 1}
-UNUSED = {
+UNUSED: dict[str, dict[str, Any]] = {
     "features": {"omega_window_s": 1},
-    "models": {"start_s": 0, "autoencoder": {"sequences": 20}, "tft_population": SHORT, "tft_neuron": SHORT},
+    "models": {"start_s": 0, "split": [0.2, 0.4, 0.4], "autoencoder": {"sequences": 20}, "tft_population": SHORT, "tft_neuron": SHORT},
 }
 """Stages that are not run shall not refuse a short duration."""
 
@@ -87,8 +87,8 @@ def ours(config: Path, folder: Path, name: str, keys: dict[str, dict[str, Any]])
 def hand_over(run: RunConfig, to: Path) -> None:
     """Write synapses and kicks of a run for Brian2."""
     synapses = spikelens.open(run.path).synapses
-    columns = {name: synapses[name].values for name in ("source", "target", "delay", "weight")}
-    np.savez(to, **columns, kicks=kicks_of(run))
+    source, target, delay, weight = (synapses[name].values for name in ("source", "target", "delay", "weight"))
+    np.savez(to, source=source, target=target, delay=delay, weight=weight, kicks=kicks_of(run))
 
 
 def brian2(python: Path, folder: Path, arithmetic: str, run: RunConfig, *more: str) -> Activity:
@@ -105,11 +105,9 @@ def agreement(a: Activity, b: Activity) -> dict[str, Any]:
     """Say how far two simulations are the same, spike for spike; `parted_at_ms` is the first step whose spikes differ, or None."""
     n = min(len(a.step), len(b.step))
     differ = np.flatnonzero((a.step[:n] != b.step[:n]) | (a.neuron[:n] != b.neuron[:n]))
-    if len(differ):
-        same, parted = int(differ[0]), int(min(a.step[differ[0]], b.step[differ[0]]))
-    else:
-        longer = a if len(a.step) > n else b
-        same, parted = n, None if len(a.step) == len(b.step) else int(longer.step[n])
+    same = int(differ[0]) if len(differ) else n
+    # where one ends, the other's next spike is the first that differs
+    parted = min((int(one.step[same]) for one in (a, b) if same < len(one.step)), default=None)
     return {
         "spikes_ours": len(a.step),
         "spikes_brian2": len(b.step),

@@ -89,6 +89,7 @@ class Measured:
     build_s: float
     compile_s: float
     wall_s: float
+    cpu_s: float
     memory_bytes: int
     version: str
     settings: str
@@ -118,6 +119,7 @@ def report(network: Network, seconds: float, seed: int, measured: Measured) -> N
         "build_s": measured.build_s,
         "compile_s": measured.compile_s,
         "wall_s": measured.wall_s,
+        "cpu_s": measured.cpu_s,
         "version": measured.version,
         "settings": measured.settings,
         "differs": measured.differs,
