@@ -41,7 +41,6 @@ WALL = """
 { timespec now; clock_gettime(CLOCK_MONOTONIC, &now); std::ofstream("%s", std::ios::app) << now.tv_sec << " " << now.tv_nsec << std::endl; }
 """
 """C++ that adds the time to a file: Brian2's own figure is processor time."""
-DIFFERS = ["weights in float32", "random numbers of its own"]
 
 
 @dataclass(frozen=True)
@@ -211,10 +210,10 @@ def used_bytes(folder: Path) -> int:
     return (peak - start) * 1024
 
 
-def loop_seconds(folder: Path) -> float:
-    """Return the wall time of the program's stepping loop in its last run [s]."""
+def loop_times(folder: Path) -> tuple[float, float]:
+    """Return when the program's stepping loop began and ended in its last run, on the clock of time.monotonic [s]."""
     start, end = (int(s) + 1e-9 * int(ns) for s, ns in (line.split() for line in (folder / "wall.txt").read_text().splitlines()[-2:]))
-    return end - start
+    return start, end
 
 
 def options() -> argparse.Namespace:
@@ -227,12 +226,9 @@ def options() -> argparse.Namespace:
     return made.parse_args()
 
 
-def simulate(chosen: argparse.Namespace, folder: Path) -> None:
-    """Build, compile and run the network, and print what it took."""
-    network, arithmetic = Network(chosen.neurons, chosen.out_degree), ARITHMETIC[chosen.arithmetic]
-    given = None if chosen.given is None else np.load(chosen.given)
-    start = time.perf_counter()
-    set_device("cpp_standalone", build_on_run=False)
+def describe(chosen: argparse.Namespace, network: Network) -> tuple[brian2.Network, Synapses, Synapses, SpikeMonitor]:
+    """Describe the whole network to Brian2; returns it, its plastic and static synapses, and its spikes."""
+    arithmetic = ARITHMETIC[chosen.arithmetic]
     prefs.core.default_float_dtype = np.float32
     if arithmetic.flags is not None:
         prefs.codegen.cpp.extra_compile_args_gcc = arithmetic.flags
@@ -241,29 +237,39 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
     brian2.seed(chosen.seed)
     group = neurons(network, arithmetic)
     plastic, static = synapses(group, network, arithmetic, not chosen.no_plasticity)
-    if given is None:
+    if chosen.given is None:
         draw(plastic, static, network)
+        kicks = drawn_kicks(network, chosen.seconds, chosen.seed)
     else:
+        given = np.load(chosen.given)
         take(plastic, static, network, given)
+        kicks = given["kicks"]
     if not chosen.no_plasticity:
         # can be set only now that there are synapses
         plastic.arrived = NEVER
         plastic.ltp_mv, plastic.ltd_mv, plastic.tau_ms = reference.LTP_MV, reference.LTD_MV, reference.TAU_STDP_MS
-    kicks = drawn_kicks(network, chosen.seconds, chosen.seed) if given is None else given["kicks"]
     source, onto = drive(group, kicks)
     monitor = SpikeMonitor(group, name="spikes")
+    return brian2.Network(group, plastic, static, source, onto, monitor), plastic, static, monitor
+
+
+def simulate(chosen: argparse.Namespace, folder: Path) -> None:
+    """Build, compile and run the network, and print what it took."""
+    network = Network(chosen.neurons, chosen.out_degree)
+    start = time.monotonic()
+    set_device("cpp_standalone", build_on_run=False)
+    whole, plastic, static, monitor = describe(chosen, network)
     write_measures(folder)
     # weights of the last second are changed at the start of the step after it
-    brian2.Network(group, plastic, static, source, onto, monitor).run(chosen.seconds * second + defaultclock.dt)
-    described = time.perf_counter()
+    whole.run(chosen.seconds * second + defaultclock.dt)
+    described = time.monotonic()
     device.build(directory=str(folder), compile=True, run=False)
-    compiled = time.perf_counter()
+    compiled = time.monotonic()
     device.run()
-    ran = time.perf_counter()
-    wall_s = loop_seconds(folder)
-    memory_bytes = used_bytes(folder)
-    inside = np.rint(monitor.t / ms) < 1_000 * chosen.seconds
-    step, neuron = np.rint(monitor.t / ms).astype(np.int64)[inside], np.asarray(monitor.i)[inside]
+    loop_start, loop_end = loop_times(folder)
+    at = np.rint(monitor.t / ms).astype(np.int64)
+    inside = at < 1_000 * chosen.seconds
+    step, neuron = at[inside], np.asarray(monitor.i)[inside]
     if chosen.spikes is not None:
         np.savez(chosen.spikes, step=step, neuron=neuron, weight=np.asarray(plastic.w, np.float64))
     per_neuron = np.bincount(neuron, minlength=network.neurons)
@@ -274,14 +280,14 @@ def simulate(chosen: argparse.Namespace, folder: Path) -> None:
         len(neuron) - spikes_e,
         len(sources),
         int(per_neuron[sources].sum()),
-        build_s=(described - start) + (ran - compiled - wall_s),
+        build_s=(described - start) + (loop_start - compiled),
         compile_s=compiled - described,
-        wall_s=wall_s,
+        wall_s=loop_end - loop_start,
         cpu_s=device._last_run_time,
-        memory_bytes=memory_bytes,
+        memory_bytes=used_bytes(folder),
         version=brian2.__version__,
         settings=f"C++ standalone, {' '.join(prefs.codegen.cpp.extra_compile_args_gcc)}, one thread",
-        differs=DIFFERS,
+        differs=[f"weights in {np.dtype(ARITHMETIC[chosen.arithmetic].weights).name}, not in integers", "random numbers of its own"],
     )
     report(network, chosen.seconds, chosen.seed, measured)
 
