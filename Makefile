@@ -11,7 +11,7 @@ PIP := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-che
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
-.PHONY: run test test-fast lint schema help
+.PHONY: run test test-fast lint schema bench-simulation help
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-fast  the tests of a few seconds each'
 	@echo 'make lint       style and types alone'
 	@echo 'make schema     write workflow/schemas/config.schema.json from the typed configuration'
+	@echo 'make bench-simulation  our simulation beside Brian2 and NEST, which are set up in environments of their own'
 
 run: $(READY)
 	@spikelens check --config $(CONFIG)
@@ -43,6 +44,9 @@ lint: $(READY_DEV)
 
 schema: $(READY)
 	spikelens schema > workflow/schemas/config.schema.json
+
+bench-simulation: $(READY)
+	python -m benchmarks.compare
 
 # torch goes in first, alone: it is by far the largest, and everything else must take the build that is there
 $(READY): envs/requirements.txt pyproject.toml
