@@ -8,7 +8,9 @@ its source's out-degree. Compiled code is warm. What is measured:
 - build_s: drawing the synapses and bringing them into the order of delivery, in memory;
 - wall_s: stepping, STDP included, of the slowest rank; ns_per_event and real_time_factor follow from it;
 - bytes_per_synapse: peak memory of all ranks, spike lists included, less what they held after imports and compilation;
-- phases: the seconds of every rank. With --write also writing raster, weights and state as a run does, to a scratch folder.
+- cpu_s: processor time of the same, of all ranks together (waiting for others is busy, too);
+- phases: the seconds of every rank, with --cpu of processor time. With --write also writing raster, weights and state as a run
+  does, to a scratch folder.
 
 With several seeds (of wiring and drive) each is a run in processes of its own, and numbers are medians.
 """
@@ -22,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +33,7 @@ import numpy as np
 from spikelens import mpi
 from spikelens.config import MAX_SHARD_BYTES, RunConfig, load_runs, read_yaml
 from spikelens.network.build import build_blocks, drawn_synapses
-from spikelens.simulation.run import Part
+from spikelens.simulation.run import Clock, Part
 from spikelens.simulation.synapses import Columns
 from spikelens.stores import prepare
 
@@ -95,7 +98,7 @@ def warm_up(comm: Comm | None) -> None:
         part.simulate_second(0)
 
 
-def measure(run: RunConfig, comm: Comm | None, write: bool) -> dict[str, Any] | None:
+def measure(run: RunConfig, comm: Comm | None, write: bool, cpu: bool) -> dict[str, Any] | None:
     """Build, simulate and perhaps write on this rank; the result of all ranks on the first, None on the others."""
     rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     warm_up(comm)
@@ -103,8 +106,12 @@ def measure(run: RunConfig, comm: Comm | None, write: bool) -> dict[str, Any] | 
     part = Part(run, 0, mpi.owned_blocks(run.n_blocks, rank, ranks), comm, lambda block: drawn_columns(run, block))
     if comm is not None:
         comm.Barrier()
+    if cpu:
+        part.clock = Clock(time.process_time)
+    started = time.process_time()
     for second in range(run.simulation.duration_s):
         part.simulate_second(1000 * second)
+    cpu_s = time.process_time() - started
     if write:
         part.write()
     synapses = part.synapses
@@ -115,6 +122,7 @@ def measure(run: RunConfig, comm: Comm | None, write: bool) -> dict[str, Any] | 
         "spikes": spikes,
         "out_degree": out_degree,
         "phases": part.clock.seconds,
+        "cpu_s": cpu_s,
         "bytes": memory_peak() - before,
     }
     everyone = [own] if comm is None else comm.gather(own)
@@ -143,6 +151,7 @@ def summary(run: RunConfig, ranks: list[dict[str, Any]]) -> dict[str, Any]:
         "bytes_per_synapse": sum(rank["bytes"] for rank in ranks) / n_synapses,
         "build_s": max(phase["load"] for phase in phases),
         "wall_s": wall_s,
+        "cpu_s": sum(rank["cpu_s"] for rank in ranks),
         "real_time_factor": wall_s / seconds,
         "write_s": max(phase["write"] for phase in phases),
         "phases": phases,
@@ -162,7 +171,8 @@ def run_seed(options: argparse.Namespace, seed: int, folder: str) -> dict[str, A
         for value in (f"--{name.replace('_', '-')}", getattr(options, name))
     ]
     command = [*launcher, sys.executable, "-m", "benchmarks.simulation", *sizes, "--seed", str(seed), "--worker", folder]
-    finished = subprocess.run([*command, *(["--write"] if options.write else [])], stdout=subprocess.PIPE, check=True, text=True)
+    command += [f"--{name}" for name in ("write", "cpu") if getattr(options, name)]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return dict(json.loads(finished.stdout.splitlines()[-1]))
 
 
@@ -201,13 +211,14 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--write", action="store_true", help="also write raster, weights and state, to a scratch folder")
+    parser.add_argument("--cpu", action="store_true", help="phases in processor time: more ranks than cores then tell something, too")
     parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         comm = mpi.world(options.ranks if options.ranks > 1 else None)
         run = network_run(options.neurons, options.out_degree, options.seconds, options.ranks, options.seed[0], options.worker)
-        result = measure(run, comm, options.write)
+        result = measure(run, comm, options.write, options.cpu)
         if result is not None:
             print(json.dumps(result))
         return

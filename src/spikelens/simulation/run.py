@@ -90,15 +90,16 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> 
 
 
 class Clock:
-    """Tells on which phase time was spent."""
+    """Tells on which phase time was spent: wall time, or another that `now` tells [s]."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
-        self._since = time.perf_counter()
+        self._now = now
+        self._since = now()
 
     def spent(self, phase: str) -> None:
         """Book the time since the last call to a phase."""
-        now = time.perf_counter()
+        now = self._now()
         self.seconds[phase] += now - self._since
         self._since = now
 

@@ -1,0 +1,286 @@
+"""Model the time of a step on P ranks from constants measured here, and predict what one machine cannot hold.
+
+    python -m benchmarks.scaling [--neurons 100000] [--seconds 2] [--ranks 1 2 4 8] [--json]
+
+1. Measured: the processor time that the ranks of a network spend on each phase, on as many ranks as asked for (more than there are
+   cores: processor time tells the work all the same); one allgather of a step's spikes between two ranks, by length; and what a rank
+   pays for looking at a spike that none of its neurons has a synapse from, in networks of 10^5 to 10^8 neurons.
+2. Fitted: the constants of the model in docs/scaling.md, by non-negative least squares, with the largest error of a fitted phase.
+3. Predicted: seconds of a biological second in weak and strong scaling, and where the allgather stops to scale: beside it the same
+   with spikes sent only to ranks that have targets. The network between machines is an assumption: --latency-us, --bandwidth-gbs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from spikelens.simulation.kernel import Flight, Projection, depart
+
+MAX_DELAY_MS = 20
+STEPS = 1_000
+SHARE_EXCITATORY = 0.8
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+_EXCHANGE = """
+import json, time
+import numpy as np
+from mpi4py import MPI
+comm = MPI.COMM_WORLD
+rows = []
+for n in (64, 256, 1024, 4096, 16384, 65536):
+    own, everyone = np.zeros(n, np.int32), np.zeros((comm.Get_size(), n), np.int32)
+    best = 1e9
+    for _ in range(20):
+        comm.Barrier()
+        start = time.perf_counter()
+        for _ in range(50):
+            comm.Allgather(own, everyone)
+        best = min(best, (time.perf_counter() - start) / 50)
+    rows.append([4 * n, best])
+if comm.rank == 0:
+    print(json.dumps(rows))
+"""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The model's constants [s]."""
+
+    visit: float
+    """To come upon a spike in flight in one step, whether or not it arrives anywhere."""
+    event: float
+    """To deliver to one synapse."""
+    neuron: float
+    """To advance one neuron by a step."""
+    call: float
+    """To start a step."""
+    synapse: float
+    """To change one plastic synapse's weight at the end of a second."""
+    source: float
+    """To tabulate the potentiation of one source that has synapses on the rank, once a second."""
+    look: float
+    """To look at a spike whose source has no synapse on the rank."""
+    latency: float
+    """Of a message between two ranks of one machine."""
+    byte: float
+    """Of a byte in it."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """A network of N neurons with K synapses each, on P ranks, and how it spikes."""
+
+    neurons: float
+    out_degree: float
+    ranks: int
+    rate_e_hz: float
+    rate_i_hz: float
+
+    @property
+    def spikes_e(self) -> float:
+        """Spikes of excitatory neurons in a second; they have delays of 1 .. 20 ms and plastic synapses."""
+        return SHARE_EXCITATORY * self.neurons * self.rate_e_hz
+
+    @property
+    def spikes_i(self) -> float:
+        """Spikes of inhibitory neurons in a second; they have delays of 1 ms."""
+        return (1 - SHARE_EXCITATORY) * self.neurons * self.rate_i_hz
+
+    @property
+    def spikes(self) -> float:
+        return self.spikes_e + self.spikes_i
+
+    @property
+    def here(self) -> float:
+        """Chance that a source has a synapse on a given rank."""
+        return 1 - math.exp(-self.out_degree / self.ranks)
+
+    @property
+    def visits(self) -> float:
+        """How often a rank comes upon a spike in flight in a second: until the longest of its source's delays on this rank."""
+        mean = self.out_degree / self.ranks
+        steps = sum(1 - math.exp(-mean * (MAX_DELAY_MS - d + 1) / MAX_DELAY_MS) for d in range(1, MAX_DELAY_MS + 1))
+        return self.spikes_e * steps + self.spikes_i * self.here
+
+    @property
+    def events(self) -> float:
+        """Synaptic events of a rank in a second."""
+        return self.spikes * self.out_degree / self.ranks
+
+    @property
+    def plastic(self) -> float:
+        """Plastic synapses of a rank."""
+        return SHARE_EXCITATORY * self.neurons * self.out_degree / self.ranks
+
+    @property
+    def sources(self) -> float:
+        """Sources that have plastic synapses on a rank."""
+        return SHARE_EXCITATORY * self.neurons * self.here
+
+
+def work(load: Load, c: Constants) -> dict[str, float]:
+    """Seconds that a rank computes for a biological second, by phase."""
+    return {
+        "deliver": c.visit * load.visits + c.event * load.events,
+        "update": c.neuron * STEPS * load.neurons / load.ranks + c.call * STEPS,
+        "plasticity": c.synapse * load.plastic + c.source * load.sources,
+        "look": c.look * load.spikes * (1 - load.here),
+    }
+
+
+def allgather_s(load: Load, latency: float, byte: float) -> float:
+    """Seconds a second of telling every rank all spikes: log2(P) rounds a step, and all ids into every rank."""
+    return STEPS * latency * math.log2(max(load.ranks, 1)) + byte * 4 * load.spikes * (load.ranks - 1) / load.ranks
+
+
+def directed_s(load: Load, c: Constants, latency: float, byte: float) -> float:
+    """Seconds a second if a spike is sent only to ranks that have targets, gathered by machine in sqrt(P) x sqrt(P) rounds.
+
+    A rank then receives only spikes that it has synapses for; a step costs 2 sqrt(P) messages instead of log2(P).
+    """
+    messages = 2 * (math.sqrt(load.ranks) - 1)
+    return STEPS * latency * messages + 2 * byte * 4 * load.spikes * load.here + c.look * load.spikes * load.here
+
+
+def measure_phases(neurons: int, out_degree: int, seconds: int, ranks: int) -> dict[str, Any]:
+    """Processor time by phase on so many ranks."""
+    sizes = [f"--neurons={neurons}", f"--out-degree={out_degree}", f"--seconds={seconds}", f"--ranks={ranks}"]
+    command = [sys.executable, "-m", "benchmarks.simulation", *sizes, "--cpu", "--json"]
+    return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+
+
+def measure_exchange() -> list[tuple[int, float]]:
+    """Seconds of an allgather between two ranks of this machine, by bytes a rank."""
+    finished = subprocess.run([str(MPIEXEC), "-n", "2", sys.executable, "-c", _EXCHANGE], check=True, stdout=subprocess.PIPE, text=True)
+    return [(int(n), float(s)) for n, s in json.loads(finished.stdout.splitlines()[-1])]
+
+
+def measure_look() -> dict[int, float]:
+    """Seconds to look at a spike whose source has no synapse here, by neurons of the network."""
+    found = {}
+    rng = np.random.default_rng(1)
+    for neurons in (10**5, 10**6, 10**7, 10**8):
+        projection = Projection(np.zeros(neurons + 1, np.int64), np.empty(0, np.int32))
+        flight = Flight(np.empty(1, np.uint64), np.empty(1, np.uint64), np.zeros(MAX_DELAY_MS + 2, np.int64))
+        # ids come rank by rank, increasing
+        ids = np.sort(rng.integers(0, neurons, max(neurons // 120, 1000), dtype=np.int32))
+        depart(ids, projection, flight)
+        times = []
+        for _ in range(9):
+            start = time.perf_counter()
+            depart(ids, projection, flight)
+            times.append((time.perf_counter() - start) / len(ids))
+        found[neurons] = min(times)
+    return found
+
+
+def fit(rows: list[dict[str, Any]], exchange: list[tuple[int, float]], look: dict[int, float]) -> tuple[Constants, dict[str, float]]:
+    """The constants, and for each phase the largest relative error of the fit."""
+    loads = [load_of(row) for row in rows]
+    mean = {name: np.array([mean_phases(row)[name] for row in rows]) for name in ("deliver", "update", "plasticity")}
+    deliver, deliver_error = _least_squares([[load.visits, load.events] for load in loads], mean["deliver"])
+    update, update_error = _least_squares([[STEPS * load.neurons / load.ranks, STEPS] for load in loads], mean["update"])
+    plasticity, plasticity_error = _least_squares([[load.plastic, load.sources] for load in loads], mean["plasticity"])
+    (latency, byte), _ = _least_squares([[1.0, 2.0 * n] for n, _ in exchange], np.array([s for _, s in exchange]))
+    constants = Constants(*deliver, *update, *plasticity, max(look.values()), latency, byte)
+    return constants, {"deliver": deliver_error, "update": update_error, "plasticity": plasticity_error}
+
+
+def _least_squares(rows: list[list[float]], values: np.ndarray) -> tuple[list[float], float]:
+    """Non-negative constants for relative errors, and the largest of these."""
+    matrix = np.array(rows) / values[:, None]
+    solution, _ = nnls(matrix, np.ones(len(values)))
+    return [float(x) for x in solution], float(np.abs(matrix @ solution - 1).max())
+
+
+def mean_phases(row: dict[str, Any]) -> dict[str, float]:
+    """Seconds of a rank for a biological second, by phase of work."""
+    return {name: float(np.mean([phase[name] for phase in row["phases"]])) / row["seconds"] for name in ("deliver", "update", "plasticity")}
+
+
+def load_of(row: dict[str, Any]) -> Load:
+    rates = row["rate_hz_by_population"]
+    return Load(row["neurons"], row["out_degree"], row["ranks"], rates["E"], rates["I"])
+
+
+def predict(c: Constants, row: dict[str, Any], latency: float, byte: float, per_rank: int, strong: int) -> list[dict[str, Any]]:
+    """Weak scaling (`per_rank` neurons a rank) and strong scaling (`strong` neurons) up to 10,000 ranks."""
+    rates = row["rate_hz_by_population"]
+    table = []
+    for kind, ranks in [("weak", 10**k) for k in range(5)] + [("strong", 10**k) for k in range(5)]:
+        load = Load(per_rank * ranks if kind == "weak" else strong, row["out_degree"], ranks, rates["E"], rates["I"])
+        phases = work(load, c)
+        compute = sum(phases.values()) - phases["look"]
+        gather = phases["look"] + allgather_s(load, latency, byte)
+        direct = directed_s(load, c, latency, byte) if ranks > 1 else 0.0
+        table.append(
+            {"scaling": kind, "ranks": ranks, "neurons": load.neurons, "compute_s": compute, "allgather_s": gather, "directed_s": direct}
+        )
+    return table
+
+
+def report(result: dict[str, Any]) -> None:
+    """Print everything as tables."""
+    print("measured: processor seconds of a rank for a biological second")
+    print(f"{'ranks':>6}{'deliver':>10}{'update':>10}{'plasticity':>12}")
+    for row in result["measured"]:
+        print(f"{row['ranks']:>6}{row['deliver']:>10.3f}{row['update']:>10.3f}{row['plasticity']:>12.3f}")
+    print("\nconstants [ns]: " + ", ".join(f"{name} {1e9 * value:.3g}" for name, value in result["constants"].items()))
+    print("largest error of the fit: " + ", ".join(f"{name} {100 * value:.0f} %" for name, value in result["fit_error"].items()))
+    print("look at a spike from elsewhere [ns], by neurons: " + ", ".join(f"{n:,}: {1e9 * s:.1f}" for n, s in result["look"].items()))
+    print("\npredicted: seconds for a biological second")
+    print(f"{'':>8}{'ranks':>8}{'neurons':>16}{'compute':>10}{'allgather':>11}{'directed':>10}")
+    for row in result["predicted"]:
+        print(
+            f"{row['scaling']:>8}{row['ranks']:>8,}{row['neurons']:>16,}{row['compute_s']:>10.3g}"
+            f"{row['allgather_s']:>11.3g}{row['directed_s']:>10.3g}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--neurons", type=int, default=100_000)
+    parser.add_argument("--out-degree", type=int, default=100)
+    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--latency-us", type=float, default=2.0, help="assumed: a message between machines [us]")
+    parser.add_argument("--bandwidth-gbs", type=float, default=10.0, help="assumed: what a rank can receive [GB/s]")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
+    options = parser.parse_args()
+    rows = []
+    for ranks in options.ranks:
+        print(f"measuring {ranks} ranks ...", file=sys.stderr)
+        rows.append(measure_phases(options.neurons, options.out_degree, options.seconds, ranks))
+    look, exchange = measure_look(), measure_exchange()
+    constants, errors = fit(rows, exchange, look)
+    latency, byte = 1e-6 * options.latency_us, 1e-9 / options.bandwidth_gbs
+    result = {
+        "neurons": options.neurons,
+        "out_degree": options.out_degree,
+        "seconds": options.seconds,
+        "measured": [{"ranks": row["ranks"], **mean_phases(row)} for row in rows],
+        "exchange": exchange,
+        "look": look,
+        "constants": asdict(constants),
+        "fit_error": errors,
+        "assumed": {"latency_s": latency, "s_per_byte": byte},
+        "predicted": predict(constants, rows[0], latency, byte, 100_000, 10**9),
+    }
+    if options.json:
+        print(json.dumps(result))
+    else:
+        report(result)
+
+
+if __name__ == "__main__":
+    main()
