@@ -17,7 +17,7 @@ from spikelens.errors import NetworkError, SimulationError
 from spikelens.mpi import owned_blocks, world
 from spikelens.network.build import EDGE_COLUMNS, build_blocks
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import block_group, layout, n_synapses, read_array, read_shard
+from spikelens.stores import layout
 from spikelens.tables import read_table
 
 

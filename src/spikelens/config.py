@@ -178,11 +178,12 @@ class Drive(Section):
     kick_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="each ms one of every 1,000 neurons gets this [mV]; 0: none")] = (
         20.0
     )
-    poisson: Annotated[dict[str, PoissonInput], Field(description="population -> Poisson input of each of its neurons")] = Field(
-        default_factory=dict
-    )
+    poisson: Annotated[
+        dict[str, PoissonInput], Field(description="population -> rate_hz [Hz] and weight_mv [mV] of each neuron's input")
+    ] = Field(default_factory=dict)
     current_mv: Annotated[
-        dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768)]], Field(description="population -> constant input each step [mV]")
+        dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768, description="constant input each step [mV]")]],
+        Field(description="population -> constant input each step [mV]"),
     ] = Field(default_factory=dict)
     events: Annotated[str | None, Field(description="table (parquet, csv, npz) of step, neuron, mv, added to the input exactly")] = None
 
