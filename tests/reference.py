@@ -11,11 +11,12 @@ import numpy as np
 F = np.float32
 
 
-def simulate(edges, cells, n_steps, kicked, kick, events=(), plasticity=True, w_max=10 * 65536):
+def simulate(edges, cells, n_steps, kicked, kick, events=(), plasticity=True, w_max=10 * 65536, background=None, watch=None):
     """Simulate a network from rest.
 
     edges: (source, target, delay, weight, plastic), weight in 2^-16 mV; cells: (a, b, c, d, v0, u0) arrays; kicked(t): neurons that
-    get `kick` at step t; events: (step, neuron, amount). Returns raster (n_steps, n) bool and final weights.
+    get `kick` at step t; events: (step, neuron, amount); background(t): amounts (n,) added at step t; watch(v, u, weight) is called
+    after each step, before the weights change. Returns raster (n_steps, n) bool and final weights.
     """
     source, target, delay, weight, plastic = (np.asarray(column).astype(np.int64) for column in edges)
     a, b, c, d, v, u = (np.asarray(column).astype(F).copy() for column in cells)
@@ -34,6 +35,8 @@ def simulate(edges, cells, n_steps, kicked, kick, events=(), plasticity=True, w_
         for step, neuron, amount in events:
             if step == t:
                 current[neuron] += amount
+        if background:
+            current += background(t)
 
         x = (F(140) - u) + current.astype(np.int32).astype(F) * F(2**-16)
         for _ in range(2):
@@ -43,6 +46,8 @@ def simulate(edges, cells, n_steps, kicked, kick, events=(), plasticity=True, w_
         v, u = np.where(spikes, c, v), np.where(spikes, u + d, u)
         raster[t] = spikes
 
+        if watch:
+            watch(v, u, weight)
         if plasticity:
             for k in np.flatnonzero(arrives & (plastic == 1)):
                 lag = t - last_spike[target[k]] - 1
@@ -57,3 +62,14 @@ def simulate(edges, cells, n_steps, kicked, kick, events=(), plasticity=True, w_
                 weight[p] = np.minimum(w_max, np.maximum(0, weight[p] + 655 + change[p]))
                 change[p] = np.floor_divide(9 * change[p], 10)
     return raster, weight
+
+
+def philox4x32(counter, seed):
+    """Philox4x32-10 in plain Python; a word of the counter may be an array of them, (n,) uint64."""
+    c = list(counter)
+    k = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k[1], p0 & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c

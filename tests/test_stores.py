@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from spikelens.config import RunConfig, load_runs, shards_per_block
+from spikelens.config import RunConfig, load_runs, record_shards, shards_per_block
 from spikelens.errors import StoreError
 from spikelens.stores import (
+    ANY_SYNAPSE,
     BLOCK_STORES,
     MISSING_COUNT,
     OWNER,
@@ -37,8 +38,11 @@ from spikelens.stores import (
     prepare,
     read_array,
     read_shard,
+    recorded_group,
+    recorded_synapses_layout,
     require,
     store_path,
+    stores_of,
     verify,
     write_shard,
 )
@@ -67,8 +71,8 @@ def fill(group: Group) -> None:
 
 
 def fill_run(run: RunConfig) -> None:
-    """Write every shard of a run; each block has SYNAPSES synapses."""
-    for store in OWNER:
+    """Write every shard of a run; each block has SYNAPSES synapses, among them one onto each neuron from the next."""
+    for store in stores_of(run):
         fill(layout(run, store))
     for block in range(run.n_blocks):
         first, end = run.block_range(block)
@@ -77,6 +81,14 @@ def fill_run(run: RunConfig) -> None:
     for store in BLOCK_STORES:
         for block in range(run.n_blocks):
             fill(block_group(run, store, block))
+    for block in range(run.n_blocks):
+        degrees = read_shard(layout(run, "network"), "in_degree", (block,))
+        target = np.repeat(np.arange(*run.block_range(block), dtype=np.int32), degrees)
+        which = np.arange(SYNAPSES) - np.repeat(np.cumsum(degrees) - degrees, degrees)
+        source = ((target + 1 + which) % run.network.neurons).astype(np.int32)
+        for name, values in (("source", source), ("target", target), ("delay", np.ones(SYNAPSES, np.uint8))):
+            write_shard(block_group(run, "network", block), name, (0,), values)
+    fill(recorded_group(run))
 
 
 TINY = {
@@ -86,6 +98,7 @@ TINY = {
     "network.block_size": 10,
     "simulation.chunk_neurons": 10,
     "simulation.chunk_ms": 500,
+    "simulation.record": {"every_ms": 20, "neurons": [18, 3], "synapses": [[16, 15], [3, 2]]},
     "models.autoencoder.units": 2,
     "features.step_ms": 50,
 }
@@ -412,16 +425,28 @@ def test_counts_are_shown_as_rates_and_a_window_beyond_the_end_as_nan(full_run: 
     assert np.isnan(rate[-1]).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"simulation.weight_average": False}, {"features.omega_dense": False}, {"features.neurons": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"simulation.weight_average": False},
+        {"features.omega_dense": False},
+        {"features.neurons": 0},
+        {"simulation.record.neurons": [3]},
+        {"simulation.record.synapses": [[4, 3]]},
+    ],
+)
 def test_the_check_counts_the_shards_that_are_laid_out(make_run: MakeRun, changes: dict[str, Any]) -> None:
     run = make_run(changes)
     laid_out = dict.fromkeys(shards_per_block(run), 0)
     for store in OWNER:
-        if OWNER[store] in laid_out:
+        if OWNER[store] in laid_out and store != "records":
             laid_out[OWNER[store]] += len(layout(run, store).shard_paths(segments=[1], blocks=[2]))
     for store in BLOCK_STORES:
         laid_out[OWNER[store]] += len(block_layout(run, store, 2, SYNAPSES).shard_paths(segments=[1]))
     assert laid_out == shards_per_block(run)
+    weights = recorded_synapses_layout(run, ANY_SYNAPSE).shard_paths(segments=[1]) if run.simulation.record.synapses else []
+    assert record_shards(run) == len(layout(run, "records").shard_paths(segments=[1])) + len(weights)
 
 
 @pytest.mark.parametrize("store", OWNER)
@@ -430,6 +455,7 @@ def test_formats_page_lists_every_array_with_its_dimensions_type_and_unit(make_r
     page = (REPOSITORY / "docs/formats.md").read_text(encoding="utf-8")
     described = page.partition(f"### {store}.zarr\n")[2].partition("\n### ")[0]
     groups = [layout(run, store)] + ([block_layout(run, store, 0, SYNAPSES)] if store in BLOCK_STORES else [])
+    groups += [recorded_synapses_layout(run, ANY_SYNAPSE)] if store == "records" else []
     arrays = {name: array for group in groups for name, array in group.arrays.items()}
     listed = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \| (\w+) \|(.*?)\| ", described, flags=re.MULTILINE)
     assert {name: (dims, dtype, unit.strip()) for name, dims, dtype, unit in listed} == {

@@ -24,6 +24,7 @@ from conftest import REPOSITORY, made_once, small_config, with_keys
 
 import spikelens
 from spikelens import stores
+from spikelens.config import load_run
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +133,18 @@ def finished(tmp_path_factory) -> Project:
     return Project(made_once(tmp_path_factory, "finished", finish))
 
 
+def test_recorded_values_are_outputs_of_the_segments_that_record_them(tmp_path):
+    project = Project.new(tmp_path / "project", {"simulation.record": {"every_ms": 10, "neurons": [5, 6], "synapses": [[5, 6]]}})
+    plan = project.snakemake("--dry-run").stdout
+    for segment in SEGMENTS:
+        outputs = next(line for line in plan.splitlines() if line.startswith("    output: ") and f"spikes/c/{segment}/0" in line)
+        assert set(re.findall(r"records\.zarr/\S+\d", outputs)) == {
+            f"records.zarr/{name}/c/{segment}/0" for name in ("v", "u", "synapses/weight")
+        }
+    project.change({"simulation.record": {"every_ms": 1, "neurons": [], "synapses": []}})
+    assert "records.zarr" not in project.snakemake("--dry-run").stdout
+
+
 @pytest.fixture
 def project(finished, tmp_path) -> Project:
     return finished.copy(tmp_path / "project")
@@ -155,6 +168,7 @@ def test_every_file_is_there_and_whole_and_nothing_else(finished):
         ({"models.tft_population.seeds": [1, 2]}, {"tft_population 2"} | END),
         ({"features.window_ms": 40}, FEATURES | TFTS | MODELS | END),
         ({"drive.seed": 2}, SIMULATION | FEATURES | MODELS | END),
+        ({"simulation.record.neurons": [5]}, SIMULATION | FEATURES | MODELS | END),
         ({"simulation.plasticity": False}, SIMULATION | FEATURES | MODELS | END),
         ({"network.seed": 2}, NETWORK | SIMULATION | FEATURES | MODELS | END),
         ({"explanation.seed": 2}, END),
@@ -402,7 +416,7 @@ def test_stores_open_with_plain_xarray_and_show_dimensions_coordinates_and_units
     assert [str(w.message) for w in recwarn if "consolidated" in str(w.message)] == []
     rate = xr.open_zarr(finished.results / "features.zarr").rate
     assert rate.attrs["units"] == "Hz"
-    for store in stores.OWNER:
+    for store in stores.stores_of(load_run(finished.results)):
         opened = xr.open_zarr(finished.results / f"{store}.zarr")
         assert all("units" in array.attrs or "long_name" in array.attrs for array in opened.data_vars.values())
 

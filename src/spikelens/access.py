@@ -10,7 +10,8 @@ from typing import Any
 import xarray as xr
 
 from spikelens.config import RunConfig, load_run
-from spikelens.stores import StoreName, block_group, layout, n_synapses, open_group
+from spikelens.errors import StoreError
+from spikelens.stores import StoreName, block_group, layout, n_synapses, open_group, recorded_group
 
 
 class OpenRun:
@@ -50,6 +51,22 @@ class OpenRun:
     def state(self) -> xr.Dataset:
         """The neurons' state at each segment's end."""
         return self._root("state")
+
+    @functools.cached_property
+    def records(self) -> xr.Dataset:
+        """v and u [mV] of the chosen neurons, (time, neuron), and weights [mV] of the chosen synapses, (time, synapse).
+
+        Raises
+        ------
+        StoreError
+            If the run records nothing.
+        """
+        if not self.config.records:
+            raise StoreError(f"{self.config.path} records nothing; choose neurons or synapses in simulation.record")
+        records = self._root("records")
+        if not self.config.simulation.record.synapses:
+            return records
+        return records.merge(open_group(recorded_group(self.config)), combine_attrs="override")
 
     @functools.cached_property
     def features(self) -> xr.Dataset:

@@ -120,7 +120,7 @@ def _network(options: argparse.Namespace) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    """Simulate segments and write spikes.zarr, weights.zarr and state.zarr. Under mpiexec or srun, say --ranks N."""
+    """Simulate segments and write spikes, weights, state and records. Under mpiexec or srun, say --ranks N."""
     from spikelens import mpi
     from spikelens.simulation.run import simulate_segment
 

@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import NormalDist
@@ -37,6 +38,8 @@ MAX_DENSE_NEURONS = 5_000
 MAX_SHARD_BYTES = 256 * 2**20
 MAX_SHARDS_PER_JOB = 1_000
 MAX_SHARDS_PER_RUN = 20_000
+MAX_RECORDED = 4_096
+"""`simulation.record` takes at most so many neurons, and so many pairs: it is gathered on one rank."""
 MAX_AVERAGED_SYNAPSES = 10_000_000
 """`simulation.weight_average: auto` keeps averages up to this many expected synapses."""
 CAUSAL_CUTOFF_TAUS = 20
@@ -183,9 +186,26 @@ class Drive(Section):
         Field(description="population -> rate_hz [Hz], weight_mv [mV] of independent trains onto each of its neurons"),
     ] = Field(default_factory=dict)
     current_mv: Annotated[
-        dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768)]], Field(description="population -> constant input each step [mV]")
+        dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768, description="constant input each step [mV]")]],
+        Field(description="population -> constant input each step [mV]"),
     ] = Field(default_factory=dict)
     events: Annotated[str | None, Field(description="table (parquet, csv, npz) of step, neuron, mv, added to the input exactly")] = None
+
+
+NeuronId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Record(Section):
+    """What is kept of single neurons and synapses, step by step."""
+
+    every_ms: Annotated[Positive, Field(description="values are kept every so often [ms]; divides 1,000 and simulation.chunk_ms")] = 1
+    neurons: Annotated[
+        tuple[NeuronId, ...], Field(max_length=MAX_RECORDED, strict=False, description="ids of neurons whose v and u are kept")
+    ] = ()
+    synapses: Annotated[
+        tuple[Annotated[tuple[NeuronId, NeuronId], Field(strict=False)], ...],
+        Field(max_length=MAX_RECORDED, strict=False, description="pairs [source, target] of ids whose synapses' weights are kept"),
+    ] = ()
 
 
 class Simulation(Section):
@@ -199,6 +219,7 @@ class Simulation(Section):
         bool | Literal["auto"],
         Field(description="store each weight's mean over a segment; auto: up to 10^7 expected synapses, always with an edge table"),
     ] = "auto"
+    record: Record = Field(default_factory=Record)
     chunk_ms: Annotated[Positive, Field(description="time steps in a Zarr chunk [ms]; divides the segment")] = 1_000
     chunk_neurons: Annotated[Positive, Field(description="neurons in a Zarr chunk; divides network.block_size")] = 250
 
@@ -388,6 +409,11 @@ class RunConfig(Config):
         if self.simulation.weight_average == "auto":
             return expected_synapses(self.network) <= MAX_AVERAGED_SYNAPSES
         return self.simulation.weight_average
+
+    @property
+    def records(self) -> bool:
+        """Whether anything of single neurons or synapses is kept."""
+        return bool(self.simulation.record.neurons or self.simulation.record.synapses)
 
     def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:
         """Divide the time after models.start_s into training, validation and test [ms], in this order, `gap_ms` apart.
@@ -599,6 +625,7 @@ def check(run: RunConfig) -> Iterator[Problem]:
     yield from faults
     yield from _check_drive(run)
     yield from _check_simulation(run)
+    yield from _check_record(run)
     if not faults:  # whether averages are kept is told by the expected synapses
         yield from _check_shard_numbers(run)
     yield from _check_features(run)
@@ -755,6 +782,37 @@ def _check_simulation(run: RunConfig) -> Iterator[Problem]:
         )
 
 
+def _check_record(run: RunConfig) -> Iterator[Problem]:
+    record, where = run.simulation.record, "simulation.record"
+    if math.gcd(STEPS_PER_SECOND, run.simulation.chunk_ms) % record.every_ms:
+        yield Problem(
+            f"{where}.every_ms",
+            record.every_ms,
+            f"expected a divisor of {STEPS_PER_SECOND:,} and of simulation.chunk_ms = {run.simulation.chunk_ms}",
+        )
+    chosen: tuple[tuple[str, tuple[int | tuple[int, int], ...]], ...] = (("neurons", record.neurons), ("synapses", record.synapses))
+    for key, items in chosen:
+        for item in items:
+            if max(item if isinstance(item, tuple) else (item,)) >= run.network.neurons:
+                yield Problem(f"{where}.{key}", item, f"expected ids of neurons, 0 .. {run.network.neurons - 1}")
+                break
+        twice = next((item for item, n in Counter(items).items() if n > 1), None)
+        if twice is not None:
+            yield Problem(f"{where}.{key}", twice, "expected each once")
+        if 4 * len(items) * run.segment_steps // record.every_ms > MAX_SHARD_BYTES:
+            yield Problem(
+                f"{where}.{key}",
+                len(items),
+                f"their values over a segment are over {MAX_SHARD_BYTES // 2**20} MB; take fewer, a larger every_ms or a smaller "
+                "simulation.segment_s",
+            )
+
+
+def record_shards(run: RunConfig) -> int:
+    """Shards of recorded values that the simulation writes for each segment: v and u, and weights."""
+    return 2 * bool(run.simulation.record.neurons) + bool(run.simulation.record.synapses)
+
+
 def shards_per_block(run: RunConfig) -> dict[Stage, int]:
     """Shards that a stage writes for a block (simulation and features: for each segment): the arrays that stores.py lays out."""
     features = run.features
@@ -764,7 +822,7 @@ def shards_per_block(run: RunConfig) -> dict[Stage, int]:
 def _check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
     """Files are counted with the stamps: one a segment, and one a segment and block."""
     shards = shards_per_block(run)
-    a_segment = run.n_blocks * shards["simulation"] + 1
+    a_segment = run.n_blocks * shards["simulation"] + record_shards(run) + 1
     if a_segment > MAX_SHARDS_PER_JOB:
         yield Problem(
             "network.block_size",

@@ -11,6 +11,7 @@ Stores of a run, by the stage that owns them:
     spikes.zarr       spikes (time, neuron)
     weights.zarr      <block>: weight (boundary, synapse), weight_average (segment, synapse)
     state.zarr        v, u, last_spike, recent_spikes (boundary, neuron), stamp; blocks/<block>: weight_change (boundary, synapse)
+    records.zarr      v, u (time, neuron); synapses: weight (time, synapse); only where simulation.record chooses some
     features.zarr     rate (time, neuron), population_count; omega_dense; blocks/<block>: trace (time, neuron), omega (window, synapse)
     explanation.zarr  attention, forecasts, reconstructions, encoder statistics
 
@@ -20,6 +21,7 @@ its neurons, ordered by target, source, delay.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -41,18 +43,19 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, STAGES, RunConfig, Stage, Tft, load_run
-from spikelens.errors import SpikelensError, StoreError, disk_remedy, is_out_of_memory
+from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import xarray as xr
 
-StoreName = Literal["network", "spikes", "weights", "state", "features", "explanation"]
+StoreName = Literal["network", "spikes", "weights", "state", "records", "features", "explanation"]
 OWNER: dict[StoreName, Any] = {
     "network": "network",
     "spikes": "simulation",
     "weights": "simulation",
     "state": "simulation",
+    "records": "simulation",
     "features": "features",
     "explanation": "explanation",
 }
@@ -148,6 +151,11 @@ class Group:
 # --- layouts ------------------------------------------------------------------------------------------------------------
 
 
+def stores_of(run: RunConfig) -> list[StoreName]:
+    """The stores that a run has: all, but that of records only if anything is recorded."""
+    return [store for store in OWNER if store != "records" or run.records]
+
+
 def store_path(run: RunConfig, store: StoreName) -> Path:
     return run.folder / f"{store}.zarr"
 
@@ -164,6 +172,7 @@ def layout(run: RunConfig, store: StoreName) -> Group:
         "spikes": _spikes_layout,
         "weights": _weights_layout,
         "state": _state_layout,
+        "records": _records_layout,
         "features": _features_layout,
         "explanation": _explanation_layout,
     }[store](run)
@@ -172,10 +181,15 @@ def layout(run: RunConfig, store: StoreName) -> Group:
         "title": f"spikelens {run.run.name}: {store}",
         "stage": owner,
         "fingerprint": fingerprint(run, owner),
-        "coordinates": " ".join(name for name, coordinate in coordinates.items() if name not in coordinate.dims),
+        "coordinates": _beside_dimensions(coordinates),
     }
     subgroups = ("blocks",) if store in BLOCK_STORES and store != "weights" else ()
     return Group(store_path(run, store), attrs, arrays, coordinates, subgroups)
+
+
+def _beside_dimensions(coordinates: Mapping[str, Coordinate]) -> str:
+    """Names of the coordinates that are not those of a dimension itself, as xarray wants them told."""
+    return " ".join(name for name, coordinate in coordinates.items() if name not in coordinate.dims)
 
 
 def block_layout(run: RunConfig, store: StoreName, block: int, n_synapses: int) -> Group:
@@ -193,13 +207,14 @@ def block_layout(run: RunConfig, store: StoreName, block: int, n_synapses: int) 
 _Layout = tuple[dict[str, Array], dict[str, Coordinate]]
 
 
-def _neuron_coordinates(run: RunConfig) -> dict[str, Coordinate]:
-    names = np.empty(run.network.neurons, dtype=np.dtypes.StringDType())
-    for name, (first, end) in run.populations.items():
-        names[first:end] = name
+def _neuron_coordinates(run: RunConfig, ids: NDArray[np.int64] | None = None) -> dict[str, Coordinate]:
+    """Ids and populations of the given neurons (None: of all)."""
+    ids = np.arange(run.network.neurons, dtype=np.int64) if ids is None else ids
+    names = np.array(list(run.populations), dtype=np.dtypes.StringDType())
+    firsts = [first for first, _ in run.populations.values()]
     return {
-        "neuron": Coordinate(("neuron",), np.arange(run.network.neurons, dtype=np.int64), {"long_name": "neuron id"}),
-        "population": Coordinate(("neuron",), names, {"long_name": "population"}),
+        "neuron": Coordinate(("neuron",), ids, {"long_name": "neuron id"}),
+        "population": Coordinate(("neuron",), names[np.searchsorted(firsts, ids, side="right") - 1], {"long_name": "population"}),
     }
 
 
@@ -343,6 +358,84 @@ def _state_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
     attrs = _mv("weight change gathered by STDP and not yet spent")
     change = Array(("boundary", "synapse"), (run.n_segments, n), (1, n), "int32", attrs, by=("segment", ""))
     return {"weight_change": change}, _boundary_coordinate(run)
+
+
+def _recorded(run: RunConfig, dim: str, n: int, dtype: str, attrs: Mapping[str, Any]) -> Array:
+    """An array of n neurons or synapses at the recorded steps."""
+    every = run.simulation.record.every_ms
+    shape, shards, chunks = ((steps // every, n) for steps in (run.n_steps, run.segment_steps, run.simulation.chunk_ms))
+    return Array(("time", dim), shape, shards, dtype, attrs, chunks=chunks, by=("segment", ""))
+
+
+def _records_layout(run: RunConfig) -> _Layout:
+    record = run.simulation.record
+    coordinates = _time_coordinate(run.n_steps // record.every_ms, record.every_ms)
+    if not record.neurons:
+        return {}, coordinates
+    names = {"v": "membrane potential after a step", "u": "recovery variable after a step"}
+    arrays = {
+        name: _recorded(run, "neuron", len(record.neurons), "float32", {"long_name": long_name, "units": "mV"})
+        for name, long_name in names.items()
+    }
+    return arrays, coordinates | _neuron_coordinates(run, np.array(record.neurons, np.int64))
+
+
+@dataclass(frozen=True)
+class RecordedSynapses:
+    """The synapses that simulation.record chooses: pair by pair as given, those of one pair by delay; each array is (n,)."""
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    delay: NDArray[np.int64]
+    """[ms]"""
+
+
+ANY_SYNAPSE = RecordedSynapses(*np.zeros((3, 1), np.int64))
+"""For a layout that is only asked for the names of its files."""
+
+
+def recorded_synapses(run: RunConfig) -> RecordedSynapses:
+    """Find the recorded synapses in the network as built.
+
+    Raises
+    ------
+    StoreError
+        If a shard of the network is missing or damaged.
+    SimulationError
+        Naming a pair without a synapse.
+    """
+    network, size = layout(run, "network"), run.network.block_size
+    found: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    pairs = run.simulation.record.synapses
+    for block in sorted({target // size for _, target in pairs}):
+        own = [pair for pair in pairs if pair[1] // size == block]
+        before = np.concatenate([[0], np.cumsum(read_shard(network, "in_degree", (block,)))])
+        group = block_layout(run, "network", block, int(before[-1]))
+        source, delay = (read_shard(group, name, (0,)) for name in ("source", "delay"))
+        for pair in own:
+            onto = slice(*before[pair[1] - block * size :][:2])
+            found[pair] = delay[onto][source[onto] == pair[0]]
+            if not len(found[pair]):
+                raise SimulationError(
+                    f"simulation.record.synapses: there is no synapse from neuron {pair[0]} onto neuron {pair[1]} in this network; "
+                    f"`spikelens.open({run.path!r}).synapses` lists those that there are"
+                )
+    ids = np.repeat(np.array(pairs, np.int64), [len(found[pair]) for pair in pairs], axis=0)
+    return RecordedSynapses(ids[:, 0], ids[:, 1], np.concatenate([found[pair] for pair in pairs]).astype(np.int64))
+
+
+def recorded_synapses_layout(run: RunConfig, synapses: RecordedSynapses) -> Group:
+    """The group of the recorded weights; the names of its files do not depend on the synapses."""
+    every = run.simulation.record.every_ms
+    coordinates = {
+        **_time_coordinate(run.n_steps // every, every),
+        "source": Coordinate(("synapse",), synapses.source, {"long_name": "id of the source neuron"}),
+        "target": Coordinate(("synapse",), synapses.target, {"long_name": "id of the target neuron"}),
+        "delay": Coordinate(("synapse",), synapses.delay, {"long_name": "delay", "units": "ms"}),
+    }
+    attrs = {"fingerprint": fingerprint(run, "simulation"), "coordinates": _beside_dimensions(coordinates)}
+    weight = _recorded(run, "synapse", len(synapses.source), "int32", _mv("weight in force at the arrivals of a step"))
+    return Group(store_path(run, "records") / "synapses", attrs, {"weight": weight}, coordinates)
 
 
 def _features_layout(run: RunConfig) -> _Layout:
@@ -681,9 +774,11 @@ def prepare(run: RunConfig) -> None:
             if folder not in valid:
                 shutil.rmtree(folder)
     for store, stage in OWNER.items():
-        if _stored_fingerprint(store_path(run, store)) not in (None, fingerprint(run, stage)):
-            shutil.rmtree(store_path(run, store))
-        ensure(layout(run, store), rebuild=True)
+        path, has_it = store_path(run, store), store in stores_of(run)
+        if path.is_dir() and (not has_it or _stored_fingerprint(path) not in (None, fingerprint(run, stage))):
+            shutil.rmtree(path)
+        if has_it:
+            ensure(layout(run, store), rebuild=True)
     for store in BLOCK_STORES:
         for folder in (store_path(run, store) / block_folder(store, 0)).parent.glob("[0-9]*"):
             if int(folder.name) >= run.n_blocks:
@@ -711,12 +806,15 @@ def heal(configured: RunConfig) -> None:
     except SpikelensError:
         run = configured
         _write_config(run)
-    for store in OWNER:
+    for store in stores_of(run):
         if store_path(run, store).is_dir():
             ensure(layout(run, store), only_missing=True)
     for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
         if (store_path(run, store) / block_folder(store, block)).is_dir() and _has_counts(run, block):
             ensure(block_layout(run, store, block, n_synapses(run, block)), only_missing=True)
+    if (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
+        with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
+            ensure(recorded_group(run), only_missing=True)
 
 
 def _has_counts(run: RunConfig, block: int) -> bool:
@@ -728,7 +826,7 @@ def consolidate(run: RunConfig) -> None:
     with warnings.catch_warnings():
         # zarr warns that other implementations may not know them: these read every zarr.json instead
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        for store in OWNER:
+        for store in stores_of(run):
             zarr.consolidate_metadata(str(store_path(run, store)), zarr_format=3)
 
 
@@ -863,6 +961,11 @@ def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
     return block_layout(run, store, block, n_synapses(run, block))
 
 
+def recorded_group(run: RunConfig) -> Group:
+    """The group of the recorded weights, with the synapses of the network as built."""
+    return recorded_synapses_layout(run, recorded_synapses(run))
+
+
 def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> xr.Dataset:
     """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
     import xarray as xr  # not above: its import takes longer than many a job that only reads and writes shards
@@ -903,13 +1006,18 @@ def verify(run: RunConfig) -> list[str]:
     list of str
         One line per fault, naming the file; empty if all is well.
     """
-    groups = [layout(run, store) for store in OWNER]
+    groups = [layout(run, store) for store in stores_of(run)]
     unknown: set[Path] = set()
     for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
         try:
             groups.append(block_group(run, store, block))
         except StoreError:  # told below, of network.zarr; without the block's in-degrees nobody knows what belongs to it
             unknown.add(store_path(run, store) / block_folder(store, block))
+    if run.simulation.record.synapses:
+        try:
+            groups.append(recorded_group(run))
+        except StoreError:
+            unknown.add(store_path(run, "records") / "synapses")
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:

@@ -102,12 +102,20 @@ def average_patterns(run):
     return block_patterns(run, "weights", ["weight_average"])
 
 
+def record_patterns(run):
+    """Recorded v and u, and weights; nothing where nothing is chosen."""
+    if not run.records:
+        return []
+    weights = stores.recorded_synapses_layout(run, stores.ANY_SYNAPSE) if run.simulation.record.synapses else None
+    return patterns(stores.layout(run, "records")) + (patterns(weights) if weights else [])
+
+
 def feature_patterns(run):
     return patterns(stores.layout(run, "features")) + block_patterns(run, "features")
 
 
 def simulation_patterns(run):
-    return spike_patterns(run) + state_patterns(run) + average_patterns(run)
+    return spike_patterns(run) + state_patterns(run) + average_patterns(run) + record_patterns(run)
 
 
 def model_files(run, model, seed):

@@ -37,6 +37,7 @@ from spikelens.simulation.kernel import (
 )
 from spikelens.simulation.plasticity import end_second, sort_by_neuron
 from spikelens.simulation.raster import Raster
+from spikelens.simulation.record import Recorder, Samples, sample
 from spikelens.simulation.synapses import PLASTIC_FIELDS, STATIC_FIELDS, Columns, load, local_offsets, stored, stored_columns
 from spikelens.stores import STDP_LAGS, UNITS_PER_MV, block_group, ensure, layout, max_delay, stdp_tables, write_shard
 
@@ -69,8 +70,8 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> 
     Raises
     ------
     SimulationError
-        If there are more ranks than blocks, the state at the start is not this run's, or a membrane potential leaves the finite
-        numbers.
+        If there are more ranks than blocks, the state at the start is not this run's, a recorded pair has no synapse, or a membrane
+        potential leaves the finite numbers.
     """
     rank, n_ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     if n_ranks > run.n_blocks:
@@ -136,6 +137,7 @@ class Part:
         self.synapses = load(run, self.blocks, read or (lambda block: stored_columns(run, segment, block)))
         self.drive = make_drive(run, self.neurons)
         _check_input_range(run, self.neurons, self.drive, self.synapses.largest_input)
+        self.recorder = Recorder(run, segment, self.neurons, self.synapses, comm)
         self.ltd, self.ltp = stdp_tables()
         self.weight_sum = np.zeros(self.synapses.n_plastic, np.int64) if run.weight_average else None
         self.raster = Raster()
@@ -158,6 +160,7 @@ class Part:
 
     def simulate_second(self, start: int) -> None:
         """Simulate the steps of one second, then let STDP change the weights."""
+        self.recorder.second_begins(start - self.start)
         local_counts, counts, ids = (self._steps_at_once if self.few else self._steps)(start)
         own = self.found[: local_counts.sum()].copy()
         self.raster.append(local_counts, own)
@@ -175,7 +178,7 @@ class Part:
             t, n_found, not_finite = run_steps(
                 *(t, start, start + STEPS_PER_SECOND, self.start, self.max_delay, self.neurons, self.drive),
                 *(self.synapses.static, self.flights[0], self.synapses.plastic, self.flights[1], self.ltd),
-                *(pending, self.found, n_found, counts),
+                *(pending, self.found, n_found, counts, self.recorder.samples),
             )
             self._refuse_not_finite(not_finite, t - 1)
             pending = self.neurons.ids[self.found[n_found - counts[t - 1 - start] : n_found]]
@@ -206,6 +209,7 @@ class Part:
             before = n_found
             n_found, not_finite = advance(start + k, self.start, self.neurons, self.drive, self.found, n_found)
             self._refuse_not_finite(not_finite, start + k)
+            self.recorder.step_ends(start + k - self.start)
             self.clock.spent("update")
             self.exchange.start(self.neurons.ids[self.found[before:n_found]])
             self.clock.spent("exchange")
@@ -256,6 +260,7 @@ class Part:
         for block, first in zip(self.blocks, self.offsets[:-1], strict=True):
             self._write_raster(block, int(first))
         self._write_synapses()
+        self.recorder.write()
         membranes = state.Membranes(self.neurons.v, self.neurons.u)
         state.write(run, segment, self.blocks, membranes, self.history)
         self.clock.spent("write")
@@ -339,10 +344,11 @@ def run_steps(
     found: NDArray[np.int32],
     n_found: int,
     counts: NDArray[np.int64],
+    samples: Samples,
 ) -> tuple[int, int, int]:
     """Simulate steps from t to `end`, or fewer if the lists of spikes are full, as the only rank.
 
-    counts : (1000,) spikes in each step from `second_start` on, filled in.
+    counts : (1000,) spikes in each step from `second_start` on, filled in, as are the samples.
 
     Returns
     -------
@@ -364,6 +370,7 @@ def run_steps(
         before = n_found
         n_found, not_finite = advance(t, segment_start, neurons, drive, found, n_found)
         counts[t - second_start] = n_found - before
+        sample(now, neurons, samples)
         pending = neurons.ids[found[before:n_found]]
         t += 1
         if not_finite != ALL_FINITE:
