@@ -7,7 +7,8 @@
    pays for looking at a spike that none of its neurons has a synapse from, in networks of 10^5 to 10^8 neurons.
 2. Fitted: the constants of the model in docs/scaling.md, by non-negative least squares, with the largest error of a fitted phase.
 3. Predicted: seconds of a biological second in weak and strong scaling, and where the allgather stops to scale: beside it the same
-   with spikes sent only to ranks that have targets. The network between machines is an assumption: --latency-us, --bandwidth-gbs.
+   with spikes sent only to ranks that have targets; and beside computing, what it would be if spikes in flight were kept by the step
+   of their next arrival (calendar). The network between machines is an assumption: --latency-us, --bandwidth-gbs.
 """
 
 from __future__ import annotations
@@ -111,6 +112,12 @@ class Load:
         mean = self.out_degree / self.ranks
         steps = sum(1 - math.exp(-mean * (MAX_DELAY_MS - d + 1) / MAX_DELAY_MS) for d in range(1, MAX_DELAY_MS + 1))
         return self.spikes_e * steps + self.spikes_i * self.here
+
+    @property
+    def arrivals(self) -> float:
+        """What the visits would be if a spike were come upon only where it arrives: one for each of its source's delays on a rank."""
+        groups = MAX_DELAY_MS * (1 - math.exp(-self.out_degree / self.ranks / MAX_DELAY_MS))
+        return self.spikes_e * groups + self.spikes_i * self.here
 
     @property
     def events(self) -> float:
@@ -221,11 +228,11 @@ def predict(c: Constants, row: dict[str, Any], latency: float, byte: float, per_
         load = Load(per_rank * ranks if kind == "weak" else strong, row["out_degree"], ranks, rates["E"], rates["I"])
         phases = work(load, c)
         compute = sum(phases.values()) - phases["look"]
+        calendar = compute - c.visit * (load.visits - load.arrivals)
         gather = phases["look"] + allgather_s(load, latency, byte)
         direct = directed_s(load, c, latency, byte) if ranks > 1 else 0.0
-        table.append(
-            {"scaling": kind, "ranks": ranks, "neurons": load.neurons, "compute_s": compute, "allgather_s": gather, "directed_s": direct}
-        )
+        seconds = {"compute_s": compute, "calendar_s": calendar, "allgather_s": gather, "directed_s": direct}
+        table.append({"scaling": kind, "ranks": ranks, "neurons": load.neurons, **seconds})
     return table
 
 
@@ -239,10 +246,10 @@ def report(result: dict[str, Any]) -> None:
     print("largest error of the fit: " + ", ".join(f"{name} {100 * value:.0f} %" for name, value in result["fit_error"].items()))
     print("look at a spike from elsewhere [ns], by neurons: " + ", ".join(f"{n:,}: {1e9 * s:.1f}" for n, s in result["look"].items()))
     print("\npredicted: seconds for a biological second")
-    print(f"{'':>8}{'ranks':>8}{'neurons':>16}{'compute':>10}{'allgather':>11}{'directed':>10}")
+    print(f"{'':>8}{'ranks':>8}{'neurons':>16}{'compute':>10}{'calendar':>10}{'allgather':>11}{'directed':>10}")
     for row in result["predicted"]:
         print(
-            f"{row['scaling']:>8}{row['ranks']:>8,}{row['neurons']:>16,}{row['compute_s']:>10.3g}"
+            f"{row['scaling']:>8}{row['ranks']:>8,}{row['neurons']:>16,}{row['compute_s']:>10.3g}{row['calendar_s']:>10.3g}"
             f"{row['allgather_s']:>11.3g}{row['directed_s']:>10.3g}"
         )
 
