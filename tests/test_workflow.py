@@ -149,7 +149,10 @@ def test_recorded_values_are_outputs_of_the_segments_that_record_them(tmp_path):
 
 @pytest.fixture
 def project(finished, tmp_path) -> Project:
-    return finished.copy(tmp_path / "project")
+    """A copy of the finished run, which two ranks made; here one goes on: ranks that wait spin, on cores that others need."""
+    project = finished.copy(tmp_path / "project")
+    project.change({"simulation.ranks": 1})
+    return project
 
 
 def test_a_second_call_has_nothing_to_do(project):
@@ -175,7 +178,7 @@ def test_every_file_is_there_and_whole_and_nothing_else(finished):
         ({"network.seed": 2}, NETWORK | SIMULATION | FEATURES | MODELS | END),
         ({"explanation.seed": 2}, END),
         ({"report.neurons": 3}, {"report"}),
-        ({"simulation.ranks": 1}, set()),
+        ({"simulation.ranks": 1}, set()),  # as in every test here; two made the run
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
