@@ -170,7 +170,7 @@ def as_text(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds
     lines += [
         f"In all {runs}{total['jobs']:,} jobs, {total['files']:,} files, about {_bytes(total['bytes'])} on disk; "
         f"about {_time(total['wall_seconds'])} on {cores} core{'s' if cores > 1 else ''}, {total['core_hours']:.2g} core-hours",
-        f"Assumed: a mean rate of {rate_hz:g} Hz (--rate-hz), all epochs of training, and the speeds (--speeds) of {speeds.machine}",
+        f"Assumed: a mean rate of {rate_hz:g} Hz (--rate-hz), all epochs of training, and the speeds (--speeds) of\n  {speeds.machine}",
     ]
     if any(row.source == "measured" for plan in plans for row in plan.rules):
         lines.append("measured: by the jobs of an earlier run of this configuration")
