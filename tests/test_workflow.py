@@ -165,6 +165,15 @@ def test_every_file_is_there_and_whole_and_nothing_else(finished):
     finished.verify()
 
 
+def test_a_finished_run_has_the_files_that_were_planned(finished):
+    planned_run = json.loads(finished.spikelens("plan", "--json").stdout)["runs"][0]
+    files = [path for path in finished.results.rglob("*") if path.is_file() and path.name != "report.html"]
+    assert planned_run["files"] == len(files)
+    shards = [path for store in finished.results.glob("*.zarr") for path in store.rglob("*") if path.is_file() and "c" in path.parts]
+    assert 0 < planned_run["shards"] < len(shards), "coordinates have chunks, too"
+    assert {row["source"] for row in planned_run["rules"]} == {"measured"}, "its own benchmarks tell how long it takes"
+
+
 @pytest.mark.parametrize(
     ("changes", "jobs"),
     [

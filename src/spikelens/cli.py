@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spikelens.config import MODEL_NAMES, RunConfig, json_schema, load_run, load_runs, read_yaml
+from spikelens.config import ASSUMED_RATE_HZ, MODEL_NAMES, RunConfig, json_schema, load_run, load_runs, read_yaml
 from spikelens.errors import SpikelensError, disk_remedy, mendable
 
 log = logging.getLogger("spikelens")
@@ -84,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         ("html", _html, "write the finished runs' report.html with snakemake --report"),
     ):
         add(name, command, text).add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
+    plan = add("plan", _plan, "say what a configuration will cost, before anything is submitted")
+    plan.add_argument("config", nargs="?", default="config.yaml", help="configuration file (default: config.yaml)")
+    plan.add_argument("--rate-hz", type=_positive, default=ASSUMED_RATE_HZ, help="mean rate to assume [Hz] (default: %(default)g)")
+    plan.add_argument("--cores", type=int, help="cores that snakemake will have (default: all of this machine)")
+    plan.add_argument("--speeds", type=Path, help="speeds as `python -m benchmarks.speeds --out FILE` measures them")
+    plan.add_argument("--json", action="store_true", help="print only JSON")
     add("verify", _verify, "check every file of a run's stores").add_argument("run", help="the run's folder")
     add("schema", _schema, "print the JSON schema of config.yaml")
     return parser
@@ -95,6 +101,14 @@ def _blocks(parser: argparse.ArgumentParser) -> None:
 
 def _segments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", help="FIRST or FIRST:END, segments of time (default: all)")
+
+
+def _positive(text: str) -> float:
+    """A number above 0, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
 
 
 def _range(text: str | None, n: int, what: str) -> range:
@@ -177,6 +191,24 @@ def _check(options: argparse.Namespace) -> None:
     """Check a configuration without starting anything."""
     runs = _loaded(options)
     print(f"{options.config} can be run: {', '.join(run.path for run in runs)}")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    """Tell sizes, jobs, memory, files and expected times of a configuration's runs; what `check` refuses is refused."""
+    import json
+
+    from spikelens import plan
+    from spikelens.speeds import read_speeds
+
+    runs, speeds = _loaded(options), read_speeds(options.speeds)
+    cores = (os.cpu_count() or 1) if options.cores is None else options.cores
+    if cores < 1:
+        raise SpikelensError(f"--cores {cores}: expected at least 1")
+    plans = [plan.plan_run(run, speeds, options.rate_hz) for run in runs]
+    if options.json:
+        print(json.dumps(plan.as_json(plans, cores, options.rate_hz, speeds), indent=2))
+    else:
+        print(plan.as_text(plans, cores, options.rate_hz, speeds))
 
 
 def _prepare(options: argparse.Namespace) -> None:

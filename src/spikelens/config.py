@@ -44,6 +44,8 @@ MAX_AVERAGED_SYNAPSES = 10_000_000
 """`simulation.weight_average: auto` keeps averages up to this many expected synapses."""
 CAUSAL_CUTOFF_TAUS = 20
 """Exponential kernels are zero by definition beyond this many time constants."""
+ASSUMED_RATE_HZ = 8.0
+"""Mean rate that plans assume where none is given: about the reference network's [Hz]."""
 STEPS_PER_SECOND = 1_000
 """dt is 1 ms everywhere."""
 
@@ -451,14 +453,14 @@ def connection_probability(network: Network, key: str) -> float:
     return connection.out_degree / network.populations[key.split("->")[1]].count
 
 
+def expected_in_degree(network: Network, key: str) -> float:
+    """Number of synapses to expect onto each target of a connection."""
+    return network.connections[key].in_degree or connection_probability(network, key) * network.populations[key.split("->")[0]].count
+
+
 def expected_synapses(network: Network) -> float:
     """Number of synapses to expect from the connection rules; 0 for an edge table, whose length is not known here."""
-    total = 0.0
-    for key, connection in network.connections.items():
-        source, target = (network.populations[name].count for name in key.split("->"))
-        in_degree = connection.in_degree or connection_probability(network, key) * source
-        total += in_degree * target
-    return total
+    return sum(expected_in_degree(network, key) * network.populations[key.split("->")[1]].count for key in network.connections)
 
 
 def weight_bounds_mv(network: Network, weight: WeightDistribution, plastic: bool) -> tuple[float, float]:

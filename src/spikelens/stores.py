@@ -133,6 +133,12 @@ class Group:
     coordinates: Mapping[str, Coordinate] = field(default_factory=dict)
     subgroups: tuple[str, ...] = ()
 
+    @property
+    def n_metadata_files(self) -> int:
+        """Files that follow from the configuration: each zarr.json, and the coordinates' chunks."""
+        chunks = sum(-(-len(coordinate.values) // _COORDINATE_CHUNK) for coordinate in self.coordinates.values())
+        return 1 + len(self.subgroups) + len(self.arrays) + len(self.coordinates) + chunks
+
     def shard_path(self, array: str, index: Sequence[int]) -> Path:
         return self.path / array / "c" / "/".join(map(str, index))
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_WHOLE = 2**53
 """From here on a float64 does not hold every whole number."""
+_CSV_START = 2**20
+"""Bytes of a CSV file from which its number of rows is estimated."""
 
 
 def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArray[Any]]:
@@ -45,6 +47,31 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
     if missing:
         raise NetworkError(f"{path}: no column {missing[0]}; expected {', '.join(columns)}, found {', '.join(map(str, frame.columns))}")
     return {name: _column(frame[name], kind, str(path)) for name, kind in columns.items()}
+
+
+def n_rows(path: str | Path) -> int:
+    """Number of rows of a table, without reading it: what its header says; for CSV about, from the length of its first lines.
+
+    0 where the file is missing or damaged: reading it says what is wrong.
+    """
+    path = Path(path)
+    try:
+        match path.suffix:
+            case ".parquet":
+                import pyarrow.parquet
+
+                return int(pyarrow.parquet.read_metadata(path).num_rows)
+            case ".csv":
+                with path.open("rb") as file:
+                    start = file.read(_CSV_START)
+                return round(start.count(b"\n") * path.stat().st_size / max(len(start), 1))
+            case _:
+                with zipfile.ZipFile(path) as arrays, arrays.open(arrays.namelist()[0]) as file:
+                    version = np.lib.format.read_magic(file)
+                    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    return int(read(file)[0][0])
+    except (OSError, ValueError, IndexError, zipfile.BadZipFile):
+        return 0
 
 
 def _read_frame(path: Path) -> pd.DataFrame:

@@ -18,7 +18,7 @@ for run in RUNS:
             f"{run.path}/benchmarks/explanation/explanation.tsv"
         threads: 1
         resources:
-            mem_mb=6000,
+            mem_mb=memory_mb(run, "explanation"),
         params:
             run=run.path,
             fingerprint=fingerprint(run, "explanation"),

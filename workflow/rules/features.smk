@@ -38,7 +38,7 @@ for run in RUNS:
                 segment=one_of(segments),
             threads: 1
             resources:
-                mem_mb=2000,
+                mem_mb=memory_mb(run, "features"),
             params:
                 run=run.path,
                 fingerprint=fingerprint(run, "features"),

@@ -17,7 +17,7 @@ for run in RUNS:
                 f"{run.path}/benchmarks/models/{model}-{{seed}}.tsv"
             threads: 1
             resources:
-                mem_mb=6000,
+                mem_mb=memory_mb(run, f"models_{model}"),
             params:
                 run=run.path,
                 model=model,

@@ -15,7 +15,7 @@ for run in RUNS:
             f"{run.path}/benchmarks/network/{{block}}.tsv"
         threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=memory_mb(run, "network"),
         params:
             run=run.path,
             fingerprint=fingerprint(run, "network"),

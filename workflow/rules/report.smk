@@ -27,7 +27,7 @@ for run in RUNS:
             f"{run.path}/benchmarks/report/report.tsv"
         threads: 1
         resources:
-            mem_mb=3000,
+            mem_mb=memory_mb(run, "report"),
         params:
             run=run.path,
             fingerprint=fingerprint(run, "report"),

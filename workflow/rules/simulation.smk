@@ -31,7 +31,7 @@ for run in RUNS:
             resources:
                 mpi="mpiexec",
                 tasks=run.simulation.ranks,
-                mem_mb=4000,
+                mem_mb=memory_mb(run, "simulation"),
             params:
                 run=run.path,
                 fingerprint=fingerprint(run, "simulation"),

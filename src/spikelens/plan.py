@@ -1,0 +1,215 @@
+"""What a configuration will cost, before anything is submitted: `spikelens plan`.
+
+Sizes come from `sizes`, seconds from `speeds`, or, where a run of this very configuration has left them, from the benchmarks of its
+jobs. The whole is an estimate: a network's mean rate is not known beforehand, and is assumed.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spikelens import sizes
+from spikelens.config import STAGES, RunConfig, load_run
+from spikelens.errors import SpikelensError
+from spikelens.sizes import RULES, Rule, stage_of
+from spikelens.speeds import Speeds, job_seconds
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of one rule of a run."""
+
+    rule: Rule
+    jobs: int
+    cores: int
+    memory_mb: int
+    """What a job asks for."""
+    seconds: float
+    """Of one job, in the mean."""
+    source: str
+    """"speeds" or "measured": by which its seconds were found."""
+    peak_mb: float | None
+    """The most that a job of this run took, where it was measured."""
+
+    @property
+    def core_hours(self) -> float:
+        return self.jobs * self.cores * self.seconds / 3600
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What one run will be and cost."""
+
+    path: str
+    neurons: int
+    synapses: float
+    plastic_synapses: float
+    blocks: int
+    segments: int
+    ranks: int
+    rank_memory_mb: float
+    segment_seconds: float
+    shards: int
+    files: int
+    bytes_of: dict[str, float]
+    rules: tuple[Jobs, ...]
+
+
+def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float) -> RunPlan:
+    """Plan one run."""
+    synapses, disk = sizes.expected(run), sizes.disk(run, rate_hz)
+    rules = tuple(_jobs(run, speeds, rate_hz))
+    return RunPlan(
+        path=run.path,
+        neurons=run.network.neurons,
+        synapses=synapses.all,
+        plastic_synapses=synapses.plastic,
+        blocks=run.n_blocks,
+        segments=run.n_segments,
+        ranks=run.simulation.ranks,
+        rank_memory_mb=sizes.simulation_memory(run, run.simulation.ranks, rate_hz) / 1e6,
+        segment_seconds=next(row.seconds for row in rules if row.rule == "simulation"),
+        shards=disk.n_shards,
+        files=disk.n_files,
+        bytes_of=disk.bytes_of,
+        rules=rules,
+    )
+
+
+def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
+    n_jobs, measured = sizes.n_jobs(run), measured_jobs(run)
+    for rule in RULES:
+        seconds, peak_mb = measured.get(rule, (job_seconds(run, rule, speeds, rate_hz), None))
+        cores = run.simulation.ranks if rule == "simulation" else 1
+        source = "measured" if rule in measured else "speeds"
+        yield Jobs(rule, n_jobs[rule], cores, sizes.memory_mb(run, rule), seconds, source, peak_mb)
+
+
+def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
+    """Mean seconds and largest memory [MB] of the jobs of each rule, from the benchmarks of a run of this very configuration.
+
+    Empty where results stand under its name that another configuration made, or none.
+    """
+    try:
+        if load_run(run.path) != run:
+            return {}
+    except SpikelensError:
+        return {}
+    found = {}
+    for rule in RULES:
+        stage = stage_of(rule)
+        name = rule.removeprefix("models_") + "-*" if stage == "models" else "*"
+        rows = [row for path in sorted((run.folder / "benchmarks" / stage).glob(f"{name}.tsv")) if (row := _benchmark(path))]
+        if rows:
+            found[rule] = statistics.mean(row[0] for row in rows), max(row[1] for row in rows)
+    return found
+
+
+def _benchmark(path: Path) -> tuple[float, float] | None:
+    """Seconds and memory [MB] of snakemake's last measurement of a job; None where there is none, or the job was too short for it."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    try:
+        return float(rows[-1]["s"]), float(rows[-1]["max_rss"])
+    except (IndexError, KeyError, ValueError, TypeError):
+        return None
+
+
+# --- the whole ----------------------------------------------------------------------------------------------------------
+
+
+def wall_seconds(plans: Sequence[RunPlan], cores: int, job_s: float) -> float:
+    """Expected time from the first job to the last on so many cores: stage by stage, the longest chain of jobs or all work divided.
+
+    Segments of a run follow each other; all other jobs of a stage may run side by side, and so may runs of a sweep. A job of more
+    ranks than there are cores takes longer by as much.
+    """
+    total = 0.0
+    for stage in STAGES:
+        chain = work = 0.0
+        for plan in plans:
+            for row in (row for row in plan.rules if stage_of(row.rule) == stage):
+                seconds = row.seconds * max(1.0, row.cores / cores) + job_s
+                chain = max(chain, seconds * row.jobs if stage == "simulation" else seconds)
+                work += row.jobs * seconds * min(row.cores, cores)
+        total += max(chain, work / cores)
+    return total
+
+
+def totals(plans: Sequence[RunPlan], cores: int, job_s: float) -> dict[str, Any]:
+    """The sum of all runs."""
+    return {
+        "runs": len(plans),
+        "jobs": sum(row.jobs for plan in plans for row in plan.rules),
+        "shards": sum(plan.shards for plan in plans),
+        "files": sum(plan.files for plan in plans),
+        "bytes": sum(sum(plan.bytes_of.values()) for plan in plans),
+        "core_hours": sum(row.core_hours for plan in plans for row in plan.rules),
+        "largest_job_mb": max(row.memory_mb for plan in plans for row in plan.rules),
+        "cores": cores,
+        "wall_seconds": wall_seconds(plans, cores, job_s),
+    }
+
+
+def as_json(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds) -> dict[str, Any]:
+    """Everything that `as_text` shows, and a bit more."""
+    runs = [asdict(plan) | {"rules": [asdict(row) | {"core_hours": row.core_hours} for row in plan.rules]} for plan in plans]
+    return {"assumed": {"rate_hz": rate_hz, "speeds": speeds.machine}, "runs": runs, "total": totals(plans, cores, speeds.job_s)}
+
+
+def as_text(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds) -> str:
+    """A table for each run, one row a rule, and the sum."""
+    total = totals(plans, cores, speeds.job_s)
+    runs = f"{total['runs']} runs, " if len(plans) > 1 else ""
+    lines = [line for plan in plans for line in (*_run_lines(plan), "")]
+    lines += [
+        f"In all {runs}{total['jobs']:,} jobs, {total['files']:,} files, about {_bytes(total['bytes'])} on disk; "
+        f"about {_time(total['wall_seconds'])} on {cores} core{'s' if cores > 1 else ''}, {total['core_hours']:.2g} core-hours",
+        f"Assumed: a mean rate of {rate_hz:g} Hz (--rate-hz), all epochs of training, and the speeds (--speeds) of\n  {speeds.machine}",
+    ]
+    if any(row.source == "measured" for plan in plans for row in plan.rules):
+        lines.append("measured: by the jobs of an earlier run of this configuration")
+    return "\n".join(lines)
+
+
+def _run_lines(plan: RunPlan) -> Iterator[str]:
+    seconds = f"{plan.segment_seconds:,.3g} s"
+    disk = ", ".join(f"{name} {_bytes(size)}" for name, size in plan.bytes_of.items())
+    yield f"{plan.path}: {plan.neurons:,} neurons, about {_rounded(plan.synapses)} synapses, {_rounded(plan.plastic_synapses)} plastic"
+    yield (
+        f"  {plan.segments} segments on {plan.ranks} ranks, {plan.blocks} blocks; about {plan.rank_memory_mb:,.0f} MB a rank, "
+        f"{seconds} a segment"
+    )
+    yield f"  {plan.shards:,} shards, {plan.files:,} files, about {_bytes(sum(plan.bytes_of.values()))} on disk:"
+    yield f"    {disk}"
+    yield f"  {'rule':<22}{'jobs':>7}{'cores a job':>13}{'MB a job':>11}{'peak MB':>9}{'s a job':>10}{'core-hours':>12}  from"
+    for row in plan.rules:
+        peak = "-" if row.peak_mb is None else f"{row.peak_mb:,.0f}"
+        numbers = f"{row.jobs:>7,}{row.cores:>13}{row.memory_mb:>11,}{peak:>9}{row.seconds:>10,.1f}{row.core_hours:>12.3f}"
+        yield f"  {row.rule:<22}{numbers}  {row.source}"
+
+
+def _rounded(number: float) -> str:
+    """A number with three figures."""
+    return f"{float(f'{number:.3g}'):,.0f}"
+
+
+def _bytes(number: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.3g} {unit}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 3 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.3g} h"

@@ -1,0 +1,290 @@
+"""How large a run is before it has begun: synapses, memory of each job, files, bytes on disk.
+
+Pure functions of the configuration, and the one place that rules take their `mem_mb` from and `spikelens plan` its numbers, so that
+what is planned is what is asked for. Called whenever the Snakefile is read, by each job again: no stage is imported here.
+
+The simulation's memory follows from its arrays (simulation/synapses.py, run.py, state.py); that of the other stages from their
+largest arrays, with what was measured on the reference run beside them. tests/test_plan.py holds the simulation's against a
+process that runs it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikelens.config import (
+    ASSUMED_RATE_HZ,
+    CAUSAL_CUTOFF_TAUS,
+    MAX_DENSE_NEURONS,
+    MODEL_NAMES,
+    ModelName,
+    RunConfig,
+    Stage,
+    Tft,
+    expected_in_degree,
+)
+from spikelens.report.contents import FIGURES
+from spikelens.stores import BLOCK_STORES, OWNER, Array, Group, StoreName, block_layout, layout, max_delay
+from spikelens.tables import n_rows
+
+Rule = str
+"""A stage, and for models also which: "models_tft_neuron"."""
+RULES: tuple[Rule, ...] = ("network", "simulation", "features", *(f"models_{name}" for name in MODEL_NAMES), "explanation", "report")
+
+_MB = 1_000_000
+_LEAST_MB = 1_000
+_HEADROOM = 1.25
+"""What is asked for is this much more than what is expected: a network may be more active than assumed."""
+
+_COMPILED_BASE = 330 * _MB
+"""A process after its imports, with compiled code, zarr's threads and MPI."""
+_TORCH_BASE = 550 * _MB
+_FIGURES_BASE = 350 * _MB
+
+
+# --- synapses and jobs --------------------------------------------------------------------------------------------------
+
+
+class Synapses(NamedTuple):
+    """Numbers of synapses to expect: in all, of these plastic, and onto each block, (n_blocks,)."""
+
+    all: float
+    plastic: float
+    of_block: NDArray[np.float64]
+
+
+def expected(run: RunConfig) -> Synapses:
+    """The synapses to expect, from the connection rules or the length of the edge table (all of it counts as plastic)."""
+    network = run.network
+    by_population, plastic = dict.fromkeys(network.populations, 0.0), 0.0
+    for key, connection in network.connections.items():
+        target, in_degree = key.split("->")[1], expected_in_degree(network, key)
+        by_population[target] += in_degree
+        plastic += connection.plastic * in_degree * network.populations[target].count
+    if network.edges is not None:
+        plastic = n_rows(network.edges)
+        by_population = dict.fromkeys(network.populations, plastic / network.neurons)
+    ends = np.array([0, *(end for _, end in run.populations.values())])
+    before = np.cumsum([0.0, *(degree * network.populations[name].count for name, degree in by_population.items())])
+    bounds = np.minimum(np.arange(run.n_blocks + 1) * network.block_size, network.neurons)
+    of_block = np.diff(np.interp(bounds, ends, before))
+    return Synapses(float(before[-1]), plastic if run.simulation.plasticity else 0.0, of_block)
+
+
+def n_jobs(run: RunConfig) -> dict[Rule, int]:
+    """Jobs of each rule."""
+    models = {f"models_{name}": len(getattr(run.models, name).seeds) for name in MODEL_NAMES}
+    of_stage = {"network": run.n_blocks, "simulation": run.n_segments, "features": run.n_segments * run.n_blocks}
+    return {**of_stage, **models, "explanation": 1, "report": 1}
+
+
+# --- memory -------------------------------------------------------------------------------------------------------------
+
+
+def memory_mb(run: RunConfig, rule: Rule) -> int:
+    """Memory to ask for, for one job of a rule [MB]: what is expected and a quarter more, in whole 100 MB, at least 1,000."""
+    wanted = _HEADROOM * job_memory(run, rule) / _MB
+    return max(_LEAST_MB, 100 * math.ceil(wanted / 100))
+
+
+def job_memory(run: RunConfig, rule: Rule, rate_hz: float = ASSUMED_RATE_HZ) -> float:
+    """Memory that one job of a rule is expected to take at most [bytes]; the simulation's ranks together."""
+    match rule:
+        case "network":
+            return network_memory(run)
+        case "simulation":
+            return run.simulation.ranks * simulation_memory(run, run.simulation.ranks, rate_hz)
+        case "features":
+            return features_memory(run, rate_hz)
+        case "models_autoencoder":
+            return autoencoder_memory(run)
+        case "models_tft_population":
+            return tft_memory(run, run.models.tft_population, len(run.network.populations) + 1)
+        case "models_tft_neuron":
+            return tft_memory(run, run.models.tft_neuron, n_series(run))
+        case "explanation":
+            return explanation_memory(run)
+        case "report":
+            return report_memory(run)
+    raise AssertionError(f"no rule {rule}")
+
+
+def network_memory(run: RunConfig) -> float:
+    """A block's synapses as drawn (5 bytes each) and as placed (14), the shard in its codec; of a table all rows, and their order."""
+    table = 80.0 * n_rows(run.network.edges) if run.network.edges is not None else 0.0
+    return float(_COMPILED_BASE + table + 40 * expected(run).of_block.max())
+
+
+def simulation_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_HZ) -> float:
+    """Memory of the rank that needs most, during one segment [bytes].
+
+    Terms are added up also where they do not stand at one time: freed parts below malloc's threshold stay with the process.
+    """
+    synapses = expected(run)
+    n, blocks = run.network.neurons, -(-run.n_blocks // ranks)
+    own_neurons = min(blocks * run.network.block_size, n)
+    own = max(synapses.of_block[rank::ranks].sum() for rank in range(ranks))
+    plastic_share = synapses.plastic / max(synapses.all, 1)
+    block = synapses.of_block.max()
+    averaged = 8 * run.weight_average
+    held = own * (plastic_share * (12 + averaged) + (1 - plastic_share) * 8)
+    # first_synapse of both kinds (and as counted, while loading), last spikes, the second's sources; recent spikes as stored, dense
+    of_network = n * (32 + 8 + 60 + max_delay(run))
+    of_own_neurons = own_neurons * 64  # state, inputs, largest inputs, flights
+    spikes_hz = rate_hz * (4 * own_neurons * run.simulation.segment_s + 40 * n)  # the segment's own; the second's, of all, being sorted
+    loading = 40 * block  # columns in the order of storage, 18 bytes each, and a shard in its codec
+    raster = 2 * run.segment_steps * min(run.network.block_size, n)  # one that is written, one that is filled
+    way_back = max(own / 8, block) * (8 + averaged) + block * 1.5 * averaged
+    return float(_COMPILED_BASE + held + of_network + of_own_neurons + spikes_hz + loading + raster + way_back)
+
+
+def features_memory(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> float:
+    """The segment's spikes of all neurons being sorted, one raster shard, all pairs of a block, its synapses and traces."""
+    features, n, block = run.features, run.network.neurons, min(run.network.block_size, run.network.neurons)
+    n_windows = -(-run.simulation.segment_s // features.omega_window_s)
+    reach_s = run.simulation.segment_s + (CAUSAL_CUTOFF_TAUS * features.tau_ms + features.window_ms) / 1000
+    spikes = 56 * n * rate_hz * reach_s
+    raster = 2 * run.segment_steps * block
+    dense = n * block * (16 + 8 * n_windows) if features.omega_dense else 0
+    traces = 8 * run.segment_steps * min(-(-features.neurons // run.n_blocks), block)
+    rates = 16 * block * run.segment_steps / features.step_ms
+    synapses = expected(run).of_block.max() * (60 + 16 * n_windows)
+    return float(_COMPILED_BASE + spikes + raster + dense + traces + rates + synapses)
+
+
+def autoencoder_memory(run: RunConfig) -> float:
+    """The traces of all sequences (float32), divided, and once more for the principal components."""
+    return _TORCH_BASE + 2.3 * _sequences_bytes(run)
+
+
+def tft_memory(run: RunConfig, model: Tft, n_series: int) -> float:
+    """The rates of the series, and what the network keeps of a batch for the gradient; windows are drawn from the rates."""
+    samples = run.n_steps / run.features.window_ms
+    activations = 60 * 4 * max(model.batch_size, 2_048) * (model.history + model.horizon) * model.hidden_size
+    return _TORCH_BASE + 12 * samples * n_series + 8 * samples * n_series + activations
+
+
+def explanation_memory(run: RunConfig) -> float:
+    """The autoencoder's traces, attention over windows, and matrices of all pairs: scores, classes and shuffled labels."""
+    tft, series = run.models.tft_neuron, n_series(run)
+    attention = 8 * run.explanation.windows * series * tft.horizon * tft.attention_heads * tft.history
+    pairs = 128 * series**2 if series <= MAX_DENSE_NEURONS else 0
+    return float(_TORCH_BASE + 1.2 * _sequences_bytes(run) + attention + pairs + 40 * expected(run).of_block.max())
+
+
+def report_memory(run: RunConfig) -> float:
+    """Weights and causal components of all synapses, and of all pairs."""
+    dense = 24 * run.network.neurons**2 if run.features.omega_dense else 0
+    return float(_FIGURES_BASE + 32 * expected(run).all + dense)
+
+
+def n_series(run: RunConfig) -> int:
+    """Neurons that the TFT on neurons takes."""
+    return min(run.models.tft_neuron.neurons, run.network.neurons)
+
+
+def _sequences_bytes(run: RunConfig) -> float:
+    model = run.models.autoencoder
+    return 4.0 * model.sequences * model.steps * min(model.neurons, run.network.neurons)
+
+
+# --- disk ---------------------------------------------------------------------------------------------------------------
+
+_STORED_SHARE = {
+    "source": 0.4,
+    "target": 0.01,
+    "delay": 0.5,
+    "plastic": 0.03,
+    "weight": 0.4,
+    "weight_change": 0.55,
+    "weight_average": 0.7,
+    "population_count": 0.3,
+    "recent_spikes": 0.02,
+    "last_spike": 0.3,
+    "v": 0.9,
+    "u": 0.9,
+}
+"""What is left of an array by its codec; measured on the reference run, and sources on networks of up to 100,000 neurons."""
+_EQUAL_WEIGHTS_SHARE = 0.01
+"""Of weights at the start, where each connection has one for all."""
+_OTHERS_SHARE = 0.85
+"""Of an array of float32 that is dense."""
+_BYTES_A_SPIKE = 1.5
+"""In the raster."""
+_RATE_SHARE_A_HZ = 0.011
+"""Of running rates: what is left for each Hz of the mean rate."""
+_METADATA_BYTES = 2_000
+_ITEM_BYTES = 200_000
+"""A figure or table of the report."""
+
+
+class Disk(NamedTuple):
+    """What a finished run holds on disk."""
+
+    n_shards: int
+    n_files: int
+    """Shards, metadata, stamps, models, tables, figures, and a log and a benchmark of each job."""
+    bytes_of: dict[str, float]
+    """By store, and "models" and "report"; estimated."""
+
+
+def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
+    """Count a run's files from the layouts of its stores, and estimate their bytes."""
+    n_shards = n_metadata = 0
+    bytes_of: dict[str, float] = {}
+    for store, group, times in _groups(run):
+        n_shards += times * sum(math.prod(array.grid) for array in group.arrays.values())
+        n_metadata += times * group.n_metadata_files
+        stored = sum(_stored_share(run, store, name, rate_hz) * _raw_bytes(array) for name, array in group.arrays.items())
+        bytes_of[store] = bytes_of.get(store, 0) + times * (stored + _METADATA_BYTES * group.n_metadata_files)
+    jobs = n_jobs(run)
+    n_models = sum(len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
+    stamps = jobs["simulation"] + jobs["features"]
+    # a model's weights, description and history; two tables of scores; the summary and config.json
+    others = stamps + 3 * n_models + 2 + len(FIGURES) + 2 + 2 * sum(jobs.values())
+    bytes_of["models"] = sum(4.0 * n_weights(run, name) * len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
+    bytes_of["report"] = _ITEM_BYTES * (len(FIGURES) + 1)
+    return Disk(n_shards, n_shards + n_metadata + others, bytes_of)
+
+
+def _groups(run: RunConfig) -> list[tuple[StoreName, Group, int]]:
+    """Every group of every store, and how often there is one like it; a block's is laid out once, with the mean of their synapses."""
+    roots: list[tuple[StoreName, Group, int]] = [(store, layout(run, store), 1) for store in OWNER]
+    n = round(expected(run).all / run.n_blocks)
+    return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in BLOCK_STORES]
+
+
+def _raw_bytes(array: Array) -> int:
+    return math.prod(array.shape) * np.dtype(array.dtype).itemsize
+
+
+def _stored_share(run: RunConfig, store: StoreName, name: str, rate_hz: float) -> float:
+    """What is about left of an array by its codec."""
+    match store, name:
+        case "spikes", "spikes":
+            return min(1.0, _BYTES_A_SPIKE * rate_hz / 1000)
+        case "features", "rate":
+            return min(1.0, _RATE_SHARE_A_HZ * rate_hz)
+        case "network", "weight":
+            equal = run.network.edges is None and all(isinstance(c.weight_mv, float) for c in run.network.connections.values())
+            return _EQUAL_WEIGHTS_SHARE if equal else _OTHERS_SHARE
+    return _STORED_SHARE.get(name, _OTHERS_SHARE)
+
+
+def n_weights(run: RunConfig, name: ModelName) -> int:
+    """Weights of a model; of a TFT about: its embedding of the series and 60 matrices of its width."""
+    if name == "autoencoder":
+        n, units = min(run.models.autoencoder.neurons, run.network.neurons), run.models.autoencoder.units
+        return 4 * units * (n + units + 2) + 4 * units * (2 * units + 2) + n * (units + 1)
+    model: Tft = getattr(run.models, name)
+    series = n_series(run) if name == "tft_neuron" else len(run.network.populations) + 1
+    return int(series * model.hidden_size + 60 * model.hidden_size**2)
+
+
+def stage_of(rule: Rule) -> Stage:
+    """The stage that a rule belongs to."""
+    return "models" if rule.startswith("models_") else rule  # type: ignore[return-value]

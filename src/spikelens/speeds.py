@@ -1,0 +1,190 @@
+"""How long each job takes: measured speeds of a machine, and seconds that follow from them and a run's sizes.
+
+`speeds.json` holds the figures of the machine named in it; `python -m benchmarks.speeds --out FILE` measures those of another. Training
+is counted with all its epochs: early stopping may end it sooner.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from spikelens.config import ASSUMED_RATE_HZ, MAX_DENSE_NEURONS, STEPS_PER_SECOND, ModelName, RunConfig, Section, Tft, shards_per_block
+from spikelens.errors import SpikelensError
+from spikelens.refusals import problems_of
+from spikelens.sizes import Rule, expected, n_series, n_weights
+
+Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+LOADED_FILES = 10
+"""Shards that the simulation reads of a block: its five columns, twice."""
+_ONE_CALL_NEURONS = 20_000
+"""Fewer, on one rank, are stepped a second at a time by compiled code."""
+
+
+class Speeds(Section):
+    """Measured costs of one core, by what they grow with."""
+
+    machine: Annotated[str, Field(description="processor, cores, and the date of the measurement")]
+    job_s: Annotated[Speed, Field(description="what snakemake itself needs for a job [s]")]
+    start_s: Annotated[Speed, Field(description="start of a process with compiled code [s]")]
+    start_torch_s: Annotated[Speed, Field(description="start of a process with torch [s]")]
+    network_ns_per_synapse: Annotated[Speed, Field(description="drawing and writing a synapse [ns]")]
+    load_ns_per_synapse: Annotated[Speed, Field(description="reading a synapse and bringing it into the order of delivery [ns]")]
+    event_ns: Annotated[
+        tuple[tuple[Speed, Speed], ...],
+        Field(min_length=1, description="(synapses of a rank, cost of a synaptic event with STDP [ns]), increasing"),
+    ]
+    neuron_step_ns: Annotated[Speed, Field(description="one neuron's step of 1 ms [ns]")]
+    step_us: Annotated[Speed, Field(description="what a step costs beside, where ranks exchange spikes or neurons are many [us]")]
+    read_ms_per_file: Annotated[Speed, Field(description="reading a shard, however small [ms]")]
+    write_ms_per_file: Annotated[Speed, Field(description="writing a shard until it is on disk, however small [ms]")]
+    write_ns_per_synapse: Annotated[Speed, Field(description="weight and change of a synapse, back in the order of storage, written [ns]")]
+    write_ns_per_cell: Annotated[Speed, Field(description="a neuron and millisecond of the raster, written [ns]")]
+    read_ns_per_cell: Annotated[Speed, Field(description="the same, read for features [ns]")]
+    replay_ns_per_event: Annotated[Speed, Field(description="STDP and causal components of a synapse, for each synaptic event [ns]")]
+    dense_ns_per_pair: Annotated[Speed, Field(description="causal components of all pairs, for each spike and source [ns]")]
+    autoencoder_ps_per_weight: Annotated[Speed, Field(description="training, for each weight, time step and sequence [ps]")]
+    tft_batch_ms: Annotated[Speed, Field(description="training, for each batch [ms]")]
+    tft_ns_per_unit: Annotated[Speed, Field(description="training, for each window, sample of it and unit of hidden_size [ns]")]
+    score_ns_per_pair: Annotated[Speed, Field(description="explanation, for each pair of neurons and shuffle or bootstrap [ns]")]
+    report_s: Annotated[Speed, Field(description="figures and tables [s]")]
+
+
+def read_speeds(path: Path | None = None) -> Speeds:
+    """Read a file of speeds; None: the one that comes with spikelens.
+
+    Raises
+    ------
+    SpikelensError
+        If there is no such file, or it is not one of `benchmarks.speeds`.
+    """
+    if path is None:
+        return Speeds.model_validate_json(resources.files("spikelens").joinpath("speeds.json").read_bytes())
+    if not path.is_file():
+        raise SpikelensError(f"{path}: no such file; `python -m benchmarks.speeds --out {path}` measures this machine and writes it")
+    try:
+        return Speeds.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            problems = [f"it is no JSON ({error.errors()[0]['ctx']['error']})"]
+        else:
+            problems = list(map(str, problems_of(Speeds, error)))
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise SpikelensError(f"{path} holds no speeds; `python -m benchmarks.speeds --out FILE` writes such a file:\n{lines}") from None
+
+
+# --- seconds of a job ---------------------------------------------------------------------------------------------------
+
+
+def job_seconds(run: RunConfig, rule: Rule, speeds: Speeds, rate_hz: float = ASSUMED_RATE_HZ) -> float:
+    """Expected seconds of one job of a rule, from the start of its process to its end; of a stage's jobs the mean."""
+    match rule:
+        case "network":
+            return network_seconds(run, speeds)
+        case "simulation":
+            return segment_seconds(run, speeds, rate_hz)
+        case "features":
+            return features_seconds(run, speeds, rate_hz)
+        case "models_autoencoder":
+            return autoencoder_seconds(run, speeds)
+        case "models_tft_population":
+            return tft_seconds(run, "tft_population", speeds)
+        case "models_tft_neuron":
+            return tft_seconds(run, "tft_neuron", speeds)
+        case "explanation":
+            return explanation_seconds(run, speeds)
+        case "report":
+            return speeds.start_s + speeds.report_s
+    raise AssertionError(f"no rule {rule}")
+
+
+def network_seconds(run: RunConfig, speeds: Speeds) -> float:
+    """Seconds for a block."""
+    files = shards_per_block(run)["network"] * speeds.write_ms_per_file * 1e-3
+    return speeds.start_s + files + expected(run).all / run.n_blocks * speeds.network_ns_per_synapse * 1e-9
+
+
+def segment_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RATE_HZ, seconds: float | None = None) -> float:
+    """Seconds of wall time for one segment of the simulation, on simulation.ranks ranks that have a core each.
+
+    `seconds` of biological time instead of simulation.segment_s; the start, and loading and writing synapses do not depend on it.
+    """
+    ranks, neurons = run.simulation.ranks, run.network.neurons
+    seconds = min(run.simulation.segment_s, run.simulation.duration_s) if seconds is None else seconds
+    # blocks are whole: one rank may have one more than another
+    share = -(-run.n_blocks // ranks) / run.n_blocks
+    synapses, own_neurons, n_steps = share * expected(run).all, share * neurons, seconds * STEPS_PER_SECOND
+    blocks = share * run.n_blocks
+    in_python = ranks > 1 or own_neurons >= _ONE_CALL_NEURONS
+    files_ms = blocks * (LOADED_FILES * speeds.read_ms_per_file + shards_per_block(run)["simulation"] * speeds.write_ms_per_file)
+    of_synapses_ns = synapses * (speeds.load_ns_per_synapse + speeds.write_ns_per_synapse)
+    events_ns = synapses * rate_hz * seconds * event_ns(speeds, synapses)
+    steps_ns = n_steps * (own_neurons * (speeds.neuron_step_ns + speeds.write_ns_per_cell) + in_python * 1e3 * speeds.step_us)
+    return speeds.start_s + 1e-3 * files_ms + 1e-9 * (of_synapses_ns + events_ns + steps_ns)
+
+
+def event_ns(speeds: Speeds, n_synapses: float) -> float:
+    """Cost of a synaptic event on a rank with so many synapses [ns]: between the measured sizes by their logarithm, beyond as at them."""
+    points = speeds.event_ns
+    for (n0, ns0), (n1, ns1) in itertools.pairwise(points):
+        if n_synapses < n1:
+            share = max(math.log(max(n_synapses, 1) / n0) / math.log(n1 / n0), 0.0)
+            return ns0 + share * (ns1 - ns0)
+    return points[-1][1]
+
+
+def features_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RATE_HZ) -> float:
+    """Seconds for a segment and block: it reads the spikes of all neurons."""
+    seconds, neurons, n_blocks = min(run.simulation.segment_s, run.simulation.duration_s), run.network.neurons, run.n_blocks
+    cells = STEPS_PER_SECOND * seconds * neurons
+    events = expected(run).all / n_blocks * rate_hz * seconds
+    pairs = neurons / n_blocks * rate_hz * seconds * neurons if run.features.omega_dense else 0.0
+    n_read = min(3, run.n_segments) * n_blocks + LOADED_FILES // 2
+    files_ms = shards_per_block(run)["features"] * speeds.write_ms_per_file + n_read * speeds.read_ms_per_file
+    costs_ns = cells * speeds.read_ns_per_cell + events * speeds.replay_ns_per_event + pairs * speeds.dense_ns_per_pair
+    return speeds.start_s + 1e-3 * files_ms + 1e-9 * costs_ns
+
+
+def autoencoder_seconds(run: RunConfig, speeds: Speeds) -> float:
+    """Seconds for one seed, all epochs."""
+    model = run.models.autoencoder
+    sequences = run.models.split[0] * model.sequences
+    steps = n_weights(run, "autoencoder") * model.steps * sequences * model.epochs
+    return speeds.start_torch_s + _reading_s(run, speeds) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
+
+
+def tft_seconds(run: RunConfig, name: ModelName, speeds: Speeds) -> float:
+    """Seconds for one seed, all epochs."""
+    model: Tft = getattr(run.models, name)
+    series = n_series(run) if name == "tft_neuron" else len(run.network.populations) + 1
+    batches, windows = tft_epoch(run, model, series)
+    units = windows * (model.history + model.horizon) * model.hidden_size
+    return speeds.start_torch_s + model.epochs * (1e-3 * batches * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit)
+
+
+def tft_epoch(run: RunConfig, model: Tft, series: int) -> tuple[int, float]:
+    """Batches of an epoch, and windows; one that is validated has no gradient, and counts for a third."""
+    starts = {name: end - first - model.history - model.horizon + 1 for name, (first, end) in run.tft_windows(model).items()}
+    windows = min(model.samples_per_epoch, series * starts["train"])
+    return -(-windows // model.batch_size), windows + series * starts["validation"] / model.horizon / 3
+
+
+def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
+    """Seconds for reading sequences, for attention with and without training, and for scores of pairs."""
+    tft, explanation, series = run.models.tft_neuron, run.explanation, n_series(run)
+    windows = 2 * len(tft.seeds) * explanation.windows * series
+    # without a gradient: a third
+    attention_ns = windows * (tft.history + tft.horizon) * tft.hidden_size * speeds.tft_ns_per_unit / 3
+    pairs = series**2 * len(tft.seeds) * (explanation.shuffles + explanation.bootstraps) if series <= MAX_DENSE_NEURONS else 0
+    return speeds.start_torch_s + _reading_s(run, speeds) + 1e-9 * (attention_ns + pairs * speeds.score_ns_per_pair)
+
+
+def _reading_s(run: RunConfig, speeds: Speeds) -> float:
+    """Seconds for reading the raster of the whole run."""
+    return 1e-9 * run.n_steps * run.network.neurons * speeds.read_ns_per_cell
