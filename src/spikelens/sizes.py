@@ -28,7 +28,18 @@ from spikelens.config import (
     expected_in_degree,
 )
 from spikelens.report.contents import FIGURES
-from spikelens.stores import BLOCK_STORES, OWNER, Array, Group, StoreName, block_layout, layout, max_delay
+from spikelens.stores import (
+    BLOCK_STORES,
+    Array,
+    Group,
+    RecordedSynapses,
+    StoreName,
+    block_layout,
+    layout,
+    max_delay,
+    recorded_synapses_layout,
+    stores_of,
+)
 from spikelens.tables import n_rows
 
 Rule = str
@@ -40,8 +51,8 @@ _LEAST_MB = 1_000
 _HEADROOM = 1.25
 """What is asked for is this much more than what is expected: a network may be more active than assumed."""
 
-_COMPILED_BASE = 330 * _MB
-"""A process after its imports, with compiled code, zarr's threads and MPI."""
+_COMPILED_BASE = 220 * _MB
+"""A process after its imports, with compiled code and MPI."""
 _TORCH_BASE = 550 * _MB
 _FIGURES_BASE = 350 * _MB
 
@@ -137,9 +148,12 @@ def simulation_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_
     of_own_neurons = own_neurons * 64  # state, inputs, largest inputs, flights
     spikes_hz = rate_hz * (4 * own_neurons * run.simulation.segment_s + 40 * n)  # the segment's own; the second's, of all, being sorted
     loading = 40 * block  # columns in the order of storage, 18 bytes each, and a shard in its codec
-    raster = 2 * run.segment_steps * min(run.network.block_size, n)  # one that is written, one that is filled
+    shard_spikes = rate_hz * run.simulation.segment_s * min(run.network.block_size, n)
+    raster = 2 * _BYTES_A_SPIKE * shard_spikes + 2 * run.simulation.chunk_ms * run.simulation.chunk_neurons  # dense only by the chunk
+    record = run.simulation.record
+    recorded = 3 * (8 * len(record.neurons) + 4 * len(record.synapses)) * run.segment_steps / record.every_ms  # kept, gathered, joined
     way_back = max(own / 8, block) * (8 + averaged) + block * 1.5 * averaged
-    return float(_COMPILED_BASE + held + of_network + of_own_neurons + spikes_hz + loading + raster + way_back)
+    return float(_COMPILED_BASE + held + of_network + of_own_neurons + spikes_hz + loading + raster + recorded + way_back)
 
 
 def features_memory(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> float:
@@ -213,7 +227,7 @@ _EQUAL_WEIGHTS_SHARE = 0.01
 """Of weights at the start, where each connection has one for all."""
 _OTHERS_SHARE = 0.85
 """Of an array of float32 that is dense."""
-_BYTES_A_SPIKE = 1.5
+_BYTES_A_SPIKE = 2.5
 """In the raster."""
 _RATE_SHARE_A_HZ = 0.011
 """Of running rates: what is left for each Hz of the mean rate."""
@@ -253,7 +267,10 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
 
 def _groups(run: RunConfig) -> list[tuple[StoreName, Group, int]]:
     """Every group of every store, and how often there is one like it; a block's is laid out once, with the mean of their synapses."""
-    roots: list[tuple[StoreName, Group, int]] = [(store, layout(run, store), 1) for store in OWNER]
+    roots: list[tuple[StoreName, Group, int]] = [(store, layout(run, store), 1) for store in stores_of(run)]
+    if pairs := run.simulation.record.synapses:  # as if each pair had one synapse
+        source, target = np.array(pairs, np.int64).T
+        roots.append(("records", recorded_synapses_layout(run, RecordedSynapses(source, target, np.ones(len(pairs), np.int64))), 1))
     n = round(expected(run).all / run.n_blocks)
     return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in BLOCK_STORES]
 

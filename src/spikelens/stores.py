@@ -31,6 +31,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -116,11 +117,15 @@ class Array:
 
 @dataclass(frozen=True)
 class Coordinate:
-    """Values known from the configuration alone."""
+    """Values known from the configuration alone, or a function that makes them: who only wants a layout need not wait for them."""
 
     dims: tuple[str, ...]
-    values: NDArray[Any]
+    made: NDArray[Any] | Callable[[], NDArray[Any]]
     attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        return self.made if isinstance(self.made, np.ndarray) else self.made()
 
 
 @dataclass(frozen=True)
@@ -215,12 +220,18 @@ _Layout = tuple[dict[str, Array], dict[str, Coordinate]]
 
 def _neuron_coordinates(run: RunConfig, ids: NDArray[np.int64] | None = None) -> dict[str, Coordinate]:
     """Ids and populations of the given neurons (None: of all)."""
-    ids = np.arange(run.network.neurons, dtype=np.int64) if ids is None else ids
-    names = np.array(list(run.populations), dtype=np.dtypes.StringDType())
-    firsts = [first for first, _ in run.populations.values()]
+
+    def neurons() -> NDArray[np.int64]:
+        return np.arange(run.network.neurons, dtype=np.int64) if ids is None else ids
+
+    def populations() -> NDArray[Any]:
+        names = np.array(list(run.populations), dtype=np.dtypes.StringDType())
+        firsts = [first for first, _ in run.populations.values()]
+        return names[np.searchsorted(firsts, neurons(), side="right") - 1]
+
     return {
-        "neuron": Coordinate(("neuron",), ids, {"long_name": "neuron id"}),
-        "population": Coordinate(("neuron",), names[np.searchsorted(firsts, ids, side="right") - 1], {"long_name": "population"}),
+        "neuron": Coordinate(("neuron",), neurons, {"long_name": "neuron id"}),
+        "population": Coordinate(("neuron",), populations, {"long_name": "population"}),
     }
 
 
