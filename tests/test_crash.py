@@ -43,8 +43,8 @@ N_SEGMENTS = 3
 
 
 def build(folder, changes=None):
-    """A run of 200 neurons that spike, 3 segments of 1 s, with its network."""
-    run = load_runs(small_config(folder, {**QUICK, **(changes or {})}))[0]
+    """A run of 200 neurons that spike, 3 segments of 1 s, two of them recorded, with its network."""
+    run = load_runs(small_config(folder, {**QUICK, "simulation.record.neurons": [0, 150], **(changes or {})}))[0]
     prepare(run)
     build_blocks(run, range(run.n_blocks))
     return run

@@ -270,6 +270,14 @@ def test_lost_metadata_are_restored_in_one_call_without_a_job(project, lost):
     project.verify()
 
 
+@pytest.mark.parametrize("option", ["--dry-run", "-n", "-np"])
+def test_a_dry_run_writes_nothing(project, option):
+    (project.results / "spikes.zarr/spikes/zarr.json").unlink()
+    before = project.times("**/*")
+    assert project.snakemake(option).returncode == 0
+    assert project.times("**/*") == before
+
+
 def test_what_was_lost_and_what_was_changed_are_both_in_the_plan(project):
     """Snakemake by itself forgets the later segments here: they follow, by an ancient input, from one that is to be run."""
     (project.results / "network.zarr/in_degree/c/0").unlink()

@@ -1,6 +1,7 @@
 # Helpers, no rules: the configuration, and which files belong to which stage of a run.
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -38,7 +39,9 @@ if not workflow.overwrite_configfiles:
 
 try:
     RUNS = load_runs(config, ", ".join(CONFIG_FILES))
-    if workflow.is_main_process and not workflow.dryrun:
+    # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
+    dry_run = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", argument) for argument in sys.argv[1:])
+    if workflow.is_main_process and not dry_run:
         for run in RUNS:
             stores.heal(run)
 except SpikelensError as error:
