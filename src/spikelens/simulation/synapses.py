@@ -57,10 +57,6 @@ class Synapses:
     """(n_local,) sum of the largest |weights| that a neuron's synapses may have [2^-16 mV]."""
 
     @property
-    def n_static(self) -> int:
-        return len(self.static.synapses) // STATIC_FIELDS
-
-    @property
     def n_plastic(self) -> int:
         return len(self.plastic.synapses) // PLASTIC_FIELDS
 
