@@ -73,7 +73,7 @@ def test_jobs_and_files_are_those_that_snakemake_plans(config, tmp_path, capsys,
     assert jobs == {"all": 1, "total": sum(ours.values()) + 1} | ours
     outputs = snakemake("--summary").stdout.splitlines()[1:]
     n_models = sum(n for rule, n in ours.items() if rule.startswith("models"))
-    stamps = run["segments"] * (1 + run["blocks"])
+    stamps = run["blocks"] + run["segments"] * (1 + run["blocks"])
     assert len(outputs) == run["shards"] + stamps + 3 * n_models + 2 + len(FIGURES) + 1
 
 

@@ -822,7 +822,7 @@ def shards_per_block(run: RunConfig) -> dict[Stage, int]:
 
 
 def _check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Files are counted with the stamps: one a segment, and one a segment and block."""
+    """Files are counted with the stamps: one a block, one a segment, and one a segment and block."""
     shards = shards_per_block(run)
     a_segment = run.n_blocks * shards["simulation"] + record_shards(run) + 1
     if a_segment > MAX_SHARDS_PER_JOB:
@@ -831,7 +831,7 @@ def _check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
             run.network.block_size,
             f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
         )
-    in_all = run.n_blocks * shards["network"] + run.n_segments * (a_segment + run.n_blocks * (shards["features"] + 1))
+    in_all = run.n_blocks * (shards["network"] + 1) + run.n_segments * (a_segment + run.n_blocks * (shards["features"] + 1))
     if in_all > MAX_SHARDS_PER_RUN:
         yield Problem(
             "simulation.segment_s",

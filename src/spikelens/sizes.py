@@ -257,7 +257,7 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
         bytes_of[store] = bytes_of.get(store, 0) + times * (stored + _METADATA_BYTES * group.n_metadata_files)
     jobs = n_jobs(run)
     n_models = sum(len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
-    stamps = jobs["simulation"] + jobs["features"]
+    stamps = jobs["network"] + jobs["simulation"] + jobs["features"]
     # a model's weights, description and history; two tables of scores; the summary and config.json
     others = stamps + 3 * n_models + 2 + len(FIGURES) + 2 + 2 * sum(jobs.values())
     bytes_of["models"] = sum(4.0 * n_weights(run, name) * len(getattr(run.models, name).seeds) for name in MODEL_NAMES)

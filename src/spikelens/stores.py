@@ -764,12 +764,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def stamp_folder(run: RunConfig, stage: Stage, segment: int) -> Path:
-    """Where the jobs of a stage on a segment leave an empty file each: the folder's name says by what they were made.
+def stamp_folder(run: RunConfig, stage: Stage, segment: int = 0) -> Path:
+    """Where the jobs of a stage (on a segment) leave an empty file each: the folder's name says by what they were made.
+
+    It is what a later job takes as input, in the place of all shards of an earlier one: snakemake looks at every input of every job.
 
     Snakemake looks for changed parameters only in jobs that do not follow from a job to be run, and follows from a segment to the
     next even where that input is `ancient`. A file that is missing is noticed always; so the fingerprint stands in a file's name.
     """
+    if stage == "network":
+        return run.folder / "stamps" / stage / fingerprint(run, stage)
     start, end = run.segment_range(segment)
     # rates look ahead, and the last segment has nothing ahead
     last = "-last" if stage == "features" and segment == run.n_segments - 1 else ""

@@ -122,8 +122,11 @@ def simulation_patterns(run):
     return spike_patterns(run) + state_patterns(run) + average_patterns(run) + record_patterns(run)
 
 
-def model_files(run, model, seed):
-    return [str(run.folder / "models" / model / str(seed) / name) for name in ("weights.safetensors", "model.json", "history.jsonl")]
+MODEL_FILES = ("weights.safetensors", "model.json", "history.jsonl")
+
+
+def model_files(run, model, seed, names=MODEL_FILES):
+    return [str(run.folder / "models" / model / str(seed) / name) for name in names]
 
 
 def explanation_files(run):
@@ -144,24 +147,38 @@ def one_of(segments):
     return "|".join(map(str, segments))
 
 
+# What a job leaves beside its shards, and what the jobs that read these take as input: an empty file, missing where the job was
+# last run with another fingerprint. Naming the shards themselves would cost snakemake, for each job, as many looks as there are.
+
+
+def network_stamps(run):
+    return [f"{stores.stamp_folder(run, 'network')}/{block}" for block in range(run.n_blocks)]
+
+
+def simulation_stamps(run, segments):
+    return [f"{stores.stamp_folder(run, 'simulation', segment)}/{segment}" for segment in segments]
+
+
+def feature_stamps(run):
+    folders = [f"{stores.stamp_folder(run, 'features', segment)}/{segment}" for segment in range(run.n_segments)]
+    return [f"{folder}-{block}" for folder in folders for block in range(run.n_blocks)]
+
+
+def stored_stamps(run):
+    """The stamps of all jobs that write shards."""
+    return network_stamps(run) + simulation_stamps(run, range(run.n_segments)) + feature_stamps(run)
+
+
 def stored_files(run):
     """Every shard of network, simulation and features."""
     segments, blocks = range(run.n_segments), range(run.n_blocks)
     return fill(network_patterns(run), (), blocks) + fill(simulation_patterns(run) + feature_patterns(run), segments, blocks)
 
 
-def stamp_files(run):
-    """What every job of simulation and features leaves; missing where it was last run with another fingerprint."""
-    blocks = range(run.n_blocks)
-    simulated = [f"{folder}/{segment}" for folder, chosen in segments_by_stamp(run, "simulation").items() for segment in chosen]
-    features = segments_by_stamp(run, "features").items()
-    return simulated + [f"{folder}/{segment}-{block}" for folder, chosen in features for segment in chosen for block in blocks]
-
-
-def all_model_files(run):
-    return [path for model in MODEL_NAMES for seed in getattr(run.models, model).seeds for path in model_files(run, model, seed)]
+def all_model_files(run, names=MODEL_FILES):
+    return [path for model in MODEL_NAMES for seed in getattr(run.models, model).seeds for path in model_files(run, model, seed, names)]
 
 
 def every_file(run):
     shown = [str(run.folder / item.file) for item in FIGURES] + [str(run.folder / SUMMARY)]
-    return stored_files(run) + stamp_files(run) + all_model_files(run) + explanation_files(run) + shown
+    return stored_files(run) + stored_stamps(run) + all_model_files(run) + explanation_files(run) + shown

@@ -6,10 +6,8 @@ for run in RUNS:
         name:
             rule_name("explanation", run)
         input:
-            network=fill(network_patterns(run), (), range(run.n_blocks)),
-            simulation=fill(simulation_patterns(run), range(run.n_segments), range(run.n_blocks)),
-            features=fill(feature_patterns(run), range(run.n_segments), range(run.n_blocks)),
-            models=all_model_files(run),
+            stored=stored_stamps(run),
+            models=all_model_files(run, ["model.json"]),
         output:
             explanation_files(run),
         log:

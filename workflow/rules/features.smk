@@ -2,19 +2,14 @@
 # before (kernels) and the first T_w after (rates look ahead). So when a run grows, only the former last segment is made again.
 
 
-def spikes_around(run):
-    def files(wildcards):
+def segments_around(run):
+    """Segments that hold the spikes, and the state at the start, that a segment's features take."""
+
+    def stamps(wildcards):
         segment = int(wildcards.segment)
-        around = range(max(segment - 1, 0), min(segment + 2, run.n_segments))
-        return fill(spike_patterns(run), around, range(run.n_blocks))
+        return simulation_stamps(run, range(max(segment - 1, 0), min(segment + 2, run.n_segments)))
 
-    return files
-
-
-def weights_before(run):
-    """Weights and unspent changes at the segment's start, of the job's block."""
-    paths = block_patterns(run, "weights", ["weight"]) + block_patterns(run, "state")
-    return lambda wildcards: fill(paths, [int(wildcards.segment) - 1], [wildcards.block]) if wildcards.segment != "0" else []
+    return stamps
 
 
 for run in RUNS:
@@ -24,9 +19,8 @@ for run in RUNS:
             name:
                 rule_name("features", run, stamps)
             input:
-                network=network_patterns(run),
-                spikes=spikes_around(run),
-                weights=weights_before(run),
+                network=f"{stores.stamp_folder(run, 'network')}/{{block}}",
+                simulation=segments_around(run),
             output:
                 feature_patterns(run),
                 stamp=touch(f"{stamps}/{{segment}}-{{block}}"),

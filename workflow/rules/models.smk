@@ -7,8 +7,7 @@ for run in RUNS:
             name:
                 rule_name(f"models_{model}", run)
             input:
-                spikes=fill(spike_patterns(run), range(run.n_segments), range(run.n_blocks)) if model == "autoencoder" else [],
-                features=fill(feature_patterns(run), range(run.n_segments), range(run.n_blocks)) if model != "autoencoder" else [],
+                simulation_stamps(run, range(run.n_segments)) if model == "autoencoder" else feature_stamps(run),
             output:
                 model_files(run, model, "{seed}"),
             log:

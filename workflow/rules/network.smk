@@ -9,6 +9,7 @@ for run in RUNS:
             run.network.edges or [],
         output:
             network_patterns(run),
+            stamp=touch(f"{stores.stamp_folder(run, 'network')}/{{block}}"),
         log:
             f"{run.path}/logs/network/{{block}}.log",
         benchmark:

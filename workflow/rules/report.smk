@@ -15,8 +15,8 @@ for run in RUNS:
         name:
             rule_name("report", run)
         input:
-            stored=stored_files(run),
-            models=all_model_files(run),
+            stored=stored_stamps(run),
+            models=all_model_files(run, ["model.json"]),
             explanation=explanation_files(run),
         output:
             [shown_item(run, item) for item in FIGURES],

@@ -2,10 +2,8 @@
 # That state is `ancient`: results are deterministic, so that a segment made again leaves the later ones as they are.
 
 
-def state_before(run):
-    return lambda wildcards: (
-        fill(state_patterns(run), [int(wildcards.segment) - 1], range(run.n_blocks)) if wildcards.segment != "0" else []
-    )
+def segment_before(run):
+    return lambda wildcards: simulation_stamps(run, [int(wildcards.segment) - 1]) if wildcards.segment != "0" else []
 
 
 for run in RUNS:
@@ -15,9 +13,9 @@ for run in RUNS:
             name:
                 rule_name("simulation", run, stamps)
             input:
-                network=fill(network_patterns(run), (), range(run.n_blocks)),
+                network=network_stamps(run),
                 events=run.drive.events or [],
-                state=ancient(state_before(run)),
+                state=ancient(segment_before(run)),
             output:
                 fill(simulation_patterns(run), ["{segment}"], range(run.n_blocks)),
                 stamp=touch(f"{stamps}/{{segment}}"),
