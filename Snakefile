@@ -1,6 +1,6 @@
 # Six stages, one rule file each: network -> simulation -> features -> models -> explanation -> report.
-# Here: the configuration is checked before anything else happens, and `rule all` lists every file of every run, so that a lost
-# shard, or a lost state, brings the jobs back that make it.
+# Here: the configuration is checked before anything else happens, and `rule all` asks for what every job of every run leaves, and
+# for each shard that was lost, so that it brings the job back that makes it.
 
 
 include: "workflow/rules/common.smk"
@@ -18,6 +18,6 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        [path for run in RUNS for path in every_file(run)],
+        lambda wildcards: [path for run in RUNS for path in wanted_files(run)],
     message:
         "complete: " + ", ".join(run.path for run in RUNS)

@@ -1,5 +1,7 @@
 # Helpers, no rules: the configuration, and which files belong to which stage of a run.
 
+import functools
+import itertools
 import os
 import re
 import shlex
@@ -155,30 +157,47 @@ def network_stamps(run):
     return [f"{stores.stamp_folder(run, 'network')}/{block}" for block in range(run.n_blocks)]
 
 
-def simulation_stamps(run, segments):
-    return [f"{stores.stamp_folder(run, 'simulation', segment)}/{segment}" for segment in segments]
+def simulation_stamps(run):
+    """By segment."""
+    return [f"{stores.stamp_folder(run, 'simulation', segment)}/{segment}" for segment in range(run.n_segments)]
 
 
 def feature_stamps(run):
+    """Those of a segment's blocks stand together."""
     folders = [f"{stores.stamp_folder(run, 'features', segment)}/{segment}" for segment in range(run.n_segments)]
     return [f"{folder}-{block}" for folder in folders for block in range(run.n_blocks)]
 
 
 def stored_stamps(run):
     """The stamps of all jobs that write shards."""
-    return network_stamps(run) + simulation_stamps(run, range(run.n_segments)) + feature_stamps(run)
+    return network_stamps(run) + simulation_stamps(run) + feature_stamps(run)
 
 
-def stored_files(run):
-    """Every shard of network, simulation and features."""
+def shards_by_stamp(run):
+    """For each job that writes shards: its stamp, and patterns and numbers of its shards."""
     segments, blocks = range(run.n_segments), range(run.n_blocks)
-    return fill(network_patterns(run), (), blocks) + fill(simulation_patterns(run) + feature_patterns(run), segments, blocks)
+    network, simulation, features = network_patterns(run), simulation_patterns(run), feature_patterns(run)
+    for block, stamp in enumerate(network_stamps(run)):
+        yield stamp, network, (), [block]
+    for segment, stamp in enumerate(simulation_stamps(run)):
+        yield stamp, simulation, [segment], blocks
+    for (segment, block), stamp in zip(itertools.product(segments, blocks), feature_stamps(run), strict=True):
+        yield stamp, features, [segment], [block]
+
+
+def lost_shards(run):
+    """Shards that are not there, of jobs that were done."""
+    listed = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
+    is_there = lambda path: os.path.basename(path) in listed(os.path.dirname(path))
+    done = (fill(*shards) for stamp, *shards in shards_by_stamp(run) if is_there(stamp))
+    return [path for path in itertools.chain.from_iterable(done) if not is_there(path)]
 
 
 def all_model_files(run, names=MODEL_FILES):
     return [path for model in MODEL_NAMES for seed in getattr(run.models, model).seeds for path in model_files(run, model, seed, names)]
 
 
-def every_file(run):
+def wanted_files(run):
+    """What a finished run has; of shards those that were lost, since there may be very many, and a job not done makes them anyway."""
     shown = [str(run.folder / item.file) for item in FIGURES] + [str(run.folder / SUMMARY)]
-    return stored_files(run) + stored_stamps(run) + all_model_files(run) + explanation_files(run) + shown
+    return stored_stamps(run) + lost_shards(run) + all_model_files(run) + explanation_files(run) + shown

@@ -4,12 +4,8 @@
 
 def segments_around(run):
     """Segments that hold the spikes, and the state at the start, that a segment's features take."""
-
-    def stamps(wildcards):
-        segment = int(wildcards.segment)
-        return simulation_stamps(run, range(max(segment - 1, 0), min(segment + 2, run.n_segments)))
-
-    return stamps
+    stamps = simulation_stamps(run)
+    return lambda wildcards: stamps[max(int(wildcards.segment) - 1, 0) : int(wildcards.segment) + 2]
 
 
 for run in RUNS:

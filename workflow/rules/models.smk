@@ -7,7 +7,7 @@ for run in RUNS:
             name:
                 rule_name(f"models_{model}", run)
             input:
-                simulation_stamps(run, range(run.n_segments)) if model == "autoencoder" else feature_stamps(run),
+                simulation_stamps(run) if model == "autoencoder" else feature_stamps(run),
             output:
                 model_files(run, model, "{seed}"),
             log:

@@ -3,7 +3,8 @@
 
 
 def segment_before(run):
-    return lambda wildcards: simulation_stamps(run, [int(wildcards.segment) - 1]) if wildcards.segment != "0" else []
+    stamps = simulation_stamps(run)
+    return lambda wildcards: stamps[int(wildcards.segment) - 1] if wildcards.segment != "0" else []
 
 
 for run in RUNS:
