@@ -95,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     limit.add_argument("--limit-min", type=_whole, help="longest time that a job may run [min] (default: cluster.limit_min)")
     limit.add_argument("--partition", help="take that of this SLURM partition")
     plan.add_argument("--json", action="store_true", help="print only JSON")
+    status = add("status", _status, "tell what of a run is done, running, failed and waiting")
+    status.add_argument("run", help="the run's folder")
+    status.add_argument("--json", action="store_true", help="print only JSON")
     add("verify", _verify, "check every file of a run's stores").add_argument("run", help="the run's folder")
     add("schema", _schema, "print the JSON schema of config.yaml")
     return parser
@@ -275,6 +278,16 @@ def _html(options: argparse.Namespace) -> None:
     if code:
         raise SpikelensError(f"snakemake --report ended with {code}; is the run complete? `snakemake -n` says what is missing")
     print(target)
+
+
+def _status(options: argparse.Namespace) -> None:
+    """Tell what of a run is done, running, failed and waiting, and the core-hours so far; reads files only, while the run goes on."""
+    import json
+
+    from spikelens import status
+
+    found = status.look(load_run(options.run))
+    print(json.dumps(status.as_json(found), indent=2) if options.json else status.as_text(found))
 
 
 def _verify(options: argparse.Namespace) -> None:

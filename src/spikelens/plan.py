@@ -100,9 +100,8 @@ def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
     n_jobs, measured = sizes.n_jobs(run), measured_jobs(run)
     for rule in RULES:
         seconds, peak_mb = measured.get(rule, (job_seconds(run, rule, speeds, rate_hz), None))
-        cores = run.simulation.ranks if rule == "simulation" else 1
         source = "measured" if rule in measured else "speeds"
-        yield Jobs(rule, n_jobs[rule], cores, sizes.memory_mb(run, rule), runtime_min(run, rule), seconds, source, peak_mb)
+        yield Jobs(rule, n_jobs[rule], sizes.cores(run, rule), sizes.memory_mb(run, rule), runtime_min(run, rule), seconds, source, peak_mb)
 
 
 def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
@@ -115,14 +114,15 @@ def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
             return {}
     except SpikelensError:
         return {}
-    found = {}
-    for rule in RULES:
-        stage = stage_of(rule)
-        name = rule.removeprefix("models_") + "-*" if stage == "models" else "*"
-        rows = [row for path in sorted((run.folder / "benchmarks" / stage).glob(f"{name}.tsv")) if (row := _benchmark(path))]
-        if rows:
-            found[rule] = statistics.mean(row[0] for row in rows), max(row[1] for row in rows)
-    return found
+    rows_of = {rule: rows for rule in RULES if (rows := benchmarks(run, rule))}
+    return {rule: (statistics.mean(row[0] for row in rows), max(row[1] for row in rows)) for rule, rows in rows_of.items()}
+
+
+def benchmarks(run: RunConfig, rule: Rule) -> list[tuple[float, float]]:
+    """Seconds and largest memory [MB] of each job of a rule that snakemake has measured."""
+    stage = stage_of(rule)
+    name = rule.removeprefix("models_") + "-*" if stage == "models" else "*"
+    return [row for path in sorted((run.folder / "benchmarks" / stage).glob(f"{name}.tsv")) if (row := _benchmark(path))]
 
 
 def _benchmark(path: Path) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 
 from spikelens.errors import SpikelensError
 
@@ -54,10 +55,22 @@ def partition_limit(name: str) -> int | None:
     return min(limits, default=None)
 
 
+def states(jobs: Collection[str]) -> dict[str, str]:
+    """Ask SLURM for the states of this user's jobs, like PENDING or RUNNING; those that it does not know any more are left out.
+
+    Raises
+    ------
+    SpikelensError
+        If there is no SLURM here, or it does not answer.
+    """
+    lines = _ask("squeue", "--noheader", "--me", "--format", "%i %T").splitlines()
+    return {job: state for job, state in (line.split() for line in lines) if job in jobs}
+
+
 def _ask(command: str, *arguments: str) -> str:
     """What one of SLURM's commands says."""
     if shutil.which(command) is None:
-        raise SpikelensError(f"there is no {command} here, and only SLURM knows its partitions; call this on a login node of the cluster")
+        raise SpikelensError(f"there is no {command} here, and only SLURM knows what it tells; call this on a login node of the cluster")
     try:
         answer = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=_ANSWER_S, check=False)
     except subprocess.TimeoutExpired:
