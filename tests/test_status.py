@@ -202,6 +202,8 @@ def test_the_end_of_a_log_tells_how_a_job_without_result_ended(begun, lines, sta
     job = job_of(begun, "simulation", "2")
     log_lines(begun, job, *lines)
     assert states(begun)["simulation 2"] == state
+    if lines and "CRITICAL" in lines[0]:
+        assert "simulation 2: rank 0 failed: ValueError: x (" in status.as_text(status.look(begun))
     later = time.time() + status.SIGN_OF_LIFE_S + 10
     assert states(begun, later)["simulation 2"] == ("failed" if state == "failed" else "ended")
     old = (begun.folder / "config.json").stat().st_mtime - 10

@@ -381,7 +381,8 @@ class _End:
             if _KILLED in line:
                 return cls(line, status.st_mtime, True)
             if found := _LOG_LINE.match(line):
-                return cls(found[2], status.st_mtime, found[1] in ("ERROR", "CRITICAL"))
+                bug = f": {lines[-1]}" if found[1] == "CRITICAL" and lines[-1] != line else ""  # a traceback ends with what was raised
+                return cls(found[2] + bug, status.st_mtime, found[1] in ("ERROR", "CRITICAL"))
         return cls("", status.st_mtime, False)
 
 
