@@ -51,6 +51,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown key in a model": ({"models.tft_neuron.units": 8}, "models.tft_neuron.units = 8", "unknown key"),
     "unknown key in explanation": ({"explanation.shufles": 5}, "explanation.shufles = 5", "did you mean shuffles?"),
     "unknown key in report": ({"report.raster_ms": 5}, "report.raster_ms = 5", "did you mean raster_s?"),
+    "unknown key in cluster": ({"cluster.partition": "cpu"}, 'cluster.partition = "cpu"', "expected one of gpus, limit_min"),
+    "no time for a job": ({"cluster.limit_min": 0}, "cluster.limit_min = 0", "expected more than 0 (longest time a job may run"),
+    "limit as SLURM shows it": ({"cluster.limit_min": "1-00:00:00"}, 'cluster.limit_min = "1-00:00:00"', "expected a whole number"),
+    "fewer GPUs than none": ({"cluster.gpus": -1}, "cluster.gpus = -1", "expected at least 0 (GPUs of each rank"),
+    "more GPUs than a machine has": ({"cluster.gpus": 65}, "cluster.gpus = 65", "expected at most 64 (GPUs of each rank"),
     "text for a whole number": ({"network.seed": "one"}, 'network.seed = "one"', "expected a whole number"),
     "fraction for a whole number": ({"network.neurons": 1000.5}, "network.neurons = 1000.5", "expected a whole number"),
     "truth value for a whole number": ({"network.seed": True}, "network.seed = true", "expected a whole number"),
@@ -648,7 +653,7 @@ def commented_lines() -> dict[tuple[str, ...], str]:
     return {key: comments[key] for key in leaves(CONTENT)}
 
 
-UNIT_OF_SUFFIX = {"ms": "ms", "s": "s", "mv": "mV", "hz": "Hz"}
+UNIT_OF_SUFFIX = {"min": "min", "ms": "ms", "s": "s", "mv": "mV", "hz": "Hz"}
 
 
 @pytest.mark.parametrize(("path", "comment"), commented_lines().items(), ids=map(".".join, commented_lines()))

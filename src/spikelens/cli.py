@@ -69,12 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     simulate = stage("simulate", _simulate, "stage 2: simulate segments, alone or under mpiexec")
     _segments(simulate)
     simulate.add_argument("--ranks", type=int, help="how many MPI ranks were started; checked (left out: one process without MPI)")
+    _limit(simulate)
     features = stage("features", _features, "stage 3: rates, traces, causal components")
     _segments(features)
     _blocks(features)
     train = stage("train", _train, "stage 4: train a model")
     train.add_argument("--model", choices=MODEL_NAMES, action="append", help="which model (default: all); may be given more than once")
     train.add_argument("--seed", type=int, help="which of the model's seeds (default: all)")
+    _limit(train)
     stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
     stage("report", _report, "stage 6: figures, tables and summary.json")
     for name, command, text in (
@@ -89,7 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--rate-hz", type=_positive, default=ASSUMED_RATE_HZ, help="mean rate to assume [Hz] (default: %(default)g)")
     plan.add_argument("--cores", type=int, help="cores that snakemake will have (default: all of this machine)")
     plan.add_argument("--speeds", type=Path, help="speeds as `python -m benchmarks.speeds --out FILE` measures them")
+    limit = plan.add_mutually_exclusive_group()
+    limit.add_argument("--limit-min", type=_whole, help="longest time that a job may run [min] (default: cluster.limit_min)")
+    limit.add_argument("--partition", help="take that of this SLURM partition")
     plan.add_argument("--json", action="store_true", help="print only JSON")
+    status = add("status", _status, "tell what of a run is done, running, failed and waiting")
+    status.add_argument("run", help="the run's folder")
+    status.add_argument("--json", action="store_true", help="print only JSON")
     add("verify", _verify, "check every file of a run's stores").add_argument("run", help="the run's folder")
     add("schema", _schema, "print the JSON schema of config.yaml")
     return parser
@@ -101,6 +109,20 @@ def _blocks(parser: argparse.ArgumentParser) -> None:
 
 def _segments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", help="FIRST or FIRST:END, segments of time (default: all)")
+
+
+def _limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit-min", type=_positive, help="minutes this job may run: it ends early, with a message, if it sees that it needs more"
+    )
+
+
+def _whole(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _positive(text: str) -> float:
@@ -136,13 +158,18 @@ def _network(options: argparse.Namespace) -> None:
 def _simulate(options: argparse.Namespace) -> None:
     """Simulate segments and write spikes, weights, state and records. Under mpiexec or srun, say --ranks N."""
     from spikelens import mpi
+    from spikelens.limits import Deadline, process_started
     from spikelens.simulation.run import simulate_segment
+    from spikelens.speeds import shipped, writing_seconds
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
-        run = load_run(options.run)
+        run, deadline = load_run(options.run), None
+        if options.limit_min is not None:
+            writing_s = writing_seconds(run, shipped(), run.simulation.segment_s)
+            deadline = Deadline(options.limit_min, process_started(), writing_s)
         for segment in _range(options.segments, run.n_segments, "segments"):
-            simulate_segment(run, segment, comm)
+            simulate_segment(run, segment, comm, deadline)
 
 
 def _features(options: argparse.Namespace) -> None:
@@ -190,6 +217,10 @@ def _loaded(options: argparse.Namespace) -> list[RunConfig]:
 def _check(options: argparse.Namespace) -> None:
     """Check a configuration without starting anything."""
     runs = _loaded(options)
+    if any(run.cluster.limit_min is not None for run in runs):
+        from spikelens import walltime
+
+        walltime.refuse_unfit(runs, options.config)
     print(f"{options.config} can be run: {', '.join(run.path for run in runs)}")
 
 
@@ -197,10 +228,10 @@ def _plan(options: argparse.Namespace) -> None:
     """Tell sizes, jobs, memory, files and expected times of a configuration's runs; what `check` refuses is refused."""
     import json
 
-    from spikelens import plan
+    from spikelens import plan, walltime
     from spikelens.speeds import read_speeds
 
-    runs, speeds = _loaded(options), read_speeds(options.speeds)
+    runs, speeds = _with_limit(_loaded(options), options), read_speeds(options.speeds)
     cores = (os.cpu_count() or 1) if options.cores is None else options.cores
     if cores < 1:
         raise SpikelensError(f"--cores {cores}: expected at least 1")
@@ -209,6 +240,18 @@ def _plan(options: argparse.Namespace) -> None:
         print(json.dumps(plan.as_json(plans, cores, options.rate_hz, speeds), indent=2))
     else:
         print(plan.as_text(plans, cores, options.rate_hz, speeds))
+    for run in runs:
+        walltime.refuse_unfit([run], options.config, plan.expected_seconds(run, speeds, options.rate_hz))
+
+
+def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunConfig]:
+    """The runs with the limit that the command line gives, or that SLURM tells of the partition that it names."""
+    from spikelens.slurm import partition_limit
+
+    if options.limit_min is None and options.partition is None:
+        return runs
+    limit_min = partition_limit(options.partition) if options.partition is not None else options.limit_min
+    return [run.model_copy(update={"cluster": run.cluster.model_copy(update={"limit_min": limit_min})}) for run in runs]
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -235,6 +278,16 @@ def _html(options: argparse.Namespace) -> None:
     if code:
         raise SpikelensError(f"snakemake --report ended with {code}; is the run complete? `snakemake -n` says what is missing")
     print(target)
+
+
+def _status(options: argparse.Namespace) -> None:
+    """Tell what of a run is done, running, failed and waiting, and the core-hours so far; reads files only, while the run goes on."""
+    import json
+
+    from spikelens import status
+
+    found = status.look(load_run(options.run))
+    print(json.dumps(status.as_json(found), indent=2) if options.json else status.as_text(found))
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -328,6 +328,13 @@ class Report(Section):
     neurons: Annotated[Positive, Field(description="single neurons shown in the figures")] = 4
 
 
+class Cluster(Section):
+    """What the cluster gives a job. No result depends on it, so a change makes nothing again."""
+
+    limit_min: Annotated[Positive | None, Field(description="longest time a job may run, the partition's limit [min]; null: none")] = None
+    gpus: Annotated[int, Field(ge=0, le=64, description="GPUs of each rank of a training; 0: processor cores alone")] = 0
+
+
 class Config(Section):
     """One run's configuration, complete."""
 
@@ -339,6 +346,7 @@ class Config(Section):
     models: Models = Field(default_factory=Models)
     explanation: Explanation = Field(default_factory=Explanation)
     report: Report = Field(default_factory=Report)
+    cluster: Cluster = Field(default_factory=Cluster)
 
 
 class ConfigFile(Config):

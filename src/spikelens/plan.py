@@ -1,7 +1,8 @@
 """What a configuration will cost, before anything is submitted: `spikelens plan`.
 
 Sizes come from `sizes`, seconds from `speeds`, or, where a run of this very configuration has left them, from the benchmarks of its
-jobs. The whole is an estimate: a network's mean rate is not known beforehand, and is assumed.
+jobs. The whole is an estimate: a network's mean rate is not known beforehand, and is assumed. Whether jobs fit the limit of a
+cluster's partition is judged by `walltime`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spikelens import sizes
+from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig, load_run
 from spikelens.errors import SpikelensError
 from spikelens.sizes import RULES, Rule, stage_of
-from spikelens.speeds import Speeds, job_seconds
+from spikelens.speeds import Speeds, job_seconds, runtime_min
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Jobs:
     cores: int
     memory_mb: int
     """What a job asks for."""
+    runtime_min: int
+    """And for how long."""
     seconds: float
     """Of one job, in the mean."""
     source: str
@@ -58,12 +61,15 @@ class RunPlan:
     files: int
     bytes_of: dict[str, float]
     rules: tuple[Jobs, ...]
+    limit: walltime.Verdict | None
+    """Whether its segments fit cluster.limit_min."""
+    remarks: tuple[str, ...]
 
 
 def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float) -> RunPlan:
     """Plan one run."""
     synapses, disk = sizes.expected(run), sizes.disk(run, rate_hz)
-    rules = tuple(_jobs(run, speeds, rate_hz))
+    rules, seconds_of = tuple(_jobs(run, speeds, rate_hz)), expected_seconds(run, speeds, rate_hz)
     return RunPlan(
         path=run.path,
         neurons=run.network.neurons,
@@ -78,36 +84,45 @@ def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float) -> RunPlan:
         files=disk.n_files,
         bytes_of=disk.bytes_of,
         rules=rules,
+        limit=walltime.judge(run, seconds_of),
+        remarks=tuple(walltime.remarks(run, seconds_of)),
     )
+
+
+def expected_seconds(run: RunConfig, speeds: Speeds, rate_hz: float) -> walltime.SecondsOf:
+    """Expected seconds of a rule's job, also of a run that differs in its segments or ranks: as measured here, where anything was."""
+    by_speeds = walltime.by_speeds(speeds, rate_hz)
+    slower = {rule: seconds / by_speeds(run, rule) for rule, (seconds, _) in measured_jobs(run).items()}
+    return lambda other, rule: slower.get(rule, 1.0) * by_speeds(other, rule)
 
 
 def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
     n_jobs, measured = sizes.n_jobs(run), measured_jobs(run)
     for rule in RULES:
         seconds, peak_mb = measured.get(rule, (job_seconds(run, rule, speeds, rate_hz), None))
-        cores = run.simulation.ranks if rule == "simulation" else 1
         source = "measured" if rule in measured else "speeds"
-        yield Jobs(rule, n_jobs[rule], cores, sizes.memory_mb(run, rule), seconds, source, peak_mb)
+        yield Jobs(rule, n_jobs[rule], sizes.cores(run, rule), sizes.memory_mb(run, rule), runtime_min(run, rule), seconds, source, peak_mb)
 
 
 def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
     """Mean seconds and largest memory [MB] of the jobs of each rule, from the benchmarks of a run of this very configuration.
 
-    Empty where results stand under its name that another configuration made, or none.
+    Empty where results stand under its name that another configuration made, or none. What the cluster gives a job may differ.
     """
     try:
-        if load_run(run.path) != run:
+        if load_run(run.path).model_copy(update={"cluster": run.cluster}) != run:
             return {}
     except SpikelensError:
         return {}
-    found = {}
-    for rule in RULES:
-        stage = stage_of(rule)
-        name = rule.removeprefix("models_") + "-*" if stage == "models" else "*"
-        rows = [row for path in sorted((run.folder / "benchmarks" / stage).glob(f"{name}.tsv")) if (row := _benchmark(path))]
-        if rows:
-            found[rule] = statistics.mean(row[0] for row in rows), max(row[1] for row in rows)
-    return found
+    rows_of = {rule: rows for rule in RULES if (rows := benchmarks(run, rule))}
+    return {rule: (statistics.mean(row[0] for row in rows), max(row[1] for row in rows)) for rule, rows in rows_of.items()}
+
+
+def benchmarks(run: RunConfig, rule: Rule) -> list[tuple[float, float]]:
+    """Seconds and largest memory [MB] of each job of a rule that snakemake has measured."""
+    stage = stage_of(rule)
+    name = rule.removeprefix("models_") + "-*" if stage == "models" else "*"
+    return [row for path in sorted((run.folder / "benchmarks" / stage).glob(f"{name}.tsv")) if (row := _benchmark(path))]
 
 
 def _benchmark(path: Path) -> tuple[float, float] | None:
@@ -187,11 +202,18 @@ def _run_lines(plan: RunPlan) -> Iterator[str]:
     )
     yield f"  {plan.shards:,} shards, {plan.files:,} files, about {_bytes(sum(plan.bytes_of.values()))} on disk:"
     yield f"    {disk}"
-    yield f"  {'rule':<22}{'jobs':>7}{'cores a job':>13}{'MB a job':>11}{'peak MB':>9}{'s a job':>10}{'core-hours':>12}  from"
+    if plan.limit is not None:
+        verdict = "fits" if plan.limit.fits else "does not fit"
+        yield f"  limit of {plan.limit.limit_min:,} min: a segment is expected to need {_time(60 * plan.limit.segment_min)}, and {verdict}"
+    yield (
+        f"  {'rule':<22}{'jobs':>7}{'cores a job':>13}{'MB a job':>11}{'min a job':>11}{'peak MB':>9}{'s a job':>10}"
+        f"{'core-hours':>12}  from"
+    )
     for row in plan.rules:
         peak = "-" if row.peak_mb is None else f"{row.peak_mb:,.0f}"
-        numbers = f"{row.jobs:>7,}{row.cores:>13}{row.memory_mb:>11,}{peak:>9}{row.seconds:>10,.1f}{row.core_hours:>12.3f}"
-        yield f"  {row.rule:<22}{numbers}  {row.source}"
+        asked = f"{row.jobs:>7,}{row.cores:>13}{row.memory_mb:>11,}{row.runtime_min:>11,}"
+        yield f"  {row.rule:<22}{asked}{peak:>9}{row.seconds:>10,.1f}{row.core_hours:>12.3f}  {row.source}"
+    yield from (f"  {remark}" for remark in plan.remarks)
 
 
 def _rounded(number: float) -> str:

@@ -93,6 +93,11 @@ def n_jobs(run: RunConfig) -> dict[Rule, int]:
     return {**of_stage, **models, "explanation": 1, "report": 1}
 
 
+def cores(run: RunConfig, rule: Rule) -> int:
+    """Cores of one job of a rule."""
+    return run.simulation.ranks if rule == "simulation" else 1
+
+
 # --- memory -------------------------------------------------------------------------------------------------------------
 
 

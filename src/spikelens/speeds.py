@@ -6,6 +6,7 @@ is counted with all its epochs: early stopping may end it sooner.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from importlib import resources
@@ -21,6 +22,11 @@ from spikelens.sizes import Rule, expected, n_series, n_weights
 
 Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+SAFETY = 3.0
+"""What is asked for is so many times what is expected: a cluster's cores may be slower than those that were measured, or be shared, a
+network may be more active than assumed, and a job that is killed at its limit has to be done again."""
+LEAST_MIN = 10
+"""Besides, every job gets so long for its start: imports and compilation on a file system that others use, too [min]."""
 LOADED_FILES = 10
 """Shards that the simulation reads of a block: its five columns, twice."""
 _ONE_CALL_NEURONS = 20_000
@@ -79,6 +85,21 @@ def read_speeds(path: Path | None = None) -> Speeds:
         raise SpikelensError(f"{path} holds no speeds; `python -m benchmarks.speeds --out FILE` writes such a file:\n{lines}") from None
 
 
+@functools.cache
+def shipped() -> Speeds:
+    """The speeds that come with spikelens, read once: rules ask by them, in each job again."""
+    return read_speeds()
+
+
+# --- minutes to ask for -------------------------------------------------------------------------------------------------
+
+
+def runtime_min(run: RunConfig, rule: Rule, speeds: Speeds | None = None) -> int:
+    """Time to ask for, for one job of a rule [whole min], at most cluster.limit_min; speeds: None, those that come with spikelens."""
+    wanted = LEAST_MIN + math.ceil(SAFETY * job_seconds(run, rule, speeds or shipped()) / 60)
+    return wanted if run.cluster.limit_min is None else min(wanted, run.cluster.limit_min)
+
+
 # --- seconds of a job ---------------------------------------------------------------------------------------------------
 
 
@@ -117,16 +138,24 @@ def segment_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RAT
     """
     ranks, neurons = run.simulation.ranks, run.network.neurons
     seconds = min(run.simulation.segment_s, run.simulation.duration_s) if seconds is None else seconds
-    # blocks are whole: one rank may have one more than another
     share = -(-run.n_blocks // ranks) / run.n_blocks
     synapses, own_neurons, n_steps = share * expected(run).all, share * neurons, seconds * STEPS_PER_SECOND
     blocks = share * run.n_blocks
     in_python = ranks > 1 or own_neurons >= _ONE_CALL_NEURONS
-    files_ms = blocks * (LOADED_FILES * speeds.read_ms_per_file + shards_per_block(run)["simulation"] * speeds.write_ms_per_file)
-    of_synapses_ns = synapses * (speeds.load_ns_per_synapse + speeds.write_ns_per_synapse)
+    load_s = 1e-3 * blocks * LOADED_FILES * speeds.read_ms_per_file + 1e-9 * synapses * speeds.load_ns_per_synapse
     events_ns = synapses * rate_hz * seconds * event_ns(speeds, synapses)
-    steps_ns = n_steps * (own_neurons * (speeds.neuron_step_ns + speeds.write_ns_per_cell) + in_python * 1e3 * speeds.step_us)
-    return speeds.start_s + 1e-3 * files_ms + 1e-9 * (of_synapses_ns + events_ns + steps_ns)
+    steps_ns = n_steps * (own_neurons * speeds.neuron_step_ns + in_python * 1e3 * speeds.step_us)
+    return speeds.start_s + load_s + 1e-9 * (events_ns + steps_ns) + writing_seconds(run, speeds, seconds)
+
+
+def writing_seconds(run: RunConfig, speeds: Speeds, seconds: float) -> float:
+    """Seconds of wall time in which a rank writes a segment of so many seconds of biological time."""
+    # blocks are whole: one rank may have one more than another
+    blocks = -(-run.n_blocks // run.simulation.ranks)
+    share = blocks / run.n_blocks
+    cells = seconds * STEPS_PER_SECOND * share * run.network.neurons
+    files_ms = blocks * shards_per_block(run)["simulation"] * speeds.write_ms_per_file
+    return 1e-3 * files_ms + 1e-9 * (share * expected(run).all * speeds.write_ns_per_synapse + cells * speeds.write_ns_per_cell)
 
 
 def event_ns(speeds: Speeds, n_synapses: float) -> float:

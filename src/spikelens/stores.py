@@ -144,7 +144,8 @@ class Group:
         chunks = sum(-(-len(coordinate.values) // _COORDINATE_CHUNK) for coordinate in self.coordinates.values())
         return 1 + len(self.subgroups) + len(self.arrays) + len(self.coordinates) + chunks
 
-    def shard_path(self, array: str, index: Sequence[int]) -> Path:
+    def shard_path(self, array: str, index: Sequence[int | str]) -> Path:
+        """The file of a shard; of all shards, where words stand for indices."""
         return self.path / array / "c" / "/".join(map(str, index))
 
     def shard_paths(
@@ -796,7 +797,7 @@ def prepare(run: RunConfig) -> None:
                 shutil.rmtree(folder)
     for store, stage in OWNER.items():
         path, has_it = store_path(run, store), store in stores_of(run)
-        if path.is_dir() and (not has_it or _stored_fingerprint(path) not in (None, fingerprint(run, stage))):
+        if path.is_dir() and (not has_it or stored_fingerprint(path) not in (None, fingerprint(run, stage))):
             shutil.rmtree(path)
         if has_it:
             ensure(layout(run, store), rebuild=True)
@@ -810,7 +811,7 @@ def _write_config(run: RunConfig) -> None:
     write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
 
 
-def _stored_fingerprint(store: Path) -> str | None:
+def stored_fingerprint(store: Path) -> str | None:
     """The fingerprint that a store was made by; None where there is no store or its metadata cannot be read."""
     try:
         return str(json.loads((store / "zarr.json").read_bytes())["attributes"]["fingerprint"])

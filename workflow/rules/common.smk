@@ -13,6 +13,7 @@ from spikelens.config import MODEL_NAMES, load_runs, read_yaml
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
 from spikelens.sizes import memory_mb
+from spikelens.walltime import refuse_unfit
 
 # Commands come from the environment that snakemake itself runs in, whether or not it is activated.
 shell.executable("bash")
@@ -41,6 +42,8 @@ if not workflow.overwrite_configfiles:
 
 try:
     RUNS = load_runs(config, ", ".join(CONFIG_FILES))
+    if workflow.is_main_process:
+        refuse_unfit(RUNS, ", ".join(CONFIG_FILES))
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
     dry_run = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", argument) for argument in sys.argv[1:])
     if workflow.is_main_process and not dry_run:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import SimulationError
+from spikelens.limits import Deadline
 from spikelens.mpi import NoExchange, SpikeExchange, owned_blocks
 from spikelens.network.build import MAX_WEIGHT_SUM
 from spikelens.progress import Progress
@@ -50,17 +51,25 @@ PHASES = ("load", "step", "deliver", "update", "exchange", "plasticity", "write"
 """Step is deliver and update in one, of a rank that is alone with few neurons."""
 _FEW_NEURONS = 20_000
 """Fewer take less time for a step than Python for calling one: a rank that is alone then stays in compiled code for a second."""
+_LATE = (
+    "It ends now, and nothing of the segment is written. Ask for more time (snakemake --set-resources simulation:runtime={minutes}), or "
+    "take a smaller simulation.segment_s (`spikelens plan` names one that fits a limit) or more ranks (simulation.ranks)"
+)
+"""What to do about a segment that will not be done in time."""
 _NO_SPIKE = -1_000_000_000
 """Stands for the time of a spike that never was, in steps from the segment's start and as int32."""
 
 
-def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> dict[str, float]:
+def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None, deadline: Deadline | None = None) -> dict[str, float]:
     """Simulate one segment, from the state at its start, and write spikes, weights and the state at its end.
 
     Parameters
     ----------
     comm : mpi4py communicator, optional
         Its ranks share the work; None: this process does it all.
+    deadline : Deadline, optional
+        When the process must have ended. Rank 0 decides whether it will: the other ranks never are more than a step ahead of it, so
+        they have not begun to write when it ends all of them (`mpi.watched`).
 
     Returns
     -------
@@ -72,17 +81,23 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None) -> 
     SimulationError
         If there are more ranks than blocks, the state at the start is not this run's, a recorded pair has no synapse, or a membrane
         potential leaves the finite numbers.
+    SpikelensError
+        Where the segment will not be done in time; nothing of it has been written.
     """
     rank, n_ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     if n_ranks > run.n_blocks:
         raise SimulationError(f"{n_ranks} ranks, but only {run.n_blocks} blocks of network.block_size = {run.network.block_size} neurons")
     part = Part(run, segment, owned_blocks(run.n_blocks, rank, n_ranks), comm)
     start, end = run.segment_range(segment)
-    with Progress(f"simulation, segment {segment + 1} of {run.n_segments}", end - start, "ms") as progress:
+    what = f"simulation, segment {segment + 1} of {run.n_segments}"
+    with Progress(what, end - start, "ms") as progress:
         for second in range(start, end, STEPS_PER_SECOND):
             part.simulate_second(second)
             if rank == 0:
-                progress.update(second + STEPS_PER_SECOND - start)
+                done = second + STEPS_PER_SECOND - start
+                progress.update(done)
+                if deadline is not None:
+                    deadline.refuse_if_late(done, end - start, what, "ms", _LATE)
     part.write()
     log.info("rank %d: %s", rank, ", ".join(f"{name} {seconds:.2f} s" for name, seconds in part.clock.seconds.items()))
     if comm is not None:

@@ -1,0 +1,381 @@
+"""The wall-time rule: a job fits its limit, or is refused before it starts; one that sees that it will not make it ends early."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPOSITORY, small_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulations import MPIEXEC, QUICK
+
+from spikelens import cli, slurm, stores, walltime
+from spikelens.config import check, load_run, load_runs
+from spikelens.errors import ConfigError, SpikelensError
+from spikelens.limits import Deadline, process_started, to_ask_for
+from spikelens.network.build import build_blocks
+from spikelens.sizes import RULES
+from spikelens.speeds import LEAST_MIN, SAFETY, job_seconds, runtime_min, shipped
+
+MILLION = {
+    "network.neurons": 1_000_000,
+    "network.populations.E.count": 800_000,
+    "network.populations.I.count": 200_000,
+    "network.block_size": 20_000,
+    "simulation.chunk_neurons": 1_000,
+    "simulation.duration_s": 12,
+    "simulation.segment_s": 10,
+    "features.omega_dense": False,
+    **{f"network.connections.{key}.p": 0.0001 for key in ("E->E", "E->I", "I->E")},
+}
+"""A segment of 10 s takes about a minute and a half on two ranks; one of 1 s, about 30 s."""
+
+
+def run_of(folder, changes=None):
+    return load_runs(small_config(folder, changes))[0]
+
+
+# --- what is asked for --------------------------------------------------------------------------------------------------
+
+
+def test_a_job_asks_for_three_times_what_is_expected_and_ten_minutes_but_for_no_more_than_the_limit(tmp_path):
+    run, limited = run_of(tmp_path, MILLION), run_of(tmp_path, {**MILLION, "cluster.limit_min": 12})
+    for rule in RULES:
+        asked = runtime_min(run, rule)
+        assert 60 * (asked - LEAST_MIN - 1) < SAFETY * job_seconds(run, rule, shipped()) <= 60 * (asked - LEAST_MIN)
+        assert runtime_min(limited, rule) == min(asked, 12)
+    assert runtime_min(run, "simulation") > 12
+
+
+def test_what_the_cluster_gives_changes_no_result(tmp_path, make_run):
+    """Neither fingerprints nor stamps; a run goes on under another limit."""
+    run, limited = (run_of(tmp_path, changes) for changes in ({}, {"cluster.limit_min": 60, "cluster.gpus": 2}))
+    stages = ("network", "simulation", "features", "models", "explanation", "report")
+    assert [stores.fingerprint(run, stage) for stage in stages] == [stores.fingerprint(limited, stage) for stage in stages]
+    made = make_run()
+    build_blocks(made, range(made.n_blocks))
+    before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("*") if path.is_file() and path.name != "config.json"}
+    changed = made.model_copy(update={"cluster": made.cluster.model_copy(update={"limit_min": 60})})
+    stores.prepare(changed)
+    assert load_run(made.folder) == changed
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+# --- plans --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A function that writes a configuration and returns its path."""
+
+    def write(changes):
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(small_config(tmp_path, changes), sort_keys=False))
+        return str(path)
+
+    return write
+
+
+def fitting(run, limit_min, seconds_of):
+    """Every segment_s below the configured one that the configuration takes and that needs at most half of the limit."""
+    found = []
+    for seconds in range(1, run.simulation.segment_s):
+        other = run.model_copy(update={"simulation": run.simulation.model_copy(update={"segment_s": seconds})})
+        if not list(check(other)) and seconds_of(other, "simulation") <= 30 * limit_min:
+            found.append(seconds)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    segments=st.integers(1, 12),
+    omega_window_s=st.integers(1, 6),
+    chunk_ms=st.sampled_from([1000, 1500, 2000, 3000]),
+    duration_s=st.integers(10, 400),
+    block_size=st.sampled_from([5, 10, 50]),
+    pace=st.floats(0.5, 100.0),
+)
+def test_the_segment_that_is_named_is_the_longest_that_fits_and_that_the_configuration_takes(
+    tmp_path_factory, segments, omega_window_s, chunk_ms, duration_s, block_size, pace
+):
+    """Also where many short segments would be too many files, and where chunks or windows leave few to choose from."""
+    segment_s = segments * math.lcm(omega_window_s, chunk_ms // math.gcd(chunk_ms, 1000))
+    changes = {"simulation.segment_s": segment_s, "simulation.duration_s": max(duration_s, segment_s), "simulation.chunk_ms": chunk_ms}
+    changes |= {"network.block_size": block_size, "simulation.chunk_neurons": block_size, "features.omega_window_s": omega_window_s}
+    changes |= {"models.start_s": 0, "models.autoencoder.sequences": 20, "cluster.limit_min": 1}
+    changes |= {f"models.{name}.history": 2 for name in ("tft_population", "tft_neuron")}
+    try:
+        run = run_of(tmp_path_factory.getbasetemp(), changes)
+    except ConfigError:
+        return
+
+    def seconds_of(run, rule):
+        return 5.0 + pace * run.simulation.segment_s / run.simulation.ranks
+
+    verdict = walltime.judge(run, seconds_of)
+    assert verdict.fits == (seconds_of(run, "simulation") <= 30)
+    if not verdict.fits:
+        assert verdict.segment_s == max(fitting(run, 1, seconds_of), default=None)
+        if verdict.segment_s is None and verdict.ranks is not None:
+            assert 5.0 + pace * segment_s / verdict.ranks <= 30 < 5.0 + pace * segment_s / (verdict.ranks - 1)
+
+
+def test_a_segment_that_does_not_fit_is_refused_with_the_one_that_does(config, capsys):
+    path = config({**MILLION, "cluster.limit_min": 2})
+    assert cli.main(["check", "--config", path]) == 2
+    message = capsys.readouterr().err
+    assert "simulation.segment_s = 10: on 2 ranks, a segment is expected to need" in message
+    assert "more than half of the limit, 2 min (cluster.limit_min)" in message
+    named = int(message.split("(cluster.limit_min); ")[1].split(" fits")[0])
+    assert 0 < named < 10
+    assert cli.main(["check", "--config", config({**MILLION, "cluster.limit_min": 2, "simulation.segment_s": named})]) == 0
+    assert cli.main(["check", "--config", config({**MILLION, "cluster.limit_min": 2, "simulation.segment_s": named + 1})]) == 2
+
+
+def test_plan_takes_a_limit_and_shows_what_it_refuses(config, capsys):
+    path = config(MILLION)
+    assert cli.main(["plan", path]) == 0
+    assert "limit of" not in capsys.readouterr().out
+    assert cli.main(["plan", path, "--limit-min", "2"]) == 2
+    refused = capsys.readouterr()
+    assert "and does not fit" in refused.out
+    assert "cannot be run:\n  simulation.segment_s = 10:" in refused.err
+    assert cli.main(["plan", path, "--limit-min", "60"]) == 0
+    assert "limit of 60 min: a segment is expected to need" in capsys.readouterr().out
+    assert cli.main(["plan", path, "--limit-min", "2", "--json"]) == 2
+    run = yaml.safe_load(capsys.readouterr().out)["runs"][0]
+    assert (run["limit"]["fits"], run["limit"]["limit_min"]) == (False, 2)
+    assert 0 < run["limit"]["segment_s"] < 10
+    assert {row["runtime_min"] for row in run["rules"]} == {2}
+
+
+def test_where_no_segment_fits_the_ranks_are_named_that_do(config, capsys, tmp_path):
+    limited = {**MILLION, "cluster.limit_min": 1, "features.omega_window_s": 5}
+    assert cli.main(["check", "--config", config(limited)]) == 2
+    found = re.search(r"not even the shortest segment fits; take simulation.ranks: (\d+), which is enough", capsys.readouterr().err)
+    assert found
+    for ranks, code in ((int(found[1]), 0), (int(found[1]) - 1, 2)):
+        assert cli.main(["check", "--config", config({**limited, "simulation.ranks": ranks})]) == code
+    run = run_of(tmp_path, {**limited, "network.block_size": 20_000, "simulation.segment_s": 5})
+    with pytest.raises(ConfigError, match=r"nor is a rank for each of the 50 blocks enough; take smaller blocks .*limit is 2 min"):
+        walltime.refuse_unfit([run], "x", lambda run, rule: 40.0 if rule == "simulation" else 1.0)
+
+
+def test_a_training_that_does_not_fit_is_told_of_and_not_refused(config, capsys):
+    path = config({"models.autoencoder.epochs": 10_000_000})
+    assert cli.main(["plan", path, "--limit-min", "10"]) == 0
+    assert re.search(r"^  models_autoencoder: \S+ min are expected, more than half of the limit of 10 min", capsys.readouterr().out, re.M)
+    assert cli.main(["plan", path, "--limit-min", "10000000"]) == 0
+    assert "goes on from its last epoch" not in capsys.readouterr().out
+
+
+def test_another_job_that_does_not_fit_is_refused_by_its_rule(tmp_path):
+    run = run_of(tmp_path, {"cluster.limit_min": 10})
+    for rule in ("network", "features", "explanation", "report"):
+        with pytest.raises(ConfigError, match=f"a job of {rule} is expected to need 6 min") as caught:
+            walltime.refuse_unfit([run, run], "x", lambda _, other, rule=rule: 360.0 if other == rule else 1.0)
+        assert len(caught.value.problems) == 1
+    walltime.refuse_unfit([run], "x", lambda *_: 300.0)
+
+
+def test_a_measured_pace_counts_more_than_the_table_of_speeds(make_run, capsys):
+    run = make_run()
+    folder = run.folder / "benchmarks" / "simulation"
+    folder.mkdir(parents=True)
+    (folder / "0.tsv").write_text("s\th:m:s\tmax_rss\n100\t0:01:40\t500\n")
+    path = run.folder / "again.yaml"
+    path.write_text(yaml.safe_dump(run.model_dump(mode="json", exclude={"path"}), sort_keys=False))
+    assert cli.main(["plan", str(path), "--limit-min", "3"]) == 2
+    assert "a segment is expected to need 1.67 min" in capsys.readouterr().err
+    assert cli.main(["plan", str(path), "--limit-min", "4"]) == 0
+
+
+@pytest.mark.slow
+def test_snakemake_refuses_it_before_anything_starts(config, tmp_path):
+    path = config({**MILLION, "cluster.limit_min": 2})
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(tmp_path)]
+    refused = subprocess.run([*command, "--configfile", path, "--cores", "2"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "simulation.segment_s = 10: on 2 ranks, a segment is expected to need" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "results").exists()
+
+
+# --- SLURM's times ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("30", 30),  # the six forms of sbatch(1), --time
+        ("30:00", 30),
+        ("1:30:59", 90),
+        ("12:00:00", 720),
+        ("2-12", 3600),
+        ("1-00:30", 1470),
+        ("1-00:00:00", 1440),
+        ("7-12:34:56", 10_834),
+        ("infinite", None),
+        ("UNLIMITED", None),
+    ],
+)
+def test_times_are_read_as_slurm_writes_them(text, minutes):
+    assert slurm.minutes(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "n/a", "1h", "-5", "1:2:3:4", "1-", "1.5"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(SpikelensError, match="no time of SLURM's"):
+        slurm.minutes(text)
+
+
+@pytest.fixture
+def sinfo(tmp_path, monkeypatch):
+    """A function that puts a command `sinfo` on the path that answers as SLURM's does; nothing else is there."""
+
+    def put(body):
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / "sinfo").write_text(f"#!/bin/sh\n{body}\n")
+        (folder / "sinfo").chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+
+    return put
+
+
+def test_the_limit_of_a_partition_is_asked_of_slurm(config, sinfo, capsys):
+    """A partition of unlike nodes gives a line for each kind; an unknown one gives none, and 0."""
+    sinfo('case "$*" in *"-- "*) ;; *"--partition cpu "*) echo 2:00:00; echo 2:00:00;; *--partition*) ;; *) echo cpu; echo gpu;; esac')
+    path = config(MILLION)
+    assert cli.main(["plan", path, "--partition", "cpu"]) == 0
+    assert "limit of 120 min: a segment" in capsys.readouterr().out
+    assert cli.main(["plan", path, "--partition", "cqu"]) == 2
+    assert "--partition cqu: no such partition; this cluster has cpu, gpu" in capsys.readouterr().err
+
+
+def test_where_slurm_does_not_answer_that_is_said(config, sinfo, capsys, monkeypatch):
+    path = config(MILLION)
+    for body, message in (
+        ("echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1", "sinfo ended with 1: slurm_load_partitions"),
+        ("echo 0:30", "its jobs may run less than a minute (0:30)"),
+        ("echo soon", "'soon' is no time of SLURM's"),
+    ):
+        sinfo(body)
+        assert cli.main(["plan", path, "--partition", "cpu"]) == 2
+        assert message in capsys.readouterr().err
+    sinfo("echo infinite")
+    assert cli.main(["plan", config({**MILLION, "cluster.limit_min": 2}), "--partition", "cpu"]) == 0, "it has no limit"
+    capsys.readouterr()
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli.main(["plan", path, "--partition", "cpu"]) == 2
+    assert "there is no sinfo here" in capsys.readouterr().err
+
+
+# --- a job that sees its limit near -------------------------------------------------------------------------------------
+
+
+class FakeTime:
+    def __init__(self):
+        self.s = 0.0
+
+    def __call__(self):
+        return self.s
+
+
+def work(deadline, now, step_s, total=60, before_s=0.0):
+    """Work in steps; how many were done when it was refused, and how."""
+    now.s += before_s
+    for done in range(1, total + 1):
+        now.s += step_s
+        try:
+            deadline.refuse_if_late(done, total, "segment 3", "s", "ask for {minutes}")
+        except SpikelensError as error:
+            return done, str(error)
+    return total, None
+
+
+@pytest.mark.parametrize("before_s", [0.0, 60.0])
+@pytest.mark.parametrize("then_s", [0.0, 90.0])
+def test_work_that_takes_too_long_is_refused_as_soon_as_its_pace_is_known_and_no_other(before_s, then_s):
+    """Ten minutes, of which half a one is left alone; sixty steps, and what comes before and after."""
+    for step_s in (0.5, 5.0, 6.0, 7.0, 7.9, 8.1, 9.4, 9.6, 20.0, 60.0):
+        now = FakeTime()
+        done, message = work(Deadline(10, 0.0, then_s, now), now, step_s, before_s=before_s)
+        fits = before_s + 60 * step_s + then_s <= 570
+        assert (message is None) == fits, step_s
+        if not fits:
+            assert (done - 1) * step_s >= 30 > (done - 2) * step_s, "half a minute tells the pace"
+            assert f"segment 3: {done} of 60 s in " in message
+            needed = (before_s + 60 * step_s + then_s) / 60
+            assert f"the job needs {needed:.3g} min, and may run 10 min" in message
+            assert to_ask_for(needed) == int(message.rsplit(" ", 1)[1])
+            again = Deadline(to_ask_for(needed), 0.0, then_s, fresh := FakeTime())
+            assert work(again, fresh, step_s, before_s=before_s)[1] is None, "what it says to ask for is enough"
+
+
+def test_a_slow_first_step_which_compiles_is_not_held_against_the_rest():
+    now = FakeTime()
+    deadline = Deadline(10, 0.0, now=now)
+    now.s = 200.0
+    deadline.refuse_if_late(1, 60, "segment 3", "s", "")
+    assert work(deadline, now, 1.0)[1] is None
+
+
+def test_each_segment_of_a_job_is_judged_by_its_own_pace():
+    now = FakeTime()
+    deadline = Deadline(10, 0.0, now=now)
+    for segment in range(5):
+        for done in range(1, 61):
+            now.s += 1.0
+            deadline.refuse_if_late(done, 60, f"segment {segment}", "s", "")
+    assert now.s == 300.0
+
+
+def test_what_does_not_fit_into_the_time_that_is_left_is_not_begun():
+    now = FakeTime()
+    deadline = Deadline(10, 0.0, 30.0, now)
+    now.s = 440.0
+    deadline.refuse_if_too_short(100.0, "epoch 5")
+    with pytest.raises(SpikelensError, match=r"^epoch 5 \(2.18 min are needed, and 2.17 min are left of 10 min, --limit-min\)$"):
+        deadline.refuse_if_too_short(101.0, "epoch 5")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="the start of a process is read from /proc")
+def test_the_time_of_a_job_begins_with_its_process():
+    code = "import time; time.sleep(1.5); from spikelens.limits import process_started; print(time.monotonic() - process_started())"
+    begun = time.monotonic()
+    age = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 1.5 <= age <= time.monotonic() - begun + 0.02
+    assert process_started() < time.monotonic()
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_a_segment_that_will_not_be_done_in_time_ends_with_a_message_and_writes_nothing(make_run, tmp_path, ranks):
+    run = make_run({**QUICK, "simulation.duration_s": 120, "simulation.segment_s": 60})
+    build_blocks(run, range(run.n_blocks))
+    ours = [sys.executable, "-m", "spikelens", "simulate", run.path, "--segments", "0", "--log", str(tmp_path / "log")]
+    command = ours if ranks is None else [str(MPIEXEC), "-n", str(ranks), *ours, "--ranks", str(ranks)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    before = set(run.folder.rglob("*"))
+
+    def simulate(limit_min):
+        return subprocess.run([*command, "--limit-min", str(limit_min)], capture_output=True, text=True, timeout=120, env=environment)
+
+    late = simulate(0.001)
+    assert late.returncode == 2, late.stderr
+    assert "simulation, segment 1 of 2: " in late.stderr
+    assert "and may run 0.001 min (--limit-min). It ends now, and nothing of the segment is written." in late.stderr
+    assert "--set-resources simulation:runtime=1)" in late.stderr
+    assert "Traceback" not in late.stderr
+    assert "at this pace the job needs" in (tmp_path / "log").read_text()
+    assert set(run.folder.rglob("*")) == before
+    assert simulate(60).returncode == 0
+    assert all(path.is_file() for path in stores.layout(run, "spikes").shard_paths(segments=[0]))

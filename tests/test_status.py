@@ -1,0 +1,273 @@
+"""What `spikelens status` says of a run is what snakemake and its jobs have made of it, in every state that there is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import made_once
+from simulations import QUICK
+from test_workflow import RUN, Project, finish
+
+from spikelens import cli, status
+from spikelens.config import load_run
+from spikelens.network.build import build_blocks
+from spikelens.simulation.run import simulate_segment
+from spikelens.stores import prepare
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A finished run, shared with the tests of the workflow: only to be read or copied."""
+    return Project(made_once(tmp_path_factory, "finished", finish))
+
+
+def told(project, *arguments):
+    """What the command says, run where snakemake runs."""
+    finished = project.spikelens("status", RUN, *arguments)
+    assert finished.returncode == 0, finished.stdout
+    return json.loads(finished.stdout) if "--json" in arguments else finished.stdout
+
+
+def states(run, now=None):
+    """Job -> state, of those that do not wait."""
+    return {f"{job.rule} {job.name}": job.state for job in status.look(run, now).jobs if job.state != "waiting"}
+
+
+# --- against snakemake --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_files_of_the_jobs_are_those_that_snakemake_plans(finished):
+    outputs = {line.split("\t")[0] for line in finished.snakemake("--summary").stdout.splitlines() if line.startswith(RUN)}
+    jobs = list(status.jobs_of(load_run(finished.results)))
+    files = [path for job in jobs for path in (*job.files, *([job.stamp] if job.stamp else []))]
+    assert sorted(f"{RUN}/{path}" for path in files) == sorted(outputs)
+    assert {f"{RUN}/{job.log}" for job in jobs} == {str(path.relative_to(finished.folder)) for path in finished.results.rglob("*.log")}
+
+
+@pytest.mark.slow
+def test_of_a_finished_run_every_job_is_done_and_its_cost_is_what_was_measured(finished):
+    found = told(finished, "--json")
+    assert all(row["done"] == row["jobs"] == row["measured_jobs"] for row in found["rules"])
+    assert (found["segments"]["done"], found["jobs"], found["notes"]) == ([0, 1, 2], [], [])
+    simulation = next(row for row in found["rules"] if row["rule"] == "simulation")
+    tables = [path.read_text().splitlines() for path in (finished.results / "benchmarks/simulation").glob("*.tsv")]
+    wall_s = sum(float(rows[1].split("\t")[rows[0].split("\t").index("s")]) for rows in tables)
+    assert simulation["wall_s"] == pytest.approx(wall_s)
+    assert simulation["core_hours"] == pytest.approx(2 * wall_s / 3600)
+    assert f"{RUN}: 16 of 16 jobs done" in told(finished)
+
+
+@pytest.mark.slow
+def test_what_is_lost_is_named_and_a_new_start_makes_it_wait(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    (project.results / "features.zarr/rate/c/1/0").unlink()
+    lost = [(job["rule"], job["name"], job["state"]) for job in told(project, "--json")["jobs"]]
+    assert [job[2] for job in lost] == ["lost"]
+    assert lost[0][0] == "features"
+    assert "was done, but files are missing: snakemake makes it again:" in told(project)
+    prepare(load_run(project.results).model_copy(update={"path": str(project.results)}))
+    assert told(project, "--json")["jobs"] == []
+
+
+@pytest.mark.slow
+def test_a_failed_job_is_shown_with_its_message_and_log(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    shard = project.results / "network.zarr/blocks/1/source/c/0"
+    shard.write_bytes(shard.read_bytes()[:-5])
+    (project.results / "spikes.zarr/spikes/c/1/0").unlink()
+    assert project.snakemake().returncode == 1
+    found = told(project, "--json")
+    failed = [job for job in found["jobs"] if job["state"] == "failed"]
+    assert [job["rule"] for job in failed] == ["simulation"]
+    assert "network.zarr/blocks/1/source/c/0 cannot be read" in failed[0]["line"]
+    assert (project.results / failed[0]["log"]).is_file()
+    segment = failed[0]["name"]
+    assert found["segments"]["failed"] == [int(segment)]
+    text = told(project)
+    assert re.search(rf"^failed:\n  simulation {segment}: .*cannot be read.* ago\); see {RUN}/logs/simulation/{segment}.log$", text, re.M)
+
+
+@pytest.mark.slow
+def test_a_job_is_seen_running_then_unclear_after_a_kill_and_ended_once_unlocked(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    long = {"simulation.duration_s": 3000, "simulation.segment_s": 1500, "simulation.ranks": 2, "features.omega_dense": False}
+    project.change(long)
+    command = {**project.command(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    with subprocess.Popen(**command) as snakemake:
+        try:
+            running, until = [], time.monotonic() + 120
+            while not (running and running[0]["line"]) and time.monotonic() < until:
+                time.sleep(0.5)
+                running = [job for job in told(project, "--json")["jobs"] if job["state"] == "running" and job["rule"] == "simulation"]
+            assert [job["name"] for job in running] == ["0"]
+            assert re.match(r"simulation, segment 1 of 2: [\d,]+ of 1,500,000 ms", running[0]["line"])
+            assert running[0]["age_s"] < 30
+            assert "segments: 0 running, 1 waiting" in told(project)
+        finally:
+            os.killpg(snakemake.pid, signal.SIGKILL)
+    run, later = load_run(project.results), time.time() + status.SIGN_OF_LIFE_S + 60
+    assert states(run, later)["simulation 0"] == "unclear", "it might compute in silence"
+    assert project.snakemake("--unlock").returncode == 0
+    assert states(run, later)["simulation 0"] == "ended"
+
+
+# --- without snakemake --------------------------------------------------------------------------------------------------
+
+
+def marker(run, file, number=None):
+    """What snakemake 9.27 leaves of a job that it has begun: FilePersistence._record_path, for a name that needs no folders."""
+    folder = run.folder.parent / ".snakemake" / "incomplete"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = base64.urlsafe_b64encode(f"{run.path}/{file}".encode()).decode()
+    parts = [name[i : i + 254] for i in range(0, len(name), 254)]
+    path = folder.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"external_jobid": number}))
+
+
+def locked(run):
+    folder = run.folder.parent / ".snakemake" / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "0.output.lock").write_text(f"{run.path}/summary.json\n")
+
+
+def job_of(run, rule, name):
+    return next(job for job in status.jobs_of(run) if (job.rule, job.name) == (rule, name))
+
+
+def log_lines(run, job, *lines):
+    path = run.folder / job.log
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+INFO = "2026-11-25 14:30:00,123 INFO simulation, segment 1 of 3: 5 of 1,000 ms"
+
+
+@pytest.fixture
+def begun(make_run):
+    """A run with one segment made, as snakemake leaves it, and one by hand."""
+    run = make_run({**QUICK, "simulation.record.neurons": [0, 150], "simulation.record.synapses": []})
+    build_blocks(run, range(run.n_blocks))
+    for segment in range(2):
+        simulate_segment(run, segment)
+    stamp = run.folder / job_of(run, "simulation", "0").stamp
+    stamp.parent.mkdir(parents=True)
+    stamp.touch()
+    return run
+
+
+def test_a_segment_made_by_hand_is_told_apart_from_one_that_snakemake_keeps(begun):
+    found = states(begun)
+    assert found == {f"network {block}": "done" for block in range(4)} | {"simulation 0": "done", "simulation 1": "unstamped"}
+    text = status.as_text(status.look(begun))
+    assert "segments: 0 done, 1 unstamped, 2 waiting" in text
+    assert "complete, but made without snakemake or by other code: snakemake makes it again:\n  simulation 1: no line\n" in text
+
+
+def test_a_missing_shard_or_stamp_makes_a_segment_wait(begun):
+    (begun.folder / job_of(begun, "simulation", "0").files[-1]).unlink()
+    (begun.folder / job_of(begun, "simulation", "1").files[3]).unlink()
+    assert {job: state for job, state in states(begun).items() if "simulation" in job} == {}
+
+
+def test_results_of_other_code_are_told_of(begun, monkeypatch):
+    """Their stores hold another fingerprint than this code has."""
+    monkeypatch.setattr(status, "fingerprint", lambda run, stage: "another")
+    assert {state for job, state in states(begun).items() if job.startswith(("network", "simulation"))} == {"unstamped"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "state"),
+    [
+        ([INFO], "unclear"),
+        ([INFO, "2026-11-25 14:30:01,001 ERROR rank 0: out of memory"], "failed"),
+        (["2026-11-25 14:30:01,001 CRITICAL rank 0 failed", "Traceback (most recent call last):", "ValueError: x"], "failed"),
+        ([INFO, "rank 1 (process 4711) on node7 ended first, without a message: killed"], "failed"),
+        (["2026-11-25 14:30:01,001 ERROR rank 0: out of memory", INFO], "unclear"),  # a second attempt
+        ([], "unclear"),
+    ],
+    ids=["progress", "error", "traceback", "killed rank", "error before", "empty"],
+)
+def test_the_end_of_a_log_tells_how_a_job_without_result_ended(begun, lines, state):
+    job = job_of(begun, "simulation", "2")
+    log_lines(begun, job, *lines)
+    assert states(begun)["simulation 2"] == state
+    if lines and "CRITICAL" in lines[0]:
+        assert "simulation 2: rank 0 failed: ValueError: x (" in status.as_text(status.look(begun))
+    later = time.time() + status.SIGN_OF_LIFE_S + 10
+    assert states(begun, later)["simulation 2"] == ("failed" if state == "failed" else "ended")
+    old = (begun.folder / "config.json").stat().st_mtime - 10
+    os.utime(begun.folder / job.log, (old, old))
+    assert "simulation 2" not in states(begun), "of a call before the last start: it waits again"
+
+
+def test_a_marked_job_runs_while_snakemake_holds_its_lock_and_gives_signs_of_life(begun):
+    """Marked, a job is not done even where all of its files are there: snakemake would make it again."""
+    now = time.time()
+    marker(begun, job_of(begun, "simulation", "0").files[0])
+    assert states(begun)["simulation 0"] == "unclear"
+    assert states(begun, now + 1000)["simulation 0"] == "ended"
+    locked(begun)
+    assert states(begun)["simulation 0"] == "running"
+    assert states(begun, now + 1000)["simulation 0"] == "unclear"
+    log_lines(begun, job_of(begun, "simulation", "0"), INFO)
+    os.utime(begun.folder / "logs/simulation/0.log", (now + 990, now + 990))
+    found = next(job for job in status.look(begun, now + 1000).jobs if job.state == "running")
+    assert (found.line, found.age_s) == (INFO.split(" INFO ")[1], 10.0)
+
+
+def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch):
+    jobs = [job for job in status.jobs_of(begun) if job.rule == "features"][:4]
+    for number, job in enumerate(jobs):
+        marker(begun, job.files[0], str(100 + number))
+    locked(begun)
+    monkeypatch.setenv("PATH", "/nowhere")
+    without = status.look(begun)
+    assert [job.state for job in without.jobs if job.state != "waiting" and job.rule == "features"] == ["queued"] * 4
+    assert "whether submitted jobs still wait cannot be told: there is no squeue here" in status.as_text(without)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "squeue").write_text("#!/bin/sh\necho 100 PENDING; echo 101 RUNNING; echo 102 COMPLETING; echo 9 PENDING\n")
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    asked = status.look(begun)
+    found = [job.state for job in asked.jobs if job.state != "waiting" and job.rule == "features"]
+    assert found == ["queued", "running", "running", "unclear"]
+    assert asked.notes == ()
+
+
+def test_many_jobs_of_a_state_are_counted_and_ten_are_shown(begun):
+    locked(begun)
+    for job in status.jobs_of(begun):
+        if job.rule == "features":
+            marker(begun, job.files[0])
+    text = status.as_text(status.look(begun))
+    assert len(re.findall(r"^  features \d-\d: no line yet \(\d+ s ago\)$", text, re.M)) == 10
+    assert "and 2 more (--json lists all)" in text
+
+
+def test_where_nothing_is_known_of_snakemake_that_is_said(begun, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["status", begun.path]) == 0
+    assert "no folder .snakemake knows of this run: what is running cannot be told" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
+    for folder in (tmp_path, tmp_path / "none"):
+        assert cli.main(["status", str(folder)]) == 2
+        assert f"{folder} is no run: it has no config.json" in capsys.readouterr().err
+
+
+def test_looking_loads_no_stage():
+    code = "import sys, spikelens.status; sys.exit(bool({'numba', 'torch', 'mpi4py', 'xarray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
