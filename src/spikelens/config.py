@@ -251,6 +251,9 @@ class Training(Section):
     patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 0.001
+    ranks: Annotated[
+        Positive, Field(description="MPI ranks that share each batch; up to rounding, results do not depend on it")
+    ] = 1
 
 
 class Autoencoder(Training):
@@ -907,9 +910,13 @@ def _check_models(run: RunConfig) -> Iterator[Problem]:
                 f"history + 2 horizon = {model.history + 2 * model.horizon}; simulate longer, start earlier, or take a shorter history",
             )
     for name in MODEL_NAMES:
-        seeds = getattr(models, name).seeds
-        if len(set(seeds)) < len(seeds):
-            yield Problem(f"models.{name}.seeds", seeds, "expected each seed once")
+        training: Training = getattr(models, name)
+        if len(set(training.seeds)) < len(training.seeds):
+            yield Problem(f"models.{name}.seeds", training.seeds, "expected each seed once")
+        if training.ranks > training.batch_size:
+            yield Problem(
+                f"models.{name}.ranks", training.ranks, f"ranks share each batch: expected at most batch_size = {training.batch_size}"
+            )
     autoencoder = models.autoencoder
     available = run.n_steps - models.start_s * STEPS_PER_SECOND
     if autoencoder.steps * autoencoder.sequences > available:
