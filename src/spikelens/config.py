@@ -251,9 +251,7 @@ class Training(Section):
     patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 0.001
-    ranks: Annotated[
-        Positive, Field(description="MPI ranks that share each batch; up to rounding, results do not depend on it")
-    ] = 1
+    ranks: Annotated[Positive, Field(description="MPI ranks that share each batch; up to rounding, results do not depend on it")] = 1
 
 
 class Autoencoder(Training):
