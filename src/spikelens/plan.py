@@ -85,7 +85,7 @@ def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
     n_jobs, measured = sizes.n_jobs(run), measured_jobs(run)
     for rule in RULES:
         seconds, peak_mb = measured.get(rule, (job_seconds(run, rule, speeds, rate_hz), None))
-        cores = run.simulation.ranks if rule == "simulation" else 1
+        cores = sizes.n_ranks(run, rule)
         source = "measured" if rule in measured else "speeds"
         yield Jobs(rule, n_jobs[rule], cores, sizes.memory_mb(run, rule), seconds, source, peak_mb)
 

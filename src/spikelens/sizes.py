@@ -93,6 +93,13 @@ def n_jobs(run: RunConfig) -> dict[Rule, int]:
     return {**of_stage, **models, "explanation": 1, "report": 1}
 
 
+def n_ranks(run: RunConfig, rule: Rule) -> int:
+    """MPI ranks of a job of a rule, each with a core of its own."""
+    if rule == "simulation":
+        return run.simulation.ranks
+    return int(getattr(run.models, rule.removeprefix("models_")).ranks) if rule.startswith("models_") else 1
+
+
 # --- memory -------------------------------------------------------------------------------------------------------------
 
 
@@ -103,12 +110,17 @@ def memory_mb(run: RunConfig, rule: Rule) -> int:
 
 
 def job_memory(run: RunConfig, rule: Rule, rate_hz: float = ASSUMED_RATE_HZ) -> float:
-    """Memory that one job of a rule is expected to take at most [bytes]; the simulation's ranks together."""
+    """Memory that one job of a rule is expected to take at most [bytes]; its ranks together."""
+    return n_ranks(run, rule) * _rank_memory(run, rule, rate_hz)
+
+
+def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
+    """The same of one rank; those that train hold all the data, and their part of a batch."""
     match rule:
         case "network":
             return network_memory(run)
         case "simulation":
-            return run.simulation.ranks * simulation_memory(run, run.simulation.ranks, rate_hz)
+            return simulation_memory(run, run.simulation.ranks, rate_hz)
         case "features":
             return features_memory(run, rate_hz)
         case "models_autoencoder":

@@ -152,19 +152,19 @@ def features_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RA
 
 
 def autoencoder_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for one seed, all epochs."""
+    """Seconds for one seed, all epochs; ranks share the sequences of each batch."""
     model = run.models.autoencoder
-    sequences = run.models.split[0] * model.sequences
+    sequences = run.models.split[0] * model.sequences / model.ranks
     steps = n_weights(run, "autoencoder") * model.steps * sequences * model.epochs
     return speeds.start_torch_s + _reading_s(run, speeds) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
 
 
 def tft_seconds(run: RunConfig, name: ModelName, speeds: Speeds) -> float:
-    """Seconds for one seed, all epochs."""
+    """Seconds for one seed, all epochs; ranks share the windows of each batch."""
     model: Tft = getattr(run.models, name)
     series = n_series(run) if name == "tft_neuron" else len(run.network.populations) + 1
     batches, windows = tft_epoch(run, model, series)
-    units = windows * (model.history + model.horizon) * model.hidden_size
+    units = windows / model.ranks * (model.history + model.horizon) * model.hidden_size
     return speeds.start_torch_s + model.epochs * (1e-3 * batches * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit)
 
 

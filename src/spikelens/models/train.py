@@ -371,7 +371,9 @@ def fit(module: Any, task: Task, epochs: Epochs) -> None:
     ranks = task.train.ranks
     # Lightning tells of its own hardware survey and tips
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if epochs.n_left:
+    with warnings.catch_warnings():
+        # of Lightning's own calls into torch, and where SLURM is installed
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*|.*`srun` command is available.*")
         trainer = pl.Trainer(
             max_epochs=epochs.n_left,
             accelerator="auto" if ranks.size == 1 else "cpu" if ranks.gpu is None else "cuda",
@@ -386,9 +388,6 @@ def fit(module: Any, task: Task, epochs: Epochs) -> None:
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        with warnings.catch_warnings():
-            # of Lightning's own calls into torch
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")
-            trainer.fit(module, task.train, task.validation)
+        trainer.fit(module, task.train, task.validation)
     module.load_state_dict(epochs.best_weights, strict=False)
     module.eval()
