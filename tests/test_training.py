@@ -28,8 +28,8 @@ from spikelens.config import MODEL_NAMES, RunConfig, load_run
 from spikelens.models.checkpoint import read_checkpoint
 from spikelens.models.data import model_folder
 from spikelens.models.load import new_module
-from spikelens.models.ranks import ALONE, Ranks, share_dropout
-from spikelens.models.train import Epochs, autoencoder_task, tft_task, train
+from spikelens.models.ranks import ALONE
+from spikelens.models.train import Epochs, autoencoder_task, step, tft_task, train
 from spikelens.stores import verify
 
 N_EPOCHS = 4
@@ -95,50 +95,47 @@ def losses_of(run: RunConfig, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
-@pytest.mark.parametrize("n_ranks", [2, 3, 5])
-def test_gradients_of_the_parts_add_up_to_that_of_the_batch_dropout_included(data, name, n_ranks):
-    """In float64, where rounding hides nothing; of the last batch, which no number of ranks divides."""
-    task = autoencoder_task(data, 1, ALONE) if name == "autoencoder" else tft_task(data, name, 1, ALONE)
-    module = new_module(name, task.config.model_dump(), task.scaling, 1).double()
-    *_, batch = task.train
-    whole = tuple(part.double() if part.is_floating_point() else part for part in (batch if isinstance(batch, tuple) else (batch,)))
+def test_parts_of_a_batch_give_the_gradient_of_its_mean_loss(data, name):
+    """Of the last batch, too, which has parts of other sizes, or none."""
+    task = autoencoder_task(data, 1) if name == "autoencoder" else tft_task(data, name, 1)
+    module = new_module(name, {**task.config.model_dump(), "dropout": 0.0}, task.scaling, 1)
+    unmoved = torch.optim.SGD(module.parameters(), lr=0)
+    first, *_, last = task.train
+    assert len(last) % task.config.parts
+    for chosen in (first, last):
+        losses = step(module, unmoved, chosen, task, ALONE)
+        found = [weight.grad.clone() for weight in module.parameters()]
+        unmoved.zero_grad()
+        loss = module.training_step(task.train.items(chosen), 0)
+        loss.backward()
+        assert losses.sum() == pytest.approx(len(chosen) * loss.item(), rel=1e-5)
+        for gradient, weight in zip(found, module.parameters(), strict=True):
+            assert torch.allclose(gradient, weight.grad, rtol=1e-4, atol=1e-6)
 
-    def gradients(rows: slice, weight: float) -> torch.Tensor:
-        module.zero_grad()
-        torch.manual_seed(7)
-        items = tuple(part[rows] for part in whole)
-        (weight * module.training_step(items if len(items) > 1 else items[0], 0)).backward()
-        return torch.cat([parameter.grad.flatten() for parameter in module.parameters() if parameter.grad is not None])
 
-    expected = gradients(slice(None), 1)
-    dropouts, summed, n_own = share_dropout(module), torch.zeros_like(expected), []
-    assert len(dropouts) == (0 if name == "autoencoder" else 13)
-    for rank in range(n_ranks):
-        part = Ranks(rank=rank, size=n_ranks).part(len(whole[0]))
-        for dropout in dropouts:
-            dropout.part = part
-        summed += gradients(part.rows, part.n_own / part.n_batch)
-        n_own.append(part.n_own)
-    assert sum(n_own) == len(whole[0])
-    assert torch.allclose(summed, expected, rtol=1e-9, atol=1e-13)
-    assert expected.abs().max() > 1e-3
+def test_parts_draw_dropout_of_their_own(data):
+    task = tft_task(data, "tft_population", 1)
+    module = new_module("tft_population", {**task.config.model_dump(), "dropout": 0.5}, task.scaling, 1)
+    (chosen, *_) = task.train
+    alike = chosen[:1].repeat(8)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        losses = step(module, torch.optim.SGD(module.parameters(), lr=0), alike, task, ALONE)
+        assert len(set(losses.tolist())) == 4
 
 
 @pytest.mark.slow
-def test_two_and_three_ranks_give_the_losses_of_one(undisturbed, on_two_ranks, data, tmp_path):
-    """Of every epoch; three ranks go on from a checkpoint that one rank has left."""
+def test_any_number_of_ranks_trains_the_very_same_model(undisturbed, on_two_ranks, data, tmp_path):
+    """With dropout, and batches that ranks cannot share evenly; three ranks go on from what one rank has left after an epoch."""
     on_three = copy_of(data, tmp_path / "three")
     for name in MODEL_NAMES:
         train_until(on_three, name, after_epoch(1))
     messages = launch(on_three, 3)
     for run in (on_two_ranks, on_three):
         for name in MODEL_NAMES:
-            assert np.abs(losses_of(run, name) - losses_of(undisturbed, name)).max() < 1e-4, (run.path, name)
-            one, several = (description_of(each, name) for each in (undisturbed, run))
-            assert several["scores"]["mse"] == pytest.approx(one["scores"]["mse"], rel=1e-4)
-            assert {key: several[key] for key in ("hyperparameters", "epochs", "best_epoch", "n_items")} == {
-                key: one[key] for key in ("hyperparameters", "epochs", "best_epoch", "n_items")
-            }
+            assert weights_of(run, name) == weights_of(undisturbed, name), (run.path, name)
+            assert np.array_equal(losses_of(run, name), losses_of(undisturbed, name))
+            assert {**description_of(run, name), "wall_s": 0} == {**description_of(undisturbed, name), "wall_s": 0}
     assert len(re.findall("going on after epoch 1", messages)) == len(MODEL_NAMES), "the first rank alone says so"
 
 
@@ -173,17 +170,17 @@ def test_another_number_of_ranks_than_asked_for_is_refused(data, capsys, monkeyp
 
 
 def after_epoch(epoch: int, sign: signal.Signals = signal.SIGKILL):
-    """Strike as soon as the checkpoint of an epoch is written."""
+    """Strike as soon as an epoch's checkpoint and line of history are written."""
 
     def prepare():
-        keep = Epochs._keep
+        write = Epochs._write
 
         def struck(self, *arguments):
-            keep(self, *arguments)
+            write(self, *arguments)
             if len(self.history) == epoch:
                 os.kill(os.getpid(), sign)
 
-        Epochs._keep = struck
+        Epochs._write = struck
 
     return prepare
 
@@ -192,14 +189,15 @@ def in_epoch(epoch: int, sign: signal.Signals = signal.SIGKILL):
     """Strike after the second batch of an epoch."""
 
     def prepare():
-        end = Epochs.on_train_batch_end
+        shown = Epochs.shown
 
-        def struck(self, trainer, module, outputs, batch, batch_idx):
-            end(self, trainer, module, outputs, batch, batch_idx)
-            if len(self.history) == epoch - 1 and batch_idx == 1:
-                os.kill(os.getpid(), sign)
+        def struck(self, batches):
+            for number, chosen in enumerate(shown(self, batches)):
+                if len(self.history) == epoch - 1 and number == 2:
+                    os.kill(os.getpid(), sign)
+                yield chosen
 
-        Epochs.on_train_batch_end = struck
+        Epochs.shown = struck
 
     return prepare
 
@@ -252,7 +250,6 @@ def test_a_training_that_was_killed_twice_and_whose_patience_is_over_stops_where
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 1)])
 def test_an_interrupted_training_ends_with_no_model_and_not_with_0(data, tmp_path, sign, code):
-    """Lightning would turn SIGTERM into exit code 0."""
     run = copy_of(data, tmp_path / "run")
     assert train_until(run, "autoencoder", in_epoch(2, sign)) == code
     folder = model_folder(run, "autoencoder", 1)

@@ -7,23 +7,20 @@ a checkpoint is kept after each epoch: a training that was killed goes on from t
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
 import os
-import signal
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,7 +39,7 @@ from spikelens.models.baselines import (
 from spikelens.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from spikelens.models.data import TftName, autoencoder_sequences, model_folder, rate_series, sequence_ranges, tft_config
 from spikelens.models.load import new_module, save
-from spikelens.models.ranks import ALONE, Part, PartOfDropout, Ranks, share_dropout
+from spikelens.models.ranks import ALONE, Ranks, repeatable
 from spikelens.models.tft import predict
 from spikelens.progress import Progress
 from spikelens.stores import forecast_windows, write_atomically
@@ -55,14 +52,13 @@ _VALIDATED_AT_ONCE = 1_024
 
 @dataclass(frozen=True)
 class Batches:
-    """This rank's part of batches of numbered items; with a generator, `at_most` of them in an order drawn anew each epoch."""
+    """Batches of numbered items; with a generator, `at_most` of them in an order drawn anew each epoch."""
 
     items: Callable[[Tensor], Any]
     n_items: int
     batch_size: int
     at_most: int | None = None
     generator: torch.Generator | None = None
-    ranks: Ranks = ALONE
 
     @property
     def n_used(self) -> int:
@@ -71,14 +67,15 @@ class Batches:
     def __len__(self) -> int:
         return -(-self.n_used // self.batch_size)
 
-    def part(self, batch: int) -> Part:
-        """What this rank takes of a batch."""
-        return self.ranks.part(min(self.batch_size, self.n_used - batch * self.batch_size))
-
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the numbers of each batch's items."""
         order = torch.arange(self.n_items) if self.generator is None else torch.randperm(self.n_items, generator=self.generator)
-        for batch, chosen in enumerate(torch.split(order[: self.n_used], self.batch_size)):
-            yield self.items(chosen[self.part(batch).rows])
+        yield from torch.split(order[: self.n_used], self.batch_size)
+
+    def read(self, chosen: Tensor, device: torch.device) -> Any:
+        """The items of some numbers: a tensor, or several."""
+        items = self.items(chosen)
+        return items.to(device) if isinstance(items, Tensor) else tuple(part.to(device) for part in items)
 
 
 @dataclass(frozen=True)
@@ -108,14 +105,14 @@ def train(run: RunConfig, name: ModelName, seed: int, threads: int | None = None
     torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
     started = time.monotonic()
     folder = model_folder(run, name, seed)
-    task = autoencoder_task(run, seed, ranks) if name == "autoencoder" else tft_task(run, name, seed, ranks)
+    task = autoencoder_task(run, seed) if name == "autoencoder" else tft_task(run, name, seed)
     hyperparameters = task.config.model_dump(mode="json", exclude={"seeds", "ranks"})
     module = new_module(name, hyperparameters, task.scaling, seed)
     torch.manual_seed(seed)
     belongs_to = {"model": name, "seed": seed, "fingerprint": model_fingerprint(run, name)}
     epochs = Epochs(folder, belongs_to, task, ranks)
     done_s = epochs.seconds
-    fit(module, task, epochs)
+    fit(module, task, epochs, ranks)
     if ranks.rank == 0:
         description = {
             "model": name,
@@ -137,7 +134,7 @@ def train(run: RunConfig, name: ModelName, seed: int, threads: int | None = None
 # --- what is trained on -------------------------------------------------------------------------------------------------
 
 
-def autoencoder_task(run: RunConfig, seed: int, ranks: Ranks) -> Task:
+def autoencoder_task(run: RunConfig, seed: int) -> Task:
     """The autoencoder's sequences, and its test against the training mean and principal components of the same number."""
     config = run.models.autoencoder
     data = autoencoder_sequences(run)
@@ -161,13 +158,13 @@ def autoencoder_task(run: RunConfig, seed: int, ranks: Ranks) -> Task:
         scaling={"mean": mean.tolist(), "std": [std]},
         ranges_ms=sequence_ranges(run),
         n_items={name: len(starts) for name, starts in data.starts.items()},
-        train=Batches(lambda chosen: sequences[chosen], len(sequences), config.batch_size, generator=_generator(seed), ranks=ranks),
-        validation=Batches(lambda chosen: validation[chosen], len(validation), _VALIDATED_AT_ONCE, ranks=ranks),
+        train=Batches(lambda chosen: sequences[chosen], len(sequences), config.batch_size, generator=_generator(seed)),
+        validation=Batches(lambda chosen: validation[chosen], len(validation), _VALIDATED_AT_ONCE),
         test=test,
     )
 
 
-def tft_task(run: RunConfig, name: TftName, seed: int, ranks: Ranks) -> Task:
+def tft_task(run: RunConfig, name: TftName, seed: int) -> Task:
     """Windows of rates, one for each series and start; tested on windows a horizon apart, so that each sample counts once."""
     config = tft_config(run, name)
     series = rate_series(run, name)
@@ -202,8 +199,8 @@ def tft_task(run: RunConfig, name: TftName, seed: int, ranks: Ranks) -> Task:
         scaling={"mean": series.mean.tolist(), "std": series.std.tolist()},
         ranges_ms={key: (first * window, end * window) for key, (first, end) in series.ranges.items()},
         n_items=n_items,
-        train=Batches(windows("train"), n_items["train"], config.batch_size, config.samples_per_epoch, _generator(seed), ranks),
-        validation=Batches(windows("validation"), n_items["validation"], _VALIDATED_AT_ONCE, ranks=ranks),
+        train=Batches(windows("train"), n_items["train"], config.batch_size, config.samples_per_epoch, _generator(seed)),
+        validation=Batches(windows("validation"), n_items["validation"], _VALIDATED_AT_ONCE),
         test=test,
     )
 
@@ -215,21 +212,73 @@ def _generator(seed: int) -> torch.Generator:
 # --- the loop -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Losses:
-    """Losses of the batches of an epoch, each the mean over this rank's part of it."""
+def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks) -> None:
+    """Train a module in place, to the weights of the epoch with the best validation loss."""
+    repeatable()
+    module.to(ranks.device)
+    optimizer = module.configure_optimizers()
+    epochs.restore(module, optimizer)
+    while epochs.n_left:
+        module.train()
+        losses = [step(module, optimizer, chosen, task, ranks) for chosen in epochs.shown(task.train)]
+        module.eval()
+        epochs.end(module, optimizer, _mean(losses, task.train, ranks), validate(module, task.validation, ranks))
+    module.load_state_dict(epochs.best_weights, strict=False)
+    module.eval().cpu()
 
-    batches: Batches
-    of_batch: list[Tensor] = field(default_factory=list)
 
-    def sum(self) -> float:
-        """Sum over this rank's items."""
-        losses = torch.stack(self.of_batch).cpu().double()
-        return float(losses @ torch.tensor([self.batches.part(batch).n_own for batch in range(len(losses))], dtype=torch.float64))
+def step(module: pl.LightningModule, optimizer: torch.optim.Optimizer, chosen: Tensor, task: Task, ranks: Ranks) -> Tensor:
+    """Take one step of the optimiser on a batch, by its numbers.
+
+    Returns
+    -------
+    (n_parts,) float64 sums of the losses of each part's items; 0 for those that other ranks compute.
+    """
+    parts, weights = torch.tensor_split(chosen, task.config.parts), list(module.parameters())
+    own, seeds = ranks.own(len(parts)), _dropout_seeds(len(parts))
+    losses = torch.zeros(len(parts), dtype=torch.float64)
+    gradients = torch.zeros(len(own), sum(weight.numel() for weight in weights), device=ranks.device)
+    for row, number in enumerate(own):
+        n_own = len(parts[number])
+        if n_own:
+            optimizer.zero_grad()
+            if seeds:
+                torch.manual_seed(seeds[number])
+            loss = module.training_step(task.train.read(parts[number], ranks.device), 0)
+            (loss * (n_own / len(chosen))).backward()
+            gradients[row] = torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten() for w in weights])
+            losses[number] = n_own * loss.item()
+    if seeds:
+        torch.manual_seed(seeds[-1])
+    total = functools.reduce(torch.add, ranks.gather(gradients, len(parts)))
+    for weight, gradient in zip(weights, torch.split(total, [weight.numel() for weight in weights]), strict=True):
+        weight.grad = gradient.view_as(weight)
+    optimizer.step()
+    return losses
 
 
-class Epochs(pl.Callback):
-    """What happens as each epoch ends: losses, history, the best weights, the checkpoint, and the end of patience.
+def _dropout_seeds(n_parts: int) -> list[int]:
+    """A seed for each part of a batch, and one for what is drawn after it; of a single part, nobody skips any numbers."""
+    return torch.randint(2**62, (n_parts + 1,)).tolist() if n_parts > 1 else []
+
+
+def validate(module: pl.LightningModule, batches: Batches, ranks: Ranks) -> float:
+    """Mean loss over all items; ranks share the batches."""
+    losses, own = torch.zeros(len(batches), dtype=torch.float64), ranks.own(len(batches))
+    with torch.no_grad():
+        for number, chosen in enumerate(batches):
+            if number in own:
+                losses[number] = len(chosen) * module.validation_step(batches.read(chosen, ranks.device), 0).item()
+    return _mean([losses], batches, ranks)
+
+
+def _mean(losses: list[Tensor], batches: Batches, ranks: Ranks) -> float:
+    """Mean over an epoch's items, in float64 and by the same sums on any number of ranks."""
+    return float(ranks.merge(torch.cat(losses)).sum()) / batches.n_used
+
+
+class Epochs:
+    """What is kept as each epoch ends: its losses, the best weights, a checkpoint; and when there has been enough of it.
 
     Attributes
     ----------
@@ -239,17 +288,18 @@ class Epochs(pl.Callback):
 
     def __init__(self, folder: Path, belongs_to: dict[str, Any], task: Task, ranks: Ranks) -> None:
         self.checkpoint = folder / "checkpoint.safetensors"
-        self._path, self._belongs_to, self._task, self._ranks = folder / "history.jsonl", belongs_to, task, ranks
-        self._restored = read_checkpoint(self.checkpoint, belongs_to, ranks)
-        self.history: list[dict[str, Any]] = [] if self._restored is None else self._restored.history
-        self.best_epoch = 0 if self._restored is None else self._restored.best_epoch
-        self.best_weights = {} if self._restored is None else self._restored.tensors["best"]
+        self._path, self._belongs_to, self._task, self._writes = folder / "history.jsonl", belongs_to, task, ranks.rank == 0
+        self._restored = restored = read_checkpoint(self.checkpoint, belongs_to, ranks)
+        self.history: list[dict[str, Any]] = [] if restored is None else restored.history
+        self.best_epoch = 0 if restored is None else restored.best_epoch
+        self.best_weights = {} if restored is None else restored.tensors["best"]
         self.seconds = self.history[-1]["seconds"] if self.history else 0.0
         self._started = time.monotonic() - self.seconds
-        self._progress = Progress(f"training {belongs_to['model']}, seed {belongs_to['seed']}", self.n_left * len(task.train), "batches")
         self._note = ""
-        self._sigterm = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
-        if ranks.rank == 0:
+        self._n_batches = self.n_left * len(task.train)
+        what = f"training {belongs_to['model']}, seed {belongs_to['seed']}"
+        self._progress = Progress(what, self._n_batches, "batches") if self._writes else None
+        if self._writes:
             write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in self.history).encode())
             if self.history:
                 log.info("going on after epoch %d, from %s", len(self.history), self.checkpoint)
@@ -268,73 +318,61 @@ class Epochs(pl.Callback):
     def summary(self) -> dict[str, Any]:
         return {"epochs": len(self.history), "best_epoch": self.best_epoch, "validation_loss": self.best_loss}
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Go on from the checkpoint, and let SIGTERM end the process at once: Lightning would end it later, and with exit code 0."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._sigterm)
-        if self._ranks.rank == 0:
-            self._progress.__enter__()
+    def restore(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+        """Bring a module and its optimiser to where the checkpoint was left, if there was one."""
         if self._restored is not None:
             tensors = self._restored.tensors
             module.load_state_dict(tensors["weights"], strict=False)
-            load_optimizer(trainer.optimizers[0], tensors["optimizer"])
+            load_optimizer(optimizer, tensors["optimizer"])
             for name, generator in self._generators(module).items():
                 generator.set_state(tensors["generators"][name])
 
     def _generators(self, module: pl.LightningModule) -> dict[str, torch.Generator]:
         """The order of the batches, and dropout."""
         assert self._task.train.generator is not None
-        on_gpu = module.device.type == "cuda"
-        dropout = torch.cuda.default_generators[module.device.index] if on_gpu else torch.default_generator
-        return {"order": self._task.train.generator, "dropout": dropout}
+        found = {"order": self._task.train.generator, "dropout": torch.default_generator}
+        return found | ({"gpu": torch.cuda.default_generators[module.device.index]} if module.device.type == "cuda" else {})
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._losses = {"train_loss": Losses(self._task.train), "validation_loss": Losses(self._task.validation)}
+    def shown(self, batches: Batches) -> Iterator[Tensor]:
+        """The batches of an epoch, with the progress through all of them."""
+        done = self._n_batches - self.n_left * len(batches)
+        for number, chosen in enumerate(batches):
+            yield chosen
+            if self._progress is not None:
+                self._progress.update(done + number + 1, self._note)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._losses["train_loss"].of_batch.append(outputs["loss"].detach())
-        if self._ranks.rank == 0:
-            self._progress.update(trainer.global_step, self._note)
+    def end(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer, train_loss: float, validation_loss: float) -> None:
+        """Keep what an epoch has led to.
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        self._losses["validation_loss"].of_batch.append(outputs)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        losses = self._mean_losses()
+        Raises
+        ------
+        SpikelensError
+            If a loss is no finite number.
+        """
         epoch = len(self.history) + 1
-        if not all(map(math.isfinite, losses.values())):
+        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
             key = f"models.{self._belongs_to['model']}.learning_rate"
-            raise SpikelensError(f"the loss is {losses['train_loss']} in epoch {epoch}: training diverged; lower {key}")
-        is_best = losses["validation_loss"] < self.best_loss
-        self.history.append({"epoch": epoch, **losses, "seconds": round(time.monotonic() - self._started, 3)})
-        self._note = f"(epoch {epoch}: validation loss {losses['validation_loss']:.4f})"
-        if is_best:
+            raise SpikelensError(f"the loss is {train_loss} in epoch {epoch}: training diverged; lower {key}")
+        if validation_loss < self.best_loss:
             self.best_epoch = epoch
             self.best_weights = {name: weight.detach().cpu().clone() for name, weight in module.named_parameters()}
-        if self._ranks.rank == 0:
-            self._keep(trainer, module)
-        trainer.should_stop = self.n_left == 0
+        seconds = round(time.monotonic() - self._started, 3)
+        self.history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss, "seconds": seconds})
+        self._note = f"(epoch {epoch}: validation loss {validation_loss:.4f})"
+        if self._writes:
+            self._write(module, optimizer)
 
-    def _mean_losses(self) -> dict[str, float]:
-        """Mean losses over all items, in float64."""
-        sums = self._ranks.add_up(torch.tensor([losses.sum() for losses in self._losses.values()], dtype=torch.float64))
-        return {name: float(total) / losses.batches.n_used for (name, losses), total in zip(self._losses.items(), sums, strict=True)}
-
-    def _keep(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _write(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoint, then the line of history that it holds."""
         tensors = {
             "weights": dict(module.named_parameters()),
             "best": self.best_weights,
-            "optimizer": optimizer_tensors(trainer.optimizers[0]),
+            "optimizer": optimizer_tensors(optimizer),
             "generators": {name: generator.get_state() for name, generator in self._generators(module).items()},
         }
         write_checkpoint(self.checkpoint, Checkpoint(tensors, self.history, self.best_epoch), self._belongs_to)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.history[-1]) + "\n")
-
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-        if self._ranks.rank == 0:
-            self._progress.__exit__(None, None, None)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -349,45 +387,3 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         number, _, key = name.partition("/")
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-class SharedSteps(pl.Callback):
-    """Makes each rank's steps those of the whole batch: the rows that dropout keeps, and gradients."""
-
-    def __init__(self, dropouts: list[PartOfDropout], batches: Batches) -> None:
-        self._dropouts, self._batches = dropouts, batches
-
-    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
-        self._part = self._batches.part(batch_idx)
-        for dropout in self._dropouts:
-            dropout.part = self._part
-
-    def on_after_backward(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._batches.ranks.add_up_gradients(module.parameters(), self._part)
-
-
-def fit(module: Any, task: Task, epochs: Epochs) -> None:
-    """Train a module in place, to the weights of the epoch with the best validation loss."""
-    ranks = task.train.ranks
-    # Lightning tells of its own hardware survey and tips
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        # of Lightning's own calls into torch, and where SLURM is installed
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*|.*`srun` command is available.*")
-        trainer = pl.Trainer(
-            max_epochs=epochs.n_left,
-            accelerator="auto" if ranks.size == 1 else "cpu" if ranks.gpu is None else "cuda",
-            devices=1 if ranks.gpu is None else [ranks.gpu],
-            # each rank's trainer is alone; inside a cluster's job, it would otherwise take the job's tasks for its own
-            plugins=[LightningEnvironment()],
-            deterministic=True,
-            callbacks=[epochs] if ranks.size == 1 else [SharedSteps(share_dropout(module), task.train), epochs],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(module, task.train, task.validation)
-    module.load_state_dict(epochs.best_weights, strict=False)
-    module.eval()
