@@ -32,14 +32,16 @@ from spikelens.models.ranks import ALONE
 from spikelens.models.train import Epochs, autoencoder_task, step, tft_task, train
 from spikelens.stores import verify
 
-N_EPOCHS = 4
+N_EPOCHS = 3
 UNEVEN = {
-    # 177 sequences: the last batch holds one, so that all ranks but one have none of it
+    # 177 sequences: the last batch holds one, so that most of its parts are empty
     "models.autoencoder.batch_size": 44,
-    # 612 windows
+    # the last batch holds 5 windows: parts of 2, 1, 1, 1
     "models.tft_population.batch_size": 61,
-    # 2,448 windows
-    "models.tft_neuron.batch_size": 145,
+    "models.tft_population.samples_per_epoch": 188,
+    # the last batch holds 2
+    "models.tft_neuron.batch_size": 67,
+    "models.tft_neuron.samples_per_epoch": 203,
     **{f"models.{name}.epochs": N_EPOCHS for name in MODEL_NAMES},
 }
 
@@ -101,7 +103,7 @@ def test_parts_of_a_batch_give_the_gradient_of_its_mean_loss(data, name):
     module = new_module(name, {**task.config.model_dump(), "dropout": 0.0}, task.scaling, 1)
     unmoved = torch.optim.SGD(module.parameters(), lr=0)
     first, *_, last = task.train
-    assert len(last) % task.config.parts
+    assert len(last) < 6
     for chosen in (first, last):
         losses = step(module, unmoved, chosen, task, ALONE)
         found = [weight.grad.clone() for weight in module.parameters()]
@@ -145,9 +147,11 @@ def test_a_rank_that_is_killed_ends_all_and_is_named_and_then_it_goes_on_to_the_
     run = copy_of(data, tmp_path / "run")
     checkpoint = model_folder(run, "tft_neuron", 1) / "checkpoint.safetensors"
     job = psutil.Popen(command(run, 2, "--model", "tft_neuron"), stderr=subprocess.PIPE, text=True)
+    killed = None
     while not checkpoint.is_file() and job.poll() is None:
+        ranks = [child for child in job.children(recursive=True) if killed is None and "spikelens" in child.cmdline()]
+        killed = next((child for child in ranks if child.environ().get("PMI_RANK") == str(rank)), killed)
         time.sleep(0.01)
-    killed = next(p for p in job.children(recursive=True) if "spikelens" in p.cmdline() and p.environ()["PMI_RANK"] == str(rank))
     killed.kill()
     text, lasted_s = watch(job, rf"^rank {rank} \(process {killed.pid}\) on \S+ ended first, without a message: killed")
     assert lasted_s < 10
