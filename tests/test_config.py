@@ -79,6 +79,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "expected at most simulation.duration_s = 180",
     ),
     "more ranks than blocks": ({"simulation.ranks": 5}, "simulation.ranks = 5", "a rank owns whole blocks, and there are 4"),
+    "no ranks for a model": ({"models.tft_neuron.ranks": 0}, "models.tft_neuron.ranks = 0", "expected more than 0"),
+    "half a rank for a model": ({"models.autoencoder.ranks": 1.5}, "models.autoencoder.ranks = 1.5", "expected a whole number"),
+    "more ranks than parts of a batch": ({"models.tft_neuron.ranks": 5}, "models.tft_neuron.ranks = 5", "expected at most parts = 4"),
+    "more parts than items in a batch": ({"models.tft_neuron.parts": 513}, "models.tft_neuron.parts = 513", "at most batch_size = 512"),
+    "no parts": ({"models.autoencoder.parts": 0}, "models.autoencoder.parts = 0", "expected more than 0"),
     "no ranks": ({"simulation.ranks": 0}, "simulation.ranks = 0", "expected more than 0"),
     "time chunk that does not divide its shard": ({"simulation.chunk_ms": 700}, "simulation.chunk_ms = 700", "a divisor of the segment"),
     "neuron chunk that does not divide its shard": (

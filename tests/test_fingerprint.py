@@ -43,7 +43,13 @@ def test_the_order_of_populations_and_connections_matters(tmp_path, section):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"simulation.ranks": 1}, {"simulation.duration_s": 8}, {"run.name": "other"}, {"run.results": "elsewhere"}],
+    [
+        {"simulation.ranks": 1},
+        {"models.tft_neuron.ranks": 2},
+        {"simulation.duration_s": 8},
+        {"run.name": "other"},
+        {"run.results": "elsewhere"},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):

@@ -26,7 +26,7 @@ from spikelens.models.baselines import (
 from spikelens.models.data import autoencoder_sequences, model_folder, rate_series, sequence_ranges, sequence_starts, training_scale
 from spikelens.models.load import load_autoencoder, load_tft, new_module, read_description, save
 from spikelens.models.tft import forecast, predict
-from spikelens.models.train import EpochHistory, train
+from spikelens.models.train import Epochs, train
 from spikelens.stores import MISSING_COUNT, ensure, layout, prepare, write_shard
 
 TINY = {
@@ -303,13 +303,13 @@ def test_history_grows_by_a_line_as_each_epoch_ends_and_forgets_an_earlier_train
     folder = model_folder(run, "tft_population", 1)
     folder.mkdir(parents=True)
     (folder / "history.jsonl").write_text('{"epoch": 99}\n')
-    lengths, original = [], EpochHistory.on_train_epoch_end
+    lengths, original = [], Epochs.end
 
-    def watched(self, trainer, module):
-        original(self, trainer, module)
+    def watched(self, *arguments):
+        original(self, *arguments)
         lengths.append(len(history_of(run, "tft_population")))
 
-    monkeypatch.setattr(EpochHistory, "on_train_epoch_end", watched)
+    monkeypatch.setattr(Epochs, "end", watched)
     train(run, "tft_population", 1)
     assert lengths == [1, 2, 3]
     assert [line["epoch"] for line in history_of(run, "tft_population")] == [1, 2, 3]

@@ -150,6 +150,17 @@ def test_a_segment_takes_no_more_memory_than_planned_and_not_much_less(make_run,
     assert 0.75 * expected < peak < expected
 
 
+def test_each_rank_that_trains_holds_the_data_and_has_a_core_and_its_share_of_the_batches(tmp_path):
+    alone, shared = (run_of(tmp_path, {"models.tft_neuron.ranks": n, "models.tft_neuron.samples_per_epoch": 10**6}) for n in (1, 2))
+    rule = "models_tft_neuron"
+    assert sizes.job_memory(shared, rule) == 2 * sizes.job_memory(alone, rule)
+    assert job_seconds(shared, rule, SPEEDS) - SPEEDS.start_torch_s == pytest.approx(
+        (job_seconds(alone, rule, SPEEDS) - SPEEDS.start_torch_s) / 2
+    )
+    cores = {row.rule: row.cores for row in plan.plan_run(shared, SPEEDS, 8.0).rules}
+    assert (cores[rule], cores["models_autoencoder"], cores["simulation"]) == (2, 1, 2)
+
+
 def test_ranks_share_the_synapses_and_a_job_asks_for_all_of_them(tmp_path):
     run = run_of(tmp_path)
     alone, shared = sizes.simulation_memory(run, 1), sizes.simulation_memory(run, 4)

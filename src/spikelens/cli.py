@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spikelens.config import ASSUMED_RATE_HZ, MODEL_NAMES, RunConfig, json_schema, load_run, load_runs, read_yaml
+from spikelens.config import ASSUMED_RATE_HZ, MODEL_NAMES, ModelName, RunConfig, json_schema, load_run, load_runs, read_yaml
 from spikelens.errors import SpikelensError, disk_remedy, mendable
 
 log = logging.getLogger("spikelens")
@@ -68,14 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     _blocks(network)
     simulate = stage("simulate", _simulate, "stage 2: simulate segments, alone or under mpiexec")
     _segments(simulate)
-    simulate.add_argument("--ranks", type=int, help="how many MPI ranks were started; checked (left out: one process without MPI)")
+    _ranks(simulate)
     _limit(simulate)
     features = stage("features", _features, "stage 3: rates, traces, causal components")
     _segments(features)
     _blocks(features)
-    train = stage("train", _train, "stage 4: train a model")
+    train = stage("train", _train, "stage 4: train a model, alone or under mpiexec")
     train.add_argument("--model", choices=MODEL_NAMES, action="append", help="which model (default: all); may be given more than once")
     train.add_argument("--seed", type=int, help="which of the model's seeds (default: all)")
+    _ranks(train)
     _limit(train)
     stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
     stage("report", _report, "stage 6: figures, tables and summary.json")
@@ -109,6 +110,10 @@ def _blocks(parser: argparse.ArgumentParser) -> None:
 
 def _segments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", help="FIRST or FIRST:END, segments of time (default: all)")
+
+
+def _ranks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ranks", type=int, help="how many MPI ranks were started; checked (left out: one process without MPI)")
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:
@@ -181,16 +186,27 @@ def _features(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    """Train models; weights, history and scores go to models/<model>/<seed>/."""
-    from spikelens.models.train import train
+    """Train models; weights, history and scores go to models/<model>/<seed>/. Under mpiexec or srun, say --ranks N."""
+    from spikelens import mpi
 
-    run = load_run(options.run)
-    for name in options.model or MODEL_NAMES:
-        seeds = getattr(run.models, name).seeds
-        if options.seed is not None and options.seed not in seeds:
-            raise SpikelensError(f"--seed {options.seed}: expected one of models.{name}.seeds = {list(seeds)}")
-        for seed in seeds if options.seed is None else [options.seed]:
-            train(run, name, seed)
+    comm = mpi.world(options.ranks)
+    with mpi.watched(comm, options.log):
+        from spikelens.models.ranks import joined
+        from spikelens.models.train import train
+
+        run = load_run(options.run)
+        chosen = [(name, seed) for name in options.model or MODEL_NAMES for seed in _seeds(run, name, options.seed)]
+        with joined(comm) as ranks:
+            for name, seed in chosen:
+                train(run, name, seed, ranks=ranks)
+
+
+def _seeds(run: RunConfig, name: ModelName, seed: int | None) -> Sequence[int]:
+    """The seeds of a model, or the one asked for."""
+    seeds: tuple[int, ...] = getattr(run.models, name).seeds
+    if seed is not None and seed not in seeds:
+        raise SpikelensError(f"--seed {seed}: expected one of models.{name}.seeds = {list(seeds)}")
+    return seeds if seed is None else [seed]
 
 
 def _explain(options: argparse.Namespace) -> None:

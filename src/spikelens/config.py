@@ -251,6 +251,8 @@ class Training(Section):
     patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 0.001
+    parts: Annotated[Positive, Field(description="parts of a batch that are computed one by one; results follow it in their rounding")] = 1
+    ranks: Annotated[Positive, Field(description="MPI ranks that share the parts of a batch; results do not depend on it")] = 1
 
 
 class Autoencoder(Training):
@@ -915,9 +917,15 @@ def _check_models(run: RunConfig) -> Iterator[Problem]:
                 f"history + 2 horizon = {model.history + 2 * model.horizon}; simulate longer, start earlier, or take a shorter history",
             )
     for name in MODEL_NAMES:
-        seeds = getattr(models, name).seeds
-        if len(set(seeds)) < len(seeds):
-            yield Problem(f"models.{name}.seeds", seeds, "expected each seed once")
+        training: Training = getattr(models, name)
+        if len(set(training.seeds)) < len(training.seeds):
+            yield Problem(f"models.{name}.seeds", training.seeds, "expected each seed once")
+        if training.ranks > training.parts:
+            yield Problem(
+                f"models.{name}.ranks", training.ranks, f"ranks share the parts of a batch: expected at most parts = {training.parts}"
+            )
+        if training.parts > training.batch_size:
+            yield Problem(f"models.{name}.parts", training.parts, f"expected at most batch_size = {training.batch_size}")
     autoencoder = models.autoencoder
     available = run.n_steps - models.start_s * STEPS_PER_SECOND
     if autoencoder.steps * autoencoder.sequences > available:

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spikelens.config import STAGES, ModelName, RunConfig, Stage
+from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
 
 _PACKAGE = Path(__file__).parent
 _NOT_RESULTS = {"simulation": ("ranks", "duration_s")}
@@ -35,7 +35,7 @@ def model_fingerprint(run: RunConfig, model: ModelName) -> str:
     """Hash what one model follows from: as `fingerprint(run, "models")`, with this model's keys only."""
     models = run.models.model_dump(mode="json")
     own = {key: models[key] for key in ("start_s", "split", model)}
-    del own[model]["seeds"]
+    del own[model]["seeds"], own[model]["ranks"]
     return _digest([fingerprint(run, "features"), own, run.simulation.duration_s, source_hash("models")])
 
 
@@ -48,6 +48,9 @@ def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
     if stage == "simulation":
         section["drive"] = {**content["drive"], "events": _content_of(run.drive.events)}
         section["weight_average"] = run.weight_average
+    if stage == "models":
+        for name in MODEL_NAMES:
+            del section[name]["ranks"]
     return section
 
 

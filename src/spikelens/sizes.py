@@ -93,9 +93,11 @@ def n_jobs(run: RunConfig) -> dict[Rule, int]:
     return {**of_stage, **models, "explanation": 1, "report": 1}
 
 
-def cores(run: RunConfig, rule: Rule) -> int:
-    """Cores of one job of a rule."""
-    return run.simulation.ranks if rule == "simulation" else 1
+def n_ranks(run: RunConfig, rule: Rule) -> int:
+    """MPI ranks of a job of a rule, each with a core of its own."""
+    if rule == "simulation":
+        return run.simulation.ranks
+    return int(getattr(run.models, rule.removeprefix("models_")).ranks) if rule.startswith("models_") else 1
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------
@@ -108,20 +110,25 @@ def memory_mb(run: RunConfig, rule: Rule) -> int:
 
 
 def job_memory(run: RunConfig, rule: Rule, rate_hz: float = ASSUMED_RATE_HZ) -> float:
-    """Memory that one job of a rule is expected to take at most [bytes]; the simulation's ranks together."""
+    """Memory that one job of a rule is expected to take at most [bytes]; its ranks together."""
+    return n_ranks(run, rule) * _rank_memory(run, rule, rate_hz)
+
+
+def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
+    """The same of one rank; those that train hold all the data, and their part of a batch."""
     match rule:
         case "network":
             return network_memory(run)
         case "simulation":
-            return run.simulation.ranks * simulation_memory(run, run.simulation.ranks, rate_hz)
+            return simulation_memory(run, run.simulation.ranks, rate_hz)
         case "features":
             return features_memory(run, rate_hz)
         case "models_autoencoder":
             return autoencoder_memory(run)
         case "models_tft_population":
-            return tft_memory(run, run.models.tft_population, len(run.network.populations) + 1)
+            return tft_memory(run, "tft_population", len(run.network.populations) + 1)
         case "models_tft_neuron":
-            return tft_memory(run, run.models.tft_neuron, n_series(run))
+            return tft_memory(run, "tft_neuron", n_series(run))
         case "explanation":
             return explanation_memory(run)
         case "report":
@@ -176,15 +183,21 @@ def features_memory(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> float:
 
 
 def autoencoder_memory(run: RunConfig) -> float:
-    """The traces of all sequences (float32), divided, and once more for the principal components."""
-    return _TORCH_BASE + 2.3 * _sequences_bytes(run)
+    """The traces of all sequences (float32), divided, and once more for the principal components; the weights and what belongs to them."""
+    return _TORCH_BASE + 2.3 * _sequences_bytes(run) + _weights_bytes(run, "autoencoder")
 
 
-def tft_memory(run: RunConfig, model: Tft, n_series: int) -> float:
+def tft_memory(run: RunConfig, name: ModelName, n_series: int) -> float:
     """The rates of the series, and what the network keeps of a batch for the gradient; windows are drawn from the rates."""
+    model: Tft = getattr(run.models, name)
     samples = run.n_steps / run.features.window_ms
     activations = 60 * 4 * max(model.batch_size, 2_048) * (model.history + model.horizon) * model.hidden_size
-    return _TORCH_BASE + 12 * samples * n_series + 8 * samples * n_series + activations
+    return _TORCH_BASE + 12 * samples * n_series + 8 * samples * n_series + activations + _weights_bytes(run, name)
+
+
+def _weights_bytes(run: RunConfig, name: ModelName) -> float:
+    """The gradients of each part of a batch, here, of all ranks, and joined; weights, the best ones, and the optimiser's state."""
+    return 4.0 * n_weights(run, name) * (3 * int(getattr(run.models, name).parts) + 6)
 
 
 def explanation_memory(run: RunConfig) -> float:

@@ -15,7 +15,17 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from spikelens.config import ASSUMED_RATE_HZ, MAX_DENSE_NEURONS, STEPS_PER_SECOND, ModelName, RunConfig, Section, Tft, shards_per_block
+from spikelens.config import (
+    ASSUMED_RATE_HZ,
+    MAX_DENSE_NEURONS,
+    STEPS_PER_SECOND,
+    ModelName,
+    RunConfig,
+    Section,
+    Tft,
+    Training,
+    shards_per_block,
+)
 from spikelens.errors import SpikelensError
 from spikelens.refusals import problems_of
 from spikelens.sizes import Rule, expected, n_series, n_weights
@@ -181,20 +191,26 @@ def features_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RA
 
 
 def autoencoder_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for one seed, all epochs."""
+    """Seconds for one seed, all epochs; ranks share the parts of each batch."""
     model = run.models.autoencoder
-    sequences = run.models.split[0] * model.sequences
+    sequences = run.models.split[0] * model.sequences * _own_parts(model) / model.parts
     steps = n_weights(run, "autoencoder") * model.steps * sequences * model.epochs
     return speeds.start_torch_s + _reading_s(run, speeds) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
 
 
 def tft_seconds(run: RunConfig, name: ModelName, speeds: Speeds) -> float:
-    """Seconds for one seed, all epochs."""
+    """Seconds for one seed, all epochs; ranks share the parts of each batch."""
     model: Tft = getattr(run.models, name)
     series = n_series(run) if name == "tft_neuron" else len(run.network.populations) + 1
     batches, windows = tft_epoch(run, model, series)
-    units = windows * (model.history + model.horizon) * model.hidden_size
-    return speeds.start_torch_s + model.epochs * (1e-3 * batches * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit)
+    own = _own_parts(model)
+    units = windows * own / model.parts * (model.history + model.horizon) * model.hidden_size
+    return speeds.start_torch_s + model.epochs * (1e-3 * batches * own * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit)
+
+
+def _own_parts(model: Training) -> int:
+    """Parts of a batch that a rank computes; the rank that has most."""
+    return -(-model.parts // model.ranks)
 
 
 def tft_epoch(run: RunConfig, model: Tft, series: int) -> tuple[int, float]:

@@ -12,7 +12,7 @@ from spikelens import stores
 from spikelens.config import MODEL_NAMES, load_runs, read_yaml
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
-from spikelens.sizes import memory_mb
+from spikelens.sizes import memory_mb, n_ranks
 from spikelens.walltime import refuse_unfit
 
 # Commands come from the environment that snakemake itself runs in, whether or not it is activated.

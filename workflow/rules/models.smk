@@ -1,7 +1,10 @@
-# Stage 4: one job a model and seed.
+# Stage 4: one job a model and seed, on MPI ranks where models.<name>.ranks is more than 1. A checkpoint that a killed job has left beside
+# its outputs is none of them: snakemake would delete it.
+
 
 for run in RUNS:
     for model in MODEL_NAMES:
+        ranks = n_ranks(run, f"models_{model}")
 
         rule:
             name:
@@ -14,8 +17,9 @@ for run in RUNS:
                 f"{run.path}/logs/models/{model}-{{seed}}.log",
             benchmark:
                 f"{run.path}/benchmarks/models/{model}-{{seed}}.tsv"
-            threads: 1
+            threads: ranks
             resources:
+                **({"mpi": "mpiexec", "tasks": ranks} if ranks > 1 else {}),
                 mem_mb=memory_mb(run, f"models_{model}"),
             params:
                 run=run.path,
@@ -24,4 +28,7 @@ for run in RUNS:
             message:
                 "models: {params.model}, seed {wildcards.seed}, of {params.run}"
             shell:
-                "OMP_NUM_THREADS={threads} spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed} --log {log:q}"
+                # the SLURM plugin refuses `mpi` with a single task
+                ("OMP_NUM_THREADS=1 {resources.mpi} -n {resources.tasks} " if ranks > 1 else "OMP_NUM_THREADS={threads} ")
+                + "spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed} --log {log:q}"
+                + (" --ranks {resources.tasks}" if ranks > 1 else "")

@@ -66,12 +66,10 @@ class SequenceAutoencoder(pl.LightningModule):
         return nn.functional.mse_loss(self._rebuild(scaled)[0], scaled)
 
     def training_step(self, batch: Tensor, _: int) -> Tensor:
-        loss = self._loss(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
-        return loss
+        return self._loss(batch)
 
-    def validation_step(self, batch: Tensor, _: int) -> None:
-        self.log("validation_loss", self._loss(batch), batch_size=len(batch))
+    def validation_step(self, batch: Tensor, _: int) -> Tensor:
+        return self._loss(batch)
 
     def configure_optimizers(self) -> Any:
         return torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)

@@ -87,12 +87,10 @@ class RateForecaster(pl.LightningModule):
         return nn.functional.mse_loss(prediction, scaled[:, self.history :])
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        loss = self._loss(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
-        return loss
+        return self._loss(batch)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        self.log("validation_loss", self._loss(batch), batch_size=len(batch[0]))
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        return self._loss(batch)
 
     def configure_optimizers(self) -> Any:
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate)

@@ -1,18 +1,19 @@
 """Training of one model with one seed: batches, the loop, held-out scores, and what is written.
 
 The same seed gives the same weights on a CPU, with the same number of threads: initialisation, the order of the batches and
-dropout are all drawn from it. A line is added to history.jsonl as each epoch ends; weights and model.json appear at the end.
+dropout are all drawn from it. A line is added to history.jsonl as each epoch ends; weights and model.json appear at the end. Until then
+a checkpoint is kept after each epoch: a training that was killed goes on from there, to the same weights.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
 
 from spikelens.config import Autoencoder, ModelName, RunConfig, Tft
 from spikelens.errors import SpikelensError
+from spikelens.fingerprint import model_fingerprint
 from spikelens.models.autoencoder import encode
 from spikelens.models.baselines import (
     Scores,
@@ -35,11 +36,15 @@ from spikelens.models.baselines import (
     pca_reconstruction,
     reconstruction_scores,
 )
+from spikelens.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from spikelens.models.data import TftName, autoencoder_sequences, model_folder, rate_series, sequence_ranges, tft_config
 from spikelens.models.load import new_module, save
+from spikelens.models.ranks import ALONE, Ranks, repeatable
 from spikelens.models.tft import predict
 from spikelens.progress import Progress
-from spikelens.stores import forecast_windows
+from spikelens.stores import forecast_windows, write_atomically
+
+log = logging.getLogger(__name__)
 
 _VALIDATED_AT_ONCE = 1_024
 """Windows or sequences validated at a time."""
@@ -56,15 +61,21 @@ class Batches:
     generator: torch.Generator | None = None
 
     @property
-    def _n_used(self) -> int:
+    def n_used(self) -> int:
         return self.n_items if self.at_most is None else min(self.n_items, self.at_most)
 
     def __len__(self) -> int:
-        return -(-self._n_used // self.batch_size)
+        return -(-self.n_used // self.batch_size)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the numbers of each batch's items."""
         order = torch.arange(self.n_items) if self.generator is None else torch.randperm(self.n_items, generator=self.generator)
-        yield from map(self.items, torch.split(order[: self._n_used], self.batch_size))
+        yield from torch.split(order[: self.n_used], self.batch_size)
+
+    def read(self, chosen: Tensor, device: torch.device) -> Any:
+        """The items of some numbers: a tensor, or several."""
+        items = self.items(chosen)
+        return items.to(device) if isinstance(items, Tensor) else tuple(part.to(device) for part in items)
 
 
 @dataclass(frozen=True)
@@ -81,35 +92,43 @@ class Task:
     """Held-out scores of a module: "scores", "baselines" by name, "units"."""
 
 
-def train(run: RunConfig, name: ModelName, seed: int, threads: int | None = None) -> None:
+def train(run: RunConfig, name: ModelName, seed: int, threads: int | None = None, ranks: Ranks = ALONE) -> None:
     """Train a model and write weights.safetensors, model.json and history.jsonl into its `model_folder`.
 
-    `threads` is taken from OMP_NUM_THREADS where it is not given, and is 1 without either.
+    It goes on from checkpoint.safetensors there, if that is this training's. All ranks call it alike; the first one writes.
+
+    Parameters
+    ----------
+    threads
+        Taken from OMP_NUM_THREADS where it is not given, and 1 without either.
     """
     torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
     started = time.monotonic()
     folder = model_folder(run, name, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    history = folder / "history.jsonl"
-    history.unlink(missing_ok=True)
     task = autoencoder_task(run, seed) if name == "autoencoder" else tft_task(run, name, seed)
-    hyperparameters = task.config.model_dump(mode="json", exclude={"seeds"})
+    hyperparameters = task.config.model_dump(mode="json", exclude={"seeds", "ranks"})
     module = new_module(name, hyperparameters, task.scaling, seed)
     torch.manual_seed(seed)
-    epochs = fit(module, task, EpochHistory(history, f"training {name}, seed {seed}", f"models.{name}.learning_rate", task))
-    description = {
-        "model": name,
-        "seed": seed,
-        "hyperparameters": hyperparameters,
-        "scaling": task.scaling,
-        "ranges_ms": task.ranges_ms,
-        "n_items": task.n_items,
-        "n_weights": sum(weight.numel() for weight in module.parameters()),
-        **epochs,
-        **task.test(module),
-        "wall_s": round(time.monotonic() - started, 3),
-    }
-    save(folder, module, description)
+    belongs_to = {"model": name, "seed": seed, "fingerprint": model_fingerprint(run, name)}
+    epochs = Epochs(folder, belongs_to, task, ranks)
+    done_s = epochs.seconds
+    fit(module, task, epochs, ranks)
+    if ranks.rank == 0:
+        description = {
+            "model": name,
+            "seed": seed,
+            "hyperparameters": hyperparameters,
+            "scaling": task.scaling,
+            "ranges_ms": task.ranges_ms,
+            "n_items": task.n_items,
+            "n_weights": sum(weight.numel() for weight in module.parameters()),
+            **epochs.summary,
+            **task.test(module),
+            "wall_s": round(done_s + time.monotonic() - started, 3),
+        }
+        save(folder, module, description)
+        epochs.checkpoint.unlink(missing_ok=True)
+    ranks.wait()
 
 
 # --- what is trained on -------------------------------------------------------------------------------------------------
@@ -193,67 +212,178 @@ def _generator(seed: int) -> torch.Generator:
 # --- the loop -----------------------------------------------------------------------------------------------------------
 
 
-class EpochHistory(pl.Callback):
-    """Shows progress, writes each epoch's losses as it ends, keeps the best weights, and stops when patience is at its end."""
+def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks) -> None:
+    """Train a module in place, to the weights of the epoch with the best validation loss."""
+    repeatable()
+    module.to(ranks.device)
+    optimizer = module.configure_optimizers()
+    epochs.restore(module, optimizer)
+    while epochs.n_left:
+        module.train()
+        losses = [step(module, optimizer, chosen, task, ranks) for chosen in epochs.shown(task.train)]
+        module.eval()
+        epochs.end(module, optimizer, _mean(losses, task.train, ranks), validate(module, task.validation, ranks))
+    module.load_state_dict(epochs.best_weights, strict=False)
+    module.eval().cpu()
 
-    def __init__(self, path: Path, what: str, rate_key: str, task: Task) -> None:
-        self._path, self._rate_key, self._patience = path, rate_key, task.config.patience
-        self._progress = Progress(what, task.config.epochs * len(task.train), "batches")
-        self._started = time.monotonic()
+
+def step(module: pl.LightningModule, optimizer: torch.optim.Optimizer, chosen: Tensor, task: Task, ranks: Ranks) -> Tensor:
+    """Take one step of the optimiser on a batch, by its numbers.
+
+    Returns
+    -------
+    (n_parts,) float64 sums of the losses of each part's items; 0 for those that other ranks compute.
+    """
+    parts, weights = torch.tensor_split(chosen, task.config.parts), list(module.parameters())
+    own, seeds = ranks.own(len(parts)), _dropout_seeds(len(parts))
+    losses = torch.zeros(len(parts), dtype=torch.float64)
+    gradients = torch.zeros(len(own), sum(weight.numel() for weight in weights), device=ranks.device)
+    for row, number in enumerate(own):
+        n_own = len(parts[number])
+        if n_own:
+            optimizer.zero_grad()
+            if seeds:
+                torch.manual_seed(seeds[number])
+            loss = module.training_step(task.train.read(parts[number], ranks.device), 0)
+            (loss * (n_own / len(chosen))).backward()
+            gradients[row] = torch.cat([(torch.zeros_like(w) if w.grad is None else w.grad).flatten() for w in weights])
+            losses[number] = n_own * loss.item()
+    if seeds:
+        torch.manual_seed(seeds[-1])
+    total = functools.reduce(torch.add, ranks.gather(gradients, len(parts)))
+    for weight, gradient in zip(weights, torch.split(total, [weight.numel() for weight in weights]), strict=True):
+        weight.grad = gradient.view_as(weight)
+    optimizer.step()
+    return losses
+
+
+def _dropout_seeds(n_parts: int) -> list[int]:
+    """A seed for each part of a batch, and one for what is drawn after it; of a single part, nobody skips any numbers."""
+    return torch.randint(2**62, (n_parts + 1,)).tolist() if n_parts > 1 else []
+
+
+def validate(module: pl.LightningModule, batches: Batches, ranks: Ranks) -> float:
+    """Mean loss over all items; ranks share the batches."""
+    losses, own = torch.zeros(len(batches), dtype=torch.float64), ranks.own(len(batches))
+    with torch.no_grad():
+        for number, chosen in enumerate(batches):
+            if number in own:
+                losses[number] = len(chosen) * module.validation_step(batches.read(chosen, ranks.device), 0).item()
+    return _mean([losses], batches, ranks)
+
+
+def _mean(losses: list[Tensor], batches: Batches, ranks: Ranks) -> float:
+    """Mean over an epoch's items, in float64 and by the same sums on any number of ranks."""
+    return float(ranks.merge(torch.cat(losses)).sum()) / batches.n_used
+
+
+class Epochs:
+    """What is kept as each epoch ends: its losses, the best weights, a checkpoint; and when there has been enough of it.
+
+    Attributes
+    ----------
+    history
+        The lines of history.jsonl.
+    """
+
+    def __init__(self, folder: Path, belongs_to: dict[str, Any], task: Task, ranks: Ranks) -> None:
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self._path, self._belongs_to, self._task, self._writes = folder / "history.jsonl", belongs_to, task, ranks.rank == 0
+        self._restored = restored = read_checkpoint(self.checkpoint, belongs_to, ranks)
+        self.history: list[dict[str, Any]] = [] if restored is None else restored.history
+        self.best_epoch = 0 if restored is None else restored.best_epoch
+        self.best_weights = {} if restored is None else restored.tensors["best"]
+        self.seconds = self.history[-1]["seconds"] if self.history else 0.0
+        self._started = time.monotonic() - self.seconds
         self._note = ""
-        self.epochs = self.best_epoch = 0
-        self.best_loss = math.inf
-        self.best_weights: dict[str, Tensor] = {}
+        self._n_batches = self.n_left * len(task.train)
+        what = f"training {belongs_to['model']}, seed {belongs_to['seed']}"
+        self._progress = Progress(what, self._n_batches, "batches") if self._writes else None
+        if self._writes:
+            write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in self.history).encode())
+            if self.history:
+                log.info("going on after epoch %d, from %s", len(self.history), self.checkpoint)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._progress.__enter__()
+    @property
+    def n_left(self) -> int:
+        """Epochs still to be done, at most."""
+        patience_is_over = len(self.history) - self.best_epoch >= self._task.config.patience
+        return 0 if patience_is_over else self._task.config.epochs - len(self.history)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._progress.update(trainer.global_step, self._note)
+    @property
+    def best_loss(self) -> float:
+        return float(self.history[self.best_epoch - 1]["validation_loss"]) if self.best_epoch else math.inf
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        losses = {key: float(trainer.callback_metrics[key]) for key in ("train_loss", "validation_loss")}
-        if not all(map(math.isfinite, losses.values())):
-            raise SpikelensError(
-                f"the loss is {losses['train_loss']} in epoch {self.epochs + 1}: training diverged; lower {self._rate_key}"
-            )
-        self.epochs += 1
-        line = {"epoch": self.epochs, **losses, "seconds": round(time.monotonic() - self._started, 3)}
+    @property
+    def summary(self) -> dict[str, Any]:
+        return {"epochs": len(self.history), "best_epoch": self.best_epoch, "validation_loss": self.best_loss}
+
+    def restore(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+        """Bring a module and its optimiser to where the checkpoint was left, if there was one."""
+        if self._restored is not None:
+            tensors = self._restored.tensors
+            module.load_state_dict(tensors["weights"], strict=False)
+            load_optimizer(optimizer, tensors["optimizer"])
+            for name, generator in self._generators(module).items():
+                generator.set_state(tensors["generators"][name])
+
+    def _generators(self, module: pl.LightningModule) -> dict[str, torch.Generator]:
+        """The order of the batches, and dropout."""
+        assert self._task.train.generator is not None
+        found = {"order": self._task.train.generator, "dropout": torch.default_generator}
+        return found | ({"gpu": torch.cuda.default_generators[module.device.index]} if module.device.type == "cuda" else {})
+
+    def shown(self, batches: Batches) -> Iterator[Tensor]:
+        """The batches of an epoch, with the progress through all of them."""
+        done = self._n_batches - self.n_left * len(batches)
+        for number, chosen in enumerate(batches):
+            yield chosen
+            if self._progress is not None:
+                self._progress.update(done + number + 1, self._note)
+
+    def end(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer, train_loss: float, validation_loss: float) -> None:
+        """Keep what an epoch has led to.
+
+        Raises
+        ------
+        SpikelensError
+            If a loss is no finite number.
+        """
+        epoch = len(self.history) + 1
+        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
+            key = f"models.{self._belongs_to['model']}.learning_rate"
+            raise SpikelensError(f"the loss is {train_loss} in epoch {epoch}: training diverged; lower {key}")
+        if validation_loss < self.best_loss:
+            self.best_epoch = epoch
+            self.best_weights = {name: weight.detach().cpu().clone() for name, weight in module.named_parameters()}
+        seconds = round(time.monotonic() - self._started, 3)
+        self.history.append({"epoch": epoch, "train_loss": train_loss, "validation_loss": validation_loss, "seconds": seconds})
+        self._note = f"(epoch {epoch}: validation loss {validation_loss:.4f})"
+        if self._writes:
+            self._write(module, optimizer)
+
+    def _write(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoint, then the line of history that it holds."""
+        tensors = {
+            "weights": dict(module.named_parameters()),
+            "best": self.best_weights,
+            "optimizer": optimizer_tensors(optimizer),
+            "generators": {name: generator.get_state() for name, generator in self._generators(module).items()},
+        }
+        write_checkpoint(self.checkpoint, Checkpoint(tensors, self.history, self.best_epoch), self._belongs_to)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        loss = losses["validation_loss"]
-        self._note = f"(epoch {self.epochs}: validation loss {loss:.4f})"
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, self.epochs
-            self.best_weights = {key: value.detach().cpu().clone() for key, value in pl_module.state_dict().items()}
-        trainer.should_stop = self.epochs - self.best_epoch >= self._patience
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._progress.__exit__(None, None, None)
+            file.write(json.dumps(self.history[-1]) + "\n")
 
 
-def fit(module: Any, task: Task, history: EpochHistory) -> dict[str, Any]:
-    """Train a module in place, to the weights of the epoch with the best validation loss; return how many epochs it took."""
-    # Lightning tells of its own hardware survey and tips
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = pl.Trainer(
-        max_epochs=task.config.epochs,
-        accelerator="auto",
-        devices=1,
-        # inside a cluster's job, Lightning would otherwise take the job's tasks for its own
-        plugins=[LightningEnvironment()],
-        deterministic=True,
-        callbacks=[history],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    with warnings.catch_warnings():
-        # of Lightning's own calls into torch
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated.*")
-        trainer.fit(module, task.train, task.validation)
-    module.load_state_dict(history.best_weights)
-    module.eval()
-    return {"epochs": history.epochs, "best_epoch": history.best_epoch, "validation_loss": history.best_loss}
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser by number of the parameter and key."""
+    return {f"{number}/{key}": value for number, state in optimizer.state_dict()["state"].items() for key, value in state.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Bring an optimiser of the same parameters into the state that `optimizer_tensors` told."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, _, key = name.partition("/")
+        state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

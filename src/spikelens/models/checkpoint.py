@@ -1,0 +1,80 @@
+"""Where a training stands after an epoch, in one file, so that one that is killed goes on from there, to the same weights.
+
+The file is safetensors and holds tensors, numbers and the hash of both; nothing is ever pickled. It is no output of a rule: snakemake
+would delete it with the failed job's others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from spikelens.models.ranks import Ranks
+from spikelens.stores import write_atomically
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that the rest of a training follows from.
+
+    Attributes
+    ----------
+    tensors
+        By group and name: weights now, weights of the best epoch, the optimiser's state, states of random generators.
+    history
+        A line of history.jsonl for each epoch done.
+    best_epoch
+        The epoch with the best validation loss, from 1; 0 before the first.
+    """
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    history: list[dict[str, Any]]
+    best_epoch: int
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint, belongs_to: Mapping[str, Any]) -> None:
+    """Write a checkpoint in place of the one before; `belongs_to`: what a training must be to go on from it."""
+    named = ((f"{group}/{name}", tensor) for group, tensors in checkpoint.tensors.items() for name, tensor in tensors.items())
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named}
+    state = json.dumps({**belongs_to, "history": checkpoint.history, "best_epoch": checkpoint.best_epoch}, allow_nan=False)
+    write_atomically(path, safetensors.torch.save(tensors, {"state": state, "sha256": _hash(tensors, state)}))
+
+
+def read_checkpoint(path: Path, belongs_to: Mapping[str, Any], ranks: Ranks) -> Checkpoint | None:
+    """Read a checkpoint, or say why it is of no use: it is damaged, or another training's. All ranks get what the first one reads."""
+    content = ranks.read_by_first(path.read_bytes() if ranks.rank == 0 and path.is_file() else None)
+    if content is None:
+        return None
+    try:
+        tensors = safetensors.torch.load(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        if _hash(tensors, metadata["state"]) != metadata["sha256"]:
+            raise ValueError("its hash is another")
+        state = json.loads(metadata["state"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s): training starts anew", path, error)
+        return None
+    if any(state.get(key) != value for key, value in belongs_to.items()):
+        log.info("%s belongs to another configuration, or to another version of the code or its libraries: training starts anew", path)
+        return None
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = tensor
+    return Checkpoint(groups, state["history"], state["best_epoch"])
+
+
+def _hash(tensors: Mapping[str, Tensor], state: str) -> str:
+    """Hash the file as it would be without the hash: names, types, shapes, values and state."""
+    return hashlib.sha256(safetensors.torch.save(dict(tensors), {"state": state})).hexdigest()

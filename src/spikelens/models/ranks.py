@@ -1,0 +1,113 @@
+"""Several MPI ranks that train one model, to the same bits as a single one.
+
+A batch is computed in a fixed number of parts (`models.<name>.parts`), each by itself; ranks share the parts, and add up their gradients
+in the order of the parts. A part's numbers do not depend on which rank computes it: each holds the same weights, and the dropout of
+a part is drawn from a seed of its own. So nothing depends on the number of ranks. A sum over ranks of their own mean gradients, as
+is common, would differ in its rounding, and training makes much of little: of 1e-8 in the first epoch's loss, 1e-4 in the third's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from spikelens.errors import SpikelensError
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Comm
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train one model; by itself, the only one."""
+
+    comm: Comm | None = None
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Number among the ranks on this machine."""
+
+    @property
+    def device(self) -> torch.device:
+        """This rank's GPU, where there are any; a launcher may show each rank its own alone."""
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", self.local_rank % torch.cuda.device_count())
+
+    def own(self, n_parts: int) -> range:
+        """The parts that this rank computes."""
+        return range(self.rank * n_parts // self.size, (self.rank + 1) * n_parts // self.size)
+
+    def gather(self, own: Tensor, n_parts: int) -> Tensor:
+        """Rows of all parts, (n_parts, n), from those of this rank's, (n_own, n)."""
+        if self.size == 1:
+            return own
+        most = -(-n_parts // self.size)
+        padded = torch.cat([own, own.new_zeros(most - len(own), own.shape[1])])
+        gathered = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(gathered, padded)
+        counts = [len(Ranks(rank=rank, size=self.size).own(n_parts)) for rank in range(self.size)]
+        return torch.cat([rows[:count] for rows, count in zip(gathered, counts, strict=True)])
+
+    def merge(self, values: Tensor) -> Tensor:
+        """Join arrays of which each rank has filled in other elements, and left 0 elsewhere."""
+        if self.size == 1:
+            return values
+        merged = values.to(self.device, copy=True)
+        dist.all_reduce(merged)
+        return merged.to(values.device)
+
+    def read_by_first(self, content: bytes | None) -> bytes | None:
+        """What the first rank has read, on every rank."""
+        return content if self.comm is None else self.comm.bcast(content)  # type: ignore[no-any-return]
+
+    def wait(self) -> None:
+        """Wait for all ranks, however long it takes."""
+        if self.comm is not None:
+            self.comm.Barrier()
+
+
+ALONE = Ranks()
+"""One process, without MPI."""
+
+
+@contextmanager
+def joined(comm: Comm | None) -> Iterator[Ranks]:
+    """Let torch.distributed connect the ranks of a communicator, by nccl where there are GPUs, else by gloo.
+
+    Raises
+    ------
+    SpikelensError
+        If the ranks do not reach each other.
+    """
+    if comm is None:
+        yield ALONE
+        return
+    from lightning.pytorch.plugins.environments import MPIEnvironment
+
+    environment = MPIEnvironment()
+    ranks = Ranks(comm, environment.global_rank(), environment.world_size(), environment.local_rank())
+    address, port = environment.main_address, environment.main_port
+    backend = "gloo" if ranks.device.type == "cpu" else "nccl"
+    try:
+        dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=ranks.rank, world_size=ranks.size)
+    except RuntimeError as error:
+        raise SpikelensError(
+            f"the ranks do not reach each other through {address}:{port} ({error}); if a machine's name leads to an address that others "
+            f"cannot use, name the network interface they share, e.g. {backend.upper()}_SOCKET_IFNAME=eth0"
+        ) from error
+    yield ranks
+    dist.destroy_process_group()
+
+
+def repeatable() -> None:
+    """Let torch use only algorithms that give the same bits each time; on a GPU, that takes a setting of cuBLAS's."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
