@@ -53,7 +53,7 @@ def test_the_order_of_populations_and_connections_matters(tmp_path, section):
     ids=lambda changes: next(iter(changes)),
 )
 def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):
-    content = small_config(tmp_path)
+    content = small_config(tmp_path, {"models.tft_neuron.parts": 2})
     assert changed_stages(content, with_keys(content, changes)) == []
 
 

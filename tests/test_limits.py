@@ -57,7 +57,7 @@ def test_a_job_asks_for_three_times_what_is_expected_and_ten_minutes_but_for_no_
 
 def test_what_the_cluster_gives_changes_no_result(tmp_path, make_run):
     """Neither fingerprints nor stamps; a run goes on under another limit."""
-    run, limited = (run_of(tmp_path, changes) for changes in ({}, {"cluster.limit_min": 60, "cluster.gpus": 2}))
+    run, limited = (run_of(tmp_path, changes) for changes in ({}, {"cluster.limit_min": 60, "cluster.gpus": True}))
     stages = ("network", "simulation", "features", "models", "explanation", "report")
     assert [stores.fingerprint(run, stage) for stage in stages] == [stores.fingerprint(limited, stage) for stage in stages]
     made = make_run()

@@ -151,7 +151,8 @@ def test_a_segment_takes_no_more_memory_than_planned_and_not_much_less(make_run,
 
 
 def test_each_rank_that_trains_holds_the_data_and_has_a_core_and_its_share_of_the_batches(tmp_path):
-    alone, shared = (run_of(tmp_path, {"models.tft_neuron.ranks": n, "models.tft_neuron.samples_per_epoch": 10**6}) for n in (1, 2))
+    training = {"models.tft_neuron.parts": 2, "models.tft_neuron.samples_per_epoch": 10**6}
+    alone, shared = (run_of(tmp_path, {**training, "models.tft_neuron.ranks": n}) for n in (1, 2))
     rule = "models_tft_neuron"
     assert sizes.job_memory(shared, rule) == 2 * sizes.job_memory(alone, rule)
     assert job_seconds(shared, rule, SPEEDS) - SPEEDS.start_torch_s == pytest.approx(

@@ -334,7 +334,11 @@ class Cluster(Section):
     """What the cluster gives a job. No result depends on it, so a change makes nothing again."""
 
     limit_min: Annotated[Positive | None, Field(description="longest time a job may run, the partition's limit [min]; null: none")] = None
-    gpus: Annotated[int, Field(ge=0, le=64, description="GPUs of each rank of a training; 0: processor cores alone")] = 0
+    ranks_per_node: Annotated[Positive | None, Field(description="MPI ranks of a job on one node; null: wherever there is room")] = None
+    srun: Annotated[str, Field(min_length=1, description="how a job starts MPI ranks; `srun --mpi=list` says what there is")] = (
+        "srun --mpi=pmi2"
+    )
+    gpus: Annotated[bool, Field(description="a GPU for each rank of a training")] = False
 
 
 class Config(Section):
@@ -922,7 +926,9 @@ def _check_models(run: RunConfig) -> Iterator[Problem]:
             yield Problem(f"models.{name}.seeds", training.seeds, "expected each seed once")
         if training.ranks > training.parts:
             yield Problem(
-                f"models.{name}.ranks", training.ranks, f"ranks share the parts of a batch: expected at most parts = {training.parts}"
+                f"models.{name}.ranks",
+                training.ranks,
+                f"ranks share the parts of a batch: expected at most parts = {training.parts}; set that, too",
             )
         if training.parts > training.batch_size:
             yield Problem(f"models.{name}.parts", training.parts, f"expected at most batch_size = {training.batch_size}")

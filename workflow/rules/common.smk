@@ -13,6 +13,7 @@ from spikelens.config import MODEL_NAMES, load_runs, read_yaml
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
 from spikelens.sizes import memory_mb, n_ranks
+from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
 
 # Commands come from the environment that snakemake itself runs in, whether or not it is activated.
@@ -71,6 +72,38 @@ def rule_name(stage, run, stamps=None):
     """
     last = "_last" if stamps is not None and stamps != str(stores.stamp_folder(run, stage, 0)) else ""
     return f"{stage}{last}" if len(RUNS) == 1 else f"{stage}{last}_{RUNS.index(run)}"
+
+
+def asked(run, rule):
+    """What a job of a rule asks for; one that failed asks for more when it is tried again."""
+    ranks, minutes, mb, limit = n_ranks(run, rule), runtime_min(run, rule), memory_mb(run, rule), run.cluster.limit_min
+    wanted = {
+        "runtime": lambda wildcards, attempt: min(attempt * minutes, limit or attempt * minutes),
+        "mem_mb": lambda wildcards, attempt: attempt * mb,
+        "tasks": ranks,
+        # a rank that is alone needs no launcher, and the SLURM plugin refuses one
+        "mpi": launcher(run) if ranks > 1 else "",
+    }
+    if ranks > 1:
+        # of a job on several nodes, SLURM takes mem_mb for the memory of each, and threads for cores of each rank
+        wanted |= {"cpus_per_task": 1, "mem_mb_per_cpu": lambda wildcards, attempt: -(-attempt * mb // ranks)}
+        if run.cluster.ranks_per_node is not None:
+            wanted["nodes"] = -(-ranks // run.cluster.ranks_per_node)
+    if rule.startswith("models") and run.cluster.gpus:
+        wanted |= {"gpu": ranks, "tasks_per_gpu": 1}
+    return wanted
+
+
+def launcher(run):
+    """Inside a SLURM job, mpiexec would put every rank on the first node: snakemake hides SLURM's variables from it."""
+    return run.cluster.srun if "SLURM_JOB_ID" in os.environ else "mpiexec"
+
+
+# Parts of commands: how ranks are started, how many, and the time that SLURM gives (elsewhere there is no limit), so that a command
+# that sees that it will not do ends early.
+LAUNCH = "mpi={resources.mpi:q}; ${{mpi:+$mpi -n {resources.tasks}}}"
+RANKS = "${{mpi:+--ranks {resources.tasks}}}"
+LIMIT = "${{SLURM_JOB_ID:+--limit-min {resources.runtime}}}"
 
 
 def patterns(group, names=None):

@@ -14,9 +14,11 @@ for run in RUNS:
             f"{run.path}/logs/explanation/explanation.log",
         benchmark:
             f"{run.path}/benchmarks/explanation/explanation.tsv"
+        group:
+            "outcome"
         threads: 1
         resources:
-            mem_mb=memory_mb(run, "explanation"),
+            **asked(run, "explanation"),
         params:
             run=run.path,
             fingerprint=fingerprint(run, "explanation"),

@@ -26,9 +26,12 @@ for run in RUNS:
                 f"{run.path}/benchmarks/features/{{segment}}-{{block}}.tsv"
             wildcard_constraints:
                 segment=one_of(segments),
+            group:
+                "features"
             threads: 1
             resources:
-                mem_mb=memory_mb(run, "features"),
+                **asked(run, "features"),
+                turn=1,
             params:
                 run=run.path,
                 fingerprint=fingerprint(run, "features"),

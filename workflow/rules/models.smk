@@ -4,7 +4,6 @@
 
 for run in RUNS:
     for model in MODEL_NAMES:
-        ranks = n_ranks(run, f"models_{model}")
 
         rule:
             name:
@@ -17,10 +16,9 @@ for run in RUNS:
                 f"{run.path}/logs/models/{model}-{{seed}}.log",
             benchmark:
                 f"{run.path}/benchmarks/models/{model}-{{seed}}.tsv"
-            threads: ranks
+            threads: n_ranks(run, f"models_{model}")
             resources:
-                **({"mpi": "mpiexec", "tasks": ranks} if ranks > 1 else {}),
-                mem_mb=memory_mb(run, f"models_{model}"),
+                **asked(run, f"models_{model}"),
             params:
                 run=run.path,
                 model=model,
@@ -28,7 +26,5 @@ for run in RUNS:
             message:
                 "models: {params.model}, seed {wildcards.seed}, of {params.run}"
             shell:
-                # the SLURM plugin refuses `mpi` with a single task
-                ("OMP_NUM_THREADS=1 {resources.mpi} -n {resources.tasks} " if ranks > 1 else "OMP_NUM_THREADS={threads} ")
-                + "spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed} --log {log:q}"
-                + (" --ranks {resources.tasks}" if ranks > 1 else "")
+                "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed}"
+                " --log {log:q} " + RANKS + " " + LIMIT

@@ -14,9 +14,12 @@ for run in RUNS:
             f"{run.path}/logs/network/{{block}}.log",
         benchmark:
             f"{run.path}/benchmarks/network/{{block}}.tsv"
+        group:
+            "network"
         threads: 1
         resources:
-            mem_mb=memory_mb(run, "network"),
+            **asked(run, "network"),
+            turn=1,
         params:
             run=run.path,
             fingerprint=fingerprint(run, "network"),

@@ -25,9 +25,11 @@ for run in RUNS:
             f"{run.path}/logs/report/report.log",
         benchmark:
             f"{run.path}/benchmarks/report/report.tsv"
+        group:
+            "outcome"
         threads: 1
         resources:
-            mem_mb=memory_mb(run, "report"),
+            **asked(run, "report"),
         params:
             run=run.path,
             fingerprint=fingerprint(run, "report"),

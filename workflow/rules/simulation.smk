@@ -28,9 +28,7 @@ for run in RUNS:
                 segment=one_of(segments),
             threads: run.simulation.ranks
             resources:
-                mpi="mpiexec",
-                tasks=run.simulation.ranks,
-                mem_mb=memory_mb(run, "simulation"),
+                **asked(run, "simulation"),
             params:
                 run=run.path,
                 fingerprint=fingerprint(run, "simulation"),
@@ -38,5 +36,4 @@ for run in RUNS:
             message:
                 "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
             shell:
-                "{resources.mpi} -n {resources.tasks} spikelens simulate {params.run:q} --segments {wildcards.segment}"
-                " --ranks {resources.tasks} --log {log:q}"
+                LAUNCH + " spikelens simulate {params.run:q} --segments {wildcards.segment} --log {log:q} " + RANKS + " " + LIMIT
