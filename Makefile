@@ -11,7 +11,7 @@ PIP := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-che
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
-.PHONY: run test test-fast lint schema bench-simulation help
+.PHONY: run test test-fast test-slurm lint schema bench-simulation help
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -19,6 +19,7 @@ help:
 	@echo 'make run        all stages of CONFIG=$(CONFIG) on CORES=$(CORES), then the report'
 	@echo 'make test       style, types and every test'
 	@echo 'make test-fast  the tests of a few seconds each'
+	@echo 'make test-slurm the tests on a SLURM cluster, which they start on this machine; as root, installing it where it is missing'
 	@echo 'make lint       style and types alone'
 	@echo 'make schema     write workflow/schemas/config.schema.json from the typed configuration'
 	@echo 'make bench-simulation  our simulation beside Brian2 and NEST, which are set up in environments of their own'
@@ -31,10 +32,15 @@ run: $(READY)
 	spikelens html --config $(CONFIG)
 
 test: lint
-	pytest -n 2 --dist worksteal
+	pytest -n 2 --dist worksteal --ignore tests/slurm
+	pytest tests/slurm
 
 test-fast: $(READY_DEV)
 	pytest -n 2 --dist worksteal -m 'not slow'
+
+# all in one process: they share one cluster
+test-slurm: $(READY_DEV)
+	pytest tests/slurm
 
 lint: $(READY_DEV)
 	ruff check
