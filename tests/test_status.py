@@ -160,9 +160,10 @@ def begun(make_run):
     build_blocks(run, range(run.n_blocks))
     for segment in range(2):
         simulate_segment(run, segment)
-    stamp = run.folder / job_of(run, "simulation", "0").stamp
-    stamp.parent.mkdir(parents=True)
-    stamp.touch()
+    for job in status.jobs_of(run):
+        if job.stamp and (job.rule == "network" or (job.rule, job.name) == ("simulation", "0")):
+            (run.folder / job.stamp).parent.mkdir(parents=True, exist_ok=True)
+            (run.folder / job.stamp).touch()
     return run
 
 
