@@ -111,14 +111,6 @@ def _segments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segments", help="FIRST or FIRST:END, segments of time (default: all)")
 
 
-def _positive(text: str) -> float:
-    """A number above 0, for argparse."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError
-    return number
-
-
 def _limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit-min", type=_positive, help="minutes this job may run: it ends early, with a message, if it sees that it needs more"
@@ -129,6 +121,14 @@ def _whole(text: str) -> int:
     """A whole number above 0, for argparse."""
     number = int(text)
     if number < 1:
+        raise ValueError
+    return number
+
+
+def _positive(text: str) -> float:
+    """A number above 0, for argparse."""
+    number = float(text)
+    if not 0 < number < float("inf"):
         raise ValueError
     return number
 

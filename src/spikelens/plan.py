@@ -101,9 +101,7 @@ def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
     for rule in RULES:
         seconds, peak_mb = measured.get(rule, (job_seconds(run, rule, speeds, rate_hz), None))
         source = "measured" if rule in measured else "speeds"
-        yield Jobs(
-            rule, n_jobs[rule], sizes.n_ranks(run, rule), sizes.memory_mb(run, rule), runtime_min(run, rule), seconds, source, peak_mb
-        )
+        yield Jobs(rule, n_jobs[rule], sizes.cores(run, rule), sizes.memory_mb(run, rule), runtime_min(run, rule), seconds, source, peak_mb)
 
 
 def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:

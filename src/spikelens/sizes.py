@@ -93,8 +93,8 @@ def n_jobs(run: RunConfig) -> dict[Rule, int]:
     return {**of_stage, **models, "explanation": 1, "report": 1}
 
 
-def n_ranks(run: RunConfig, rule: Rule) -> int:
-    """MPI ranks of a job of a rule, each with a core of its own."""
+def cores(run: RunConfig, rule: Rule) -> int:
+    """Cores of one job of a rule."""
     return run.simulation.ranks if rule == "simulation" else 1
 
 

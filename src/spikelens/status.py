@@ -26,7 +26,7 @@ from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint
 from spikelens.plan import benchmarks
 from spikelens.report.contents import FIGURES, SUMMARY
-from spikelens.sizes import RULES, Rule, n_ranks, stage_of
+from spikelens.sizes import RULES, Rule, cores, stage_of
 from spikelens.stores import (
     ANY_SYNAPSE,
     OWNER,
@@ -131,7 +131,7 @@ def look(run: RunConfig, now: float | None = None) -> Status:
     for rule in RULES:
         rows = benchmarks(run, rule)
         wall_s = sum(row[0] for row in rows)
-        spent[rule] = Spent(len(rows), wall_s, wall_s * n_ranks(run, rule) / 3600)
+        spent[rule] = Spent(len(rows), wall_s, wall_s * cores(run, rule) / 3600)
     return Status(run.path, jobs, spent, tuple(workflow.notes))
 
 
