@@ -252,6 +252,21 @@ def test_a_training_that_was_killed_twice_and_whose_patience_is_over_stops_where
     assert len(history_of(runs[1], "autoencoder")) == n_epochs
 
 
+def test_a_training_that_has_no_time_for_another_epoch_ends_with_a_message_and_goes_on_when_called_again(
+    data, undisturbed, tmp_path, capsys
+):
+    run, ended = copy_of(data, tmp_path / "run"), []
+    while not ended or ended[-1]:
+        ended.append(main(["train", run.path, "--model", "autoencoder", "--limit-min", "0.0001"]))
+        if ended[-1]:
+            message = capsys.readouterr().err
+            assert f"training autoencoder, seed 1: the next epoch would not be done in time, {len(ended)} are; the same command" in message
+            assert "0 min are left of 0.0001 min, --limit-min)" in message
+    assert ended == [2] * (len(history_of(run, "autoencoder")) - 1) + [0]
+    assert len(ended) > 1
+    assert weights_of(run, "autoencoder") == weights_of(undisturbed, "autoencoder")
+
+
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 1)])
 def test_an_interrupted_training_ends_with_no_model_and_not_with_0(data, tmp_path, sign, code):
     run = copy_of(data, tmp_path / "run")

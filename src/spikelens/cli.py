@@ -191,14 +191,16 @@ def _train(options: argparse.Namespace) -> None:
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
+        from spikelens.limits import Deadline, process_started
         from spikelens.models.ranks import joined
         from spikelens.models.train import train
 
         run = load_run(options.run)
+        deadline = None if options.limit_min is None else Deadline(options.limit_min, process_started())
         chosen = [(name, seed) for name in options.model or MODEL_NAMES for seed in _seeds(run, name, options.seed)]
         with joined(comm) as ranks:
             for name, seed in chosen:
-                train(run, name, seed, ranks=ranks)
+                train(run, name, seed, ranks=ranks, deadline=deadline)
 
 
 def _seeds(run: RunConfig, name: ModelName, seed: int | None) -> Sequence[int]:

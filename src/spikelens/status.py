@@ -142,8 +142,9 @@ def jobs_of(run: RunConfig) -> Iterator[Job]:
     """Every job of the workflow, as workflow/rules has them."""
     segments, blocks = range(run.n_segments), range(run.n_blocks)
     stamps = {stage: [_below(run, stamp_folder(run, stage, segment)) for segment in segments] for stage in ("simulation", "features")}
+    of_network, stamped = list(_stage_patterns(run, "network")), _below(run, stamp_folder(run, "network"))
     for block in blocks:
-        yield Job("network", f"{block}", _filled(_stage_patterns(run, "network"), "", block))
+        yield Job("network", f"{block}", _filled(of_network, "", block), f"{stamped}/{block}")
     of_segment, of_block = (list(_stage_patterns(run, stage)) for stage in ("simulation", "features"))
     for segment in segments:
         files = tuple(dict.fromkeys(path for block in blocks for path in _filled(of_segment, segment, block)))

@@ -27,6 +27,7 @@ from torch import Tensor
 from spikelens.config import Autoencoder, ModelName, RunConfig, Tft
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import model_fingerprint
+from spikelens.limits import Deadline
 from spikelens.models.autoencoder import encode
 from spikelens.models.baselines import (
     Scores,
@@ -92,7 +93,9 @@ class Task:
     """Held-out scores of a module: "scores", "baselines" by name, "units"."""
 
 
-def train(run: RunConfig, name: ModelName, seed: int, threads: int | None = None, ranks: Ranks = ALONE) -> None:
+def train(
+    run: RunConfig, name: ModelName, seed: int, threads: int | None = None, ranks: Ranks = ALONE, deadline: Deadline | None = None
+) -> None:
     """Train a model and write weights.safetensors, model.json and history.jsonl into its `model_folder`.
 
     It goes on from checkpoint.safetensors there, if that is this training's. All ranks call it alike; the first one writes.
@@ -101,6 +104,13 @@ def train(run: RunConfig, name: ModelName, seed: int, threads: int | None = None
     ----------
     threads
         Taken from OMP_NUM_THREADS where it is not given, and 1 without either.
+    deadline
+        When the process must have ended: an epoch that would not be done by then is not begun.
+
+    Raises
+    ------
+    SpikelensError
+        If training diverged, or the next epoch would not be done in time; the next call goes on with it.
     """
     torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
     started = time.monotonic()
@@ -112,7 +122,7 @@ def train(run: RunConfig, name: ModelName, seed: int, threads: int | None = None
     belongs_to = {"model": name, "seed": seed, "fingerprint": model_fingerprint(run, name)}
     epochs = Epochs(folder, belongs_to, task, ranks)
     done_s = epochs.seconds
-    fit(module, task, epochs, ranks)
+    fit(module, task, epochs, ranks, deadline)
     if ranks.rank == 0:
         description = {
             "model": name,
@@ -212,17 +222,20 @@ def _generator(seed: int) -> torch.Generator:
 # --- the loop -----------------------------------------------------------------------------------------------------------
 
 
-def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks) -> None:
+def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks, deadline: Deadline | None = None) -> None:
     """Train a module in place, to the weights of the epoch with the best validation loss."""
     repeatable()
     module.to(ranks.device)
     optimizer = module.configure_optimizers()
     epochs.restore(module, optimizer)
     while epochs.n_left:
+        begun = time.monotonic()
         module.train()
         losses = [step(module, optimizer, chosen, task, ranks) for chosen in epochs.shown(task.train)]
         module.eval()
         epochs.end(module, optimizer, _mean(losses, task.train, ranks), validate(module, task.validation, ranks))
+        if deadline is not None and ranks.rank == 0 and epochs.n_left:  # it ends the other ranks, as any fault does
+            deadline.refuse_if_too_short(time.monotonic() - begun, epochs.stopped)
     module.load_state_dict(epochs.best_weights, strict=False)
     module.eval().cpu()
 
@@ -313,6 +326,14 @@ class Epochs:
     @property
     def best_loss(self) -> float:
         return float(self.history[self.best_epoch - 1]["validation_loss"]) if self.best_epoch else math.inf
+
+    @property
+    def stopped(self) -> str:
+        """What to say where there is no time for the next epoch."""
+        what = f"training {self._belongs_to['model']}, seed {self._belongs_to['seed']}"
+        return (
+            f"{what}: the next epoch would not be done in time, {len(self.history)} are; the same command, or snakemake, goes on from there"
+        )
 
     @property
     def summary(self) -> dict[str, Any]:
