@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from spikelens.errors import SpikelensError
+from spikelens.errors import LostRankError, SpikelensError
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -52,7 +52,8 @@ class Ranks:
         most = -(-n_parts // self.size)
         padded = torch.cat([own, own.new_zeros(most - len(own), own.shape[1])])
         gathered = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(gathered, padded)
+        with _waiting_for_others():
+            dist.all_gather(gathered, padded)
         counts = [len(Ranks(rank=rank, size=self.size).own(n_parts)) for rank in range(self.size)]
         return torch.cat([rows[:count] for rows, count in zip(gathered, counts, strict=True)])
 
@@ -61,7 +62,8 @@ class Ranks:
         if self.size == 1:
             return values
         merged = values.to(self.device, copy=True)
-        dist.all_reduce(merged)
+        with _waiting_for_others():
+            dist.all_reduce(merged)
         return merged.to(values.device)
 
     def read_by_first(self, content: bytes | None) -> bytes | None:
@@ -105,6 +107,15 @@ def joined(comm: Comm | None) -> Iterator[Ranks]:
         ) from error
     yield ranks
     dist.destroy_process_group()
+
+
+@contextmanager
+def _waiting_for_others() -> Iterator[None]:
+    """Tell a broken connection from a fault of this rank's."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostRankError(f"another rank cannot be reached any more ({error})") from error
 
 
 def repeatable() -> None:
