@@ -93,10 +93,13 @@ def joined(comm: Comm | None) -> Iterator[Ranks]:
         yield ALONE
         return
     from lightning.pytorch.plugins.environments import MPIEnvironment
+    from mpi4py import MPI
 
-    environment = MPIEnvironment()
-    ranks = Ranks(comm, environment.global_rank(), environment.world_size(), environment.local_rank())
-    address, port = environment.main_address, environment.main_port
+    environment, here = MPIEnvironment(), comm.Split_type(MPI.COMM_TYPE_SHARED)
+    ranks = Ranks(comm, environment.global_rank(), environment.world_size(), here.Get_rank())
+    # a machine's own name may lead nowhere
+    address = "127.0.0.1" if here.Get_size() == ranks.size else environment.main_address
+    port = environment.main_port
     backend = "gloo" if ranks.device.type == "cpu" else "nccl"
     try:
         dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=ranks.rank, world_size=ranks.size)
