@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SLOW = {"numpy", "zarr", "numba", "pandas", "xarray", "dask", "matplotlib", "sklearn", "torch"}
+SLOW = {"numpy", "zarr", "numba", "pandas", "xarray", "dask", "matplotlib", "sklearn", "torch", "mpi4py"}
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,10 @@ SLOW = {"numpy", "zarr", "numba", "pandas", "xarray", "dask", "matplotlib", "skl
         (["spikelens.cli", "spikelens.config", "spikelens.fingerprint"], set()),
         (["spikelens.stores"], {"numpy", "zarr"}),  # with spikelens.config, what the Snakefile imports
         (["spikelens.network.build", "spikelens.simulation.run", "spikelens.features.run"], {"numpy", "zarr", "numba"}),
-        (["spikelens.report.run"], SLOW - {"numba", "dask", "sklearn", "torch"}),
+        (["spikelens.models.train", "spikelens.models.ranks"], SLOW - {"mpi4py"}),
+        (["spikelens.report.run"], SLOW - {"numba", "dask", "sklearn", "torch", "mpi4py"}),
     ],
-    ids=["the command line", "the workflow", "the first three stages", "the report"],
+    ids=["the command line", "the workflow", "the first three stages", "training", "the report"],
 )
 def test_only_what_is_needed_is_imported(modules, needed):
     code = f"import sys, {', '.join(modules)}; print(*{SLOW} & set(sys.modules))"

@@ -219,8 +219,17 @@ def train_until(run: RunConfig, name: str, strike) -> int | None:
     return process.exitcode
 
 
-@pytest.mark.parametrize("name", MODEL_NAMES)
-@pytest.mark.parametrize("strike", [after_epoch(1), in_epoch(3), after_epoch(N_EPOCHS)], ids=["after 1", "in 3", "at the end"])
+@pytest.mark.parametrize(
+    ("name", "strike"),
+    [
+        ("autoencoder", after_epoch(1)),
+        ("autoencoder", in_epoch(3)),
+        ("autoencoder", after_epoch(N_EPOCHS)),
+        ("tft_population", in_epoch(2)),
+        ("tft_neuron", after_epoch(2)),
+    ],
+    ids=["autoencoder, after 1", "autoencoder, in 3", "autoencoder, at the end", "TFT, in 2", "TFT, after 2"],
+)
 def test_a_training_that_is_killed_goes_on_to_the_very_same_weights(data, undisturbed, tmp_path, name, strike):
     """Also where the job's outputs are deleted, as snakemake does."""
     run = copy_of(data, tmp_path / "run")

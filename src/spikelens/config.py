@@ -251,7 +251,9 @@ class Training(Section):
     patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 0.001
-    parts: Annotated[Positive, Field(description="parts of a batch that are computed one by one; results follow it in their rounding")] = 1
+    parts: Annotated[
+        Positive, Field(description="parts of a batch that are computed one by one; another number is another draw of dropout and rounding")
+    ] = 1
     ranks: Annotated[Positive, Field(description="MPI ranks that share the parts of a batch; results do not depend on it")] = 1
 
 

@@ -28,6 +28,10 @@ class SimulationError(SpikelensError):
     """The simulation cannot start or go on: wrong number of ranks, foreign state, a membrane that blew up."""
 
 
+class LostRankError(SpikelensError):
+    """Another rank ended while this one waited for it; why, that one has to say, or whoever watches it."""
+
+
 def mendable(error: BaseException) -> str | None:
     """What to tell the user of an error that they can mend; None if it is a bug of ours."""
     if isinstance(error, SpikelensError):

@@ -1,4 +1,4 @@
-"""The few MPI idioms that the simulation needs, in one place.
+"""The few MPI idioms that simulation and training need, in one place.
 
 Blocks of neurons are dealt out to the ranks in turn, since neighbouring blocks are often of one population, and populations differ
 in their work. Each step the ranks tell each other who spiked: one Allgather of a fixed size, and only when a rank has more spikes
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens import watch
-from spikelens.errors import SimulationError, mendable
+from spikelens.errors import LostRankError, SimulationError, mendable
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -142,7 +142,7 @@ def watched(comm: Comm | None, log_file: str | None = None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if number is not None:
+        if number is not None and not isinstance(error, LostRankError):
             os.kill(number, signal.SIGTERM)  # this rank speaks for itself
         abort(comm, error)
     if watcher is not None:

@@ -50,6 +50,8 @@ _MB = 1_000_000
 _LEAST_MB = 1_000
 _HEADROOM = 1.25
 """What is asked for is this much more than what is expected: a network may be more active than assumed."""
+SNAKEMAKE_MB = 400
+"""Within a cluster's job, two processes of snakemake run beside the command, on its first node."""
 
 _COMPILED_BASE = 220 * _MB
 """A process after its imports, with compiled code and MPI."""
@@ -104,9 +106,18 @@ def n_ranks(run: RunConfig, rule: Rule) -> int:
 
 
 def memory_mb(run: RunConfig, rule: Rule) -> int:
-    """Memory to ask for, for one job of a rule [MB]: what is expected and a quarter more, in whole 100 MB, at least 1,000."""
-    wanted = _HEADROOM * job_memory(run, rule) / _MB
-    return max(_LEAST_MB, 100 * math.ceil(wanted / 100))
+    """Memory to ask for, for one job of a rule [MB]: what is expected and a quarter more, and snakemake; at least 1,000."""
+    return max(_LEAST_MB, _hundreds(_HEADROOM * job_memory(run, rule) / _MB + SNAKEMAKE_MB))
+
+
+def rank_memory_mb(run: RunConfig, rule: Rule) -> int:
+    """The same for each rank of a job on several nodes [MB]: those on the first node have snakemake beside them, perhaps one rank alone."""
+    together = min(run.cluster.ranks_per_node or 1, n_ranks(run, rule))
+    return _hundreds(_HEADROOM * job_memory(run, rule) / n_ranks(run, rule) / _MB + SNAKEMAKE_MB / together)
+
+
+def _hundreds(mb: float) -> int:
+    return 100 * math.ceil(mb / 100)
 
 
 def job_memory(run: RunConfig, rule: Rule, rate_hz: float = ASSUMED_RATE_HZ) -> float:

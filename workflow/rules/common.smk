@@ -12,7 +12,7 @@ from spikelens import stores
 from spikelens.config import MODEL_NAMES, load_runs, read_yaml
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
-from spikelens.sizes import memory_mb, n_ranks
+from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
 
@@ -86,7 +86,8 @@ def asked(run, rule):
     }
     if ranks > 1:
         # of a job on several nodes, SLURM takes mem_mb for the memory of each, and threads for cores of each rank
-        wanted |= {"cpus_per_task": 1, "mem_mb_per_cpu": lambda wildcards, attempt: -(-attempt * mb // ranks)}
+        rank_mb = rank_memory_mb(run, rule)
+        wanted |= {"cpus_per_task": 1, "mem_mb_per_cpu": lambda wildcards, attempt: attempt * rank_mb}
         if run.cluster.ranks_per_node is not None:
             wanted["nodes"] = -(-ranks // run.cluster.ranks_per_node)
     if rule.startswith("models") and run.cluster.gpus:
