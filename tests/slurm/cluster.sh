@@ -118,6 +118,8 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=10000,sched_interval=
 SlurmdTimeout=8
 MessageTimeout=5
 KillWait=2
+# numbers no job had before: mpich names its shared memory by them, and that of a killed rank stays in /dev/shm
+FirstJobId=$(($(date +%s) % 50000000 + 1))
 OverTimeLimit=0
 ReturnToService=2
 JobRequeue=1

@@ -88,8 +88,10 @@ def asked(run, rule):
         # of a job on several nodes, SLURM takes mem_mb for the memory of each, and threads for cores of each rank
         rank_mb = rank_memory_mb(run, rule)
         wanted |= {"cpus_per_task": 1, "mem_mb_per_cpu": lambda wildcards, attempt: attempt * rank_mb}
-        if run.cluster.ranks_per_node is not None:
-            wanted["nodes"] = -(-ranks // run.cluster.ranks_per_node)
+        per_node = run.cluster.ranks_per_node
+        if per_node is not None:
+            # the plugin takes tasks_per_node in the place of tasks only, and none that is 1
+            wanted |= {"nodes": -(-ranks // per_node), "slurm_extra": f"--ntasks-per-node={per_node}"}
     if rule.startswith("models") and run.cluster.gpus:
         wanted |= {"gpu": ranks, "tasks_per_gpu": 1}
     return wanted
