@@ -64,6 +64,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "cluster.ranks_per_node = 0",
         "expected more than 0 (MPI ranks of a job on one node",
     ),
+    "a module that is no list": ({"cluster.modules": "openmpi"}, 'cluster.modules = "openmpi"', "expected a list"),
+    "a module without a name": (
+        {"cluster.modules": [""]},
+        'cluster.modules.0 = ""',
+        "expected text that is not empty (environment modules",
+    ),
     "no launcher": ({"cluster.srun": ""}, 'cluster.srun = ""', "expected text that is not empty (how a job starts MPI ranks"),
     "text for a whole number": ({"network.seed": "one"}, 'network.seed = "one"', "expected a whole number"),
     "fraction for a whole number": ({"network.neurons": 1000.5}, "network.neurons = 1000.5", "expected a whole number"),

@@ -1,7 +1,8 @@
 """Compiled functions, cached on disk by the code that they were compiled from.
 
 numba's own cache watches the file of a function and not those of the functions that it calls: after a change in one of these, it
-would go on with the old machine code, silently. So the cache is kept in a folder that is named by a hash of all our sources.
+would go on with the old machine code, silently. So the cache is kept in a folder that is named by a hash of all our sources, and in
+it one for each kind of processor: the nodes of a cluster may differ, and share it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numba as nb
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -33,12 +34,12 @@ def _cache_folder() -> Path:
         base = package / "__pycache__"
     else:
         base = Path.home() / ".cache" / "spikelens"
-    return base / f"compiled-{digest.hexdigest()[:16]}"
+    return base / f"compiled-{digest.hexdigest()[:16]}" / (binding.get_host_cpu_name() or "generic")
 
 
-def _forget_old(folder: Path) -> None:
+def _forget_old(version: Path) -> None:
     """Remove the caches of versions long gone."""
-    others = [path for path in folder.parent.glob("compiled-*") if path != folder]
+    others = [path for path in version.parent.glob("compiled-*") if path != version]
     for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_KEPT - 1)]:
         shutil.rmtree(path, ignore_errors=True)
 
@@ -46,7 +47,7 @@ def _forget_old(folder: Path) -> None:
 _FOLDER = _cache_folder()
 if not _FOLDER.is_dir():
     _FOLDER.mkdir(parents=True, exist_ok=True)
-    _forget_old(_FOLDER)
+    _forget_old(_FOLDER.parent)
 nb.config.CACHE_DIR = str(_FOLDER)
 
 

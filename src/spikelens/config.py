@@ -340,6 +340,9 @@ class Cluster(Section):
     srun: Annotated[str, Field(min_length=1, description="how a job starts MPI ranks; `srun --mpi=list` says what there is")] = (
         "srun --mpi=pmi2"
     )
+    modules: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, description="environment modules of each job")
+    ] = ()
     gpus: Annotated[bool, Field(description="a GPU for each rank of a training")] = False
 
 

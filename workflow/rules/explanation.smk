@@ -16,6 +16,8 @@ for run in RUNS:
             f"{run.path}/benchmarks/explanation/explanation.tsv"
         group:
             "outcome"
+        envmodules:
+            *run.cluster.modules,
         threads: 1
         resources:
             **asked(run, "explanation"),

@@ -28,6 +28,8 @@ for run in RUNS:
                 segment=one_of(segments),
             group:
                 "features"
+            envmodules:
+                *run.cluster.modules,
             threads: 1
             resources:
                 **asked(run, "features"),

@@ -16,6 +16,8 @@ for run in RUNS:
                 f"{run.path}/logs/models/{model}-{{seed}}.log",
             benchmark:
                 f"{run.path}/benchmarks/models/{model}-{{seed}}.tsv"
+            envmodules:
+                *run.cluster.modules,
             threads: n_ranks(run, f"models_{model}")
             resources:
                 **asked(run, f"models_{model}"),

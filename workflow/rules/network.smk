@@ -16,6 +16,8 @@ for run in RUNS:
             f"{run.path}/benchmarks/network/{{block}}.tsv"
         group:
             "network"
+        envmodules:
+            *run.cluster.modules,
         threads: 1
         resources:
             **asked(run, "network"),

@@ -27,6 +27,8 @@ for run in RUNS:
             f"{run.path}/benchmarks/report/report.tsv"
         group:
             "outcome"
+        envmodules:
+            *run.cluster.modules,
         threads: 1
         resources:
             **asked(run, "report"),

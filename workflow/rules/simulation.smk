@@ -26,6 +26,8 @@ for run in RUNS:
                 f"{run.path}/benchmarks/simulation/{{segment}}.tsv"
             wildcard_constraints:
                 segment=one_of(segments),
+            envmodules:
+                *run.cluster.modules,
             threads: run.simulation.ranks
             resources:
                 **asked(run, "simulation"),
