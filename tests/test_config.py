@@ -54,7 +54,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown key in cluster": (
         {"cluster.partition": "cpu"},
         'cluster.partition = "cpu"',
-        "expected one of gpus, limit_min, ranks_per_node, srun",
+        "expected one of gpus, limit_min, modules, ranks_per_node, srun",
     ),
     "no time for a job": ({"cluster.limit_min": 0}, "cluster.limit_min = 0", "expected more than 0 (longest time a job may run"),
     "limit as SLURM shows it": ({"cluster.limit_min": "1-00:00:00"}, 'cluster.limit_min = "1-00:00:00"', "expected a whole number"),
