@@ -19,7 +19,6 @@ help:
 	@echo 'make run        all stages of CONFIG=$(CONFIG) on CORES=$(CORES), then the report'
 	@echo 'make test       style, types and every test'
 	@echo 'make test-fast  the tests of a few seconds each'
-	@echo 'make test-slurm the tests on a SLURM cluster of virtual nodes, started for them (Debian or Ubuntu, as root)'
 	@echo 'make test-slurm the tests on a SLURM cluster, which they start on this machine; as root, installing it where it is missing'
 	@echo 'make lint       style and types alone'
 	@echo 'make schema     write workflow/schemas/config.schema.json from the typed configuration'
@@ -37,7 +36,7 @@ test: lint
 	pytest tests/slurm
 
 test-fast: $(READY_DEV)
-	pytest -n 2 --dist worksteal -m 'not slow'
+	pytest -n 2 --dist worksteal --ignore tests/slurm -m 'not slow'
 
 # all in one process: they share one cluster
 test-slurm: $(READY_DEV)
