@@ -106,7 +106,7 @@ class Project:
 
 def planned(output: str) -> set[str]:
     jobs = set()
-    for message in re.findall(r"^Job \d+: (.*)$", output, flags=re.MULTILINE):
+    for message in re.findall(r"^ *Job \d+: (.*)$", output, flags=re.MULTILINE):
         stage = message.split(":")[0]
         if stage == "models":
             jobs.add(re.sub(r"models: (\w+), seed (\d+).*", r"\1 \2", message))
@@ -375,7 +375,7 @@ def test_a_sweep_gives_runs_side_by_side(finished, project):
     output = project.snakemake("--dry-run").stdout
     stages = {name: int(n) for name, n in re.findall(r"^(\w+?)_\d+ +(\d+)$", output, flags=re.MULTILINE)}
     assert stages.keys() >= {"network", "simulation", "features", "explanation", "report"}
-    assert len(re.findall(r"^Job \d+: network: ", output, flags=re.MULTILINE)) == 2 * (2 + 1)
+    assert len(re.findall(r"^ *Job \d+: network: ", output, flags=re.MULTILINE)) == 2 * (2 + 1)
     made = project.snakemake("--until", "network_0", "network_3")
     assert made.returncode == 0, made.stdout[-3000:]
     for run in ("p=0.1,network.block_size=100", "p=0.3,network.block_size=200"):
