@@ -25,10 +25,11 @@ from test_models import description_of, history_of, tiny_run
 
 from spikelens.cli import main
 from spikelens.config import MODEL_NAMES, RunConfig, load_run
+from spikelens.errors import SpikelensError
 from spikelens.models.checkpoint import read_checkpoint
 from spikelens.models.data import model_folder
 from spikelens.models.load import new_module
-from spikelens.models.ranks import ALONE
+from spikelens.models.ranks import ALONE, Ranks
 from spikelens.models.train import Epochs, autoencoder_task, step, tft_task, train
 from spikelens.stores import verify
 
@@ -43,6 +44,7 @@ UNEVEN = {
     "models.tft_neuron.batch_size": 67,
     "models.tft_neuron.samples_per_epoch": 203,
     **{f"models.{name}.epochs": N_EPOCHS for name in MODEL_NAMES},
+    **{f"models.{name}.parts": 4 for name in MODEL_NAMES},
 }
 
 
@@ -159,6 +161,13 @@ def test_a_rank_that_is_killed_ends_all_and_is_named_and_then_it_goes_on_to_the_
     assert not (checkpoint.parent / "model.json").exists(), text
     assert "going on after epoch" in launch(run, 2, "--model", "tft_neuron")
     assert weights_of(run, "tft_neuron") == weights_of(on_two_ranks, "tft_neuron")
+
+
+def test_more_ranks_than_parts_are_refused(data):
+    """One of them would have nothing to do, and know nothing of the dropout that the others draw."""
+    with pytest.raises(SpikelensError, match=r"5 ranks share the parts of a batch, but models\.autoencoder\.parts = 4: take fewer ranks"):
+        train(data, "autoencoder", 1, ranks=Ranks(rank=0, size=5))
+    assert not model_folder(data, "autoencoder", 1).exists()
 
 
 def test_another_number_of_ranks_than_asked_for_is_refused(data, capsys, monkeypatch):

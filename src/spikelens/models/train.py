@@ -110,8 +110,13 @@ def train(
     Raises
     ------
     SpikelensError
-        If training diverged, or the next epoch would not be done in time; the next call goes on with it.
+        If there are more ranks than parts, training diverged, or the next epoch would not be done in time; the next call goes on with it.
     """
+    parts = getattr(run.models, name).parts
+    if ranks.size > parts:
+        raise SpikelensError(
+            f"{ranks.size} ranks share the parts of a batch, but models.{name}.parts = {parts}: take fewer ranks or more parts"
+        )
     torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
     started = time.monotonic()
     folder = model_folder(run, name, seed)
