@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from test_workflow import RUN, TWO_BLOCKS, Project, wait_for
@@ -119,14 +119,14 @@ def time_limit(project: Struck) -> None:
     assert {tuple(rank.cmdline()[-2:]) for rank in project.ranks()} == {("--limit-min", "1")}
     said = project.finish(driver)
     assert f"SLURM-job '{job}' failed, SLURM status is: 'TIMEOUT'" in said
-    assert "DUE TO TIME LIMIT" in said
+    assert "DUE TO TIME LIMIT" in project.slurm_log(job)
 
 
 def memory(project: Struck) -> None:
-    """Only the shown log tells that memory was the cause; it is tried again with more."""
+    """It is tried again with more. Only SLURM's own log tells the cause; where it is, snakemake says."""
     said = project.finish(project.simulate("--set-resources", "simulation:mem_mb_per_cpu=150 if attempt == 1 else 1500"))
-    assert "SLURM status is: 'FAILED'" in said
-    assert re.search(r"exceeded memory limit \(\d+ > \d+\), being killed", said)
+    job = re.search(r"SLURM-job '(\d+)' failed, SLURM status is: 'FAILED'", said)[1]
+    assert re.search(r"exceeded memory limit \(\d+ > \d+\), being killed", project.slurm_log(job))
 
 
 def ctrl_c(project: Struck) -> None:
@@ -213,3 +213,21 @@ def struck(cluster, begun, undisturbed):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_run_recovers_from(struck, fault):
     struck[fault].result()
+
+
+# --- a fault that meets every job of a node: alone ----------------------------------------------------------------------------
+
+
+def test_a_run_recovers_from_the_loss_of_a_node(cluster, struck, begun, undisturbed):
+    """SLURM starts the job again on nodes that are left; the user does nothing. The node may come back later."""
+    wait(struck.values())
+    project = Struck.of(begun, "lost_node")
+    driver = project.simulate()
+    job = project.hold(driver)
+    nodes = cluster.nodes_of(job)
+    cluster.control("kill-node", nodes[-1])
+    project.finish(driver)
+    assert cluster.nodes()[nodes[-1]] == "down*"
+    check(project, begun, undisturbed)
+    cluster.control("start-node", nodes[-1])
+    cluster.wait_for_nodes()

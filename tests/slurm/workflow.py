@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -34,6 +35,10 @@ class OnCluster(Project):
         """Numbers of its SLURM jobs that wait, run or are ending."""
         lines = subprocess.run(["squeue", "--noheader", "--format=%A %Z"], check=True, capture_output=True, text=True).stdout
         return [line.split()[0] for line in lines.splitlines() if line.split()[1] == str(self.folder)]
+
+    def slurm_log(self, job: str) -> str:
+        """What SLURM has kept of a job that failed, in the file that snakemake named."""
+        return Path(re.search(rf"SLURM jobid {job} \(log: (\S+)\)", self.output.read_text())[1]).read_text()
 
     def ranks(self) -> list[psutil.Process]:
         """Processes of its simulation, once MPI has started on all of them: then another process watches them."""
