@@ -338,7 +338,7 @@ class Cluster(Section):
     limit_min: Annotated[Positive | None, Field(description="longest time a job may run, the partition's limit [min]; null: none")] = None
     ranks_per_node: Annotated[Positive | None, Field(description="MPI ranks of a job on one node; null: wherever there is room")] = None
     srun: Annotated[str, Field(min_length=1, description="how a job starts MPI ranks; `srun --mpi=list` says what there is")] = (
-        "srun --mpi=pmi2"
+        "env MPIR_CVAR_CH4_NETMOD=ofi srun --mpi=pmi2 --kill-on-bad-exit=1"
     )
     modules: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, description="environment modules of each job")

@@ -197,7 +197,7 @@ down() {
   local nodes
   if alive slurmctld >/dev/null; then
     scancel --user=root
-    wait_for 60 no_jobs
+    (wait_for 60 no_jobs) || true # what a lost node has left, slurmctld forgets
   fi
   mapfile -t nodes < <(daemons node)
   stop slurmctld
@@ -205,6 +205,13 @@ down() {
   stop mariadbd munged
   if [[ $(readlink $link) == "$SLURM_CONF" ]]; then rm $link; fi
   rm -rf "$dir"/{state,mysql} "$dir"/spool-*
+  remove_memory_of_dead_ranks
+}
+
+remove_memory_of_dead_ranks() { # a later job whose name for it were the same could not start
+  local mapped
+  mapped=$(cat /proc/[0-9]*/maps 2>/dev/null | grep -o '/dev/shm/mpich_shm_[^ ]*' | sort -u || true)
+  { find /dev/shm -name 'mpich_shm_*' -mmin +1 | grep -vxF "$mapped" || true; } | xargs --no-run-if-empty rm -f
 }
 
 daemons() { # [PREFIX]

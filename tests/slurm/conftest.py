@@ -54,6 +54,11 @@ class Cluster:
         """The state of each node: idle, mix, down*, ..."""
         return dict(line.split() for line in self.ask("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %t"))
 
+    def nodes_of(self, job: str) -> list[str]:
+        """The nodes on which a job runs, that of its script first."""
+        (nodes,) = self.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N")
+        return self.ask("scontrol", "show", "hostnames", nodes)
+
     def jobs(self) -> list[str]:
         """Numbers of the jobs that wait or run, or are ending."""
         return self.ask("squeue", "--noheader", "--format=%A")

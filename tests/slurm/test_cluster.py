@@ -17,7 +17,7 @@ from spikelens.simulation.run import simulate_segment
 from spikelens.stores import prepare
 
 N_RANKS = 4
-TWO_NODES = ["srun", "--nodes=2", "--ntasks-per-node=2"]
+OVER_TWO_NODES = ["--nodes=2", "--ntasks-per-node=2"]
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def built(tmp_path_factory):
 
 
 def simulate(run, *launcher):
-    command = [*launcher, sys.executable, "-m", "spikelens", "simulate", run.path, "--ranks", str(N_RANKS)]
+    command = [*launcher, *OVER_TWO_NODES, sys.executable, "-m", "spikelens", "simulate", run.path, "--ranks", str(N_RANKS)]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
 
 
@@ -54,7 +54,7 @@ def test_two_ranks_on_each_of_two_nodes_give_the_same_bytes_as_one_process(clust
     alone, spread = (load_run(shutil.copytree(built.folder, tmp_path / name)) for name in ("alone", "spread"))
     for segment in range(alone.n_segments):
         simulate_segment(alone, segment)
-    finished = simulate(spread, *TWO_NODES, "--mpi=pmi2")
+    finished = simulate(spread, *spread.cluster.srun.split())
     assert finished.returncode == 0, finished.stdout
     assert stored(spread.folder) == stored(alone.folder)
 
@@ -62,7 +62,7 @@ def test_two_ranks_on_each_of_two_nodes_give_the_same_bytes_as_one_process(clust
 def test_processes_that_srun_starts_without_mpi_are_refused_and_write_nothing(cluster, built):
     """Each would think that it is alone, and all would write the same files."""
     before = {path: path.stat().st_mtime_ns for path in built.folder.rglob("*")}
-    finished = simulate(built, *TWO_NODES, "--mpi=none")
+    finished = simulate(built, "srun", "--mpi=none")
     assert finished.returncode == 2
     assert finished.stdout.count("1 MPI ranks were started, 4 were asked for") == N_RANKS
     assert "Traceback" not in finished.stdout
