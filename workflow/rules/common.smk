@@ -102,6 +102,11 @@ def launcher(run):
     return run.cluster.srun if "SLURM_JOB_ID" in os.environ else "mpiexec"
 
 
+def together(group):
+    """Jobs of a group are submitted together; only on a cluster, since snakemake (9.27) plans groups in a time that grows with their square."""
+    return lambda wildcards: group if workflow.non_local_exec else None
+
+
 # Parts of commands: how ranks are started, how many, and the time that SLURM gives (elsewhere there is no limit), so that a command
 # that sees that it will not do ends early.
 LAUNCH = "mpi={resources.mpi:q}; ${{mpi:+$mpi -n {resources.tasks}}}"

@@ -15,7 +15,7 @@ for run in RUNS:
         benchmark:
             f"{run.path}/benchmarks/explanation/explanation.tsv"
         group:
-            "outcome"
+            together("outcome")
         envmodules:
             *run.cluster.modules,
         threads: 1

@@ -27,7 +27,7 @@ for run in RUNS:
             wildcard_constraints:
                 segment=one_of(segments),
             group:
-                "features"
+                together("features")
             envmodules:
                 *run.cluster.modules,
             threads: 1

@@ -15,7 +15,7 @@ for run in RUNS:
         benchmark:
             f"{run.path}/benchmarks/network/{{block}}.tsv"
         group:
-            "network"
+            together("network")
         envmodules:
             *run.cluster.modules,
         threads: 1

@@ -26,7 +26,7 @@ for run in RUNS:
         benchmark:
             f"{run.path}/benchmarks/report/report.tsv"
         group:
-            "outcome"
+            together("outcome")
         envmodules:
             *run.cluster.modules,
         threads: 1
