@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from spikelens.errors import LostRankError, SpikelensError
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
+
+_BETWEEN_CALLS_S = 0.01
+"""Time between two calls that let MPI work."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +100,49 @@ def joined(comm: Comm | None) -> Iterator[Ranks]:
     from lightning.pytorch.plugins.environments import MPIEnvironment
     from mpi4py import MPI
 
-    environment, here = MPIEnvironment(), comm.Split_type(MPI.COMM_TYPE_SHARED)
-    ranks = Ranks(comm, environment.global_rank(), environment.world_size(), here.Get_rank())
-    # a machine's own name may lead nowhere
-    address = "127.0.0.1" if here.Get_size() == ranks.size else environment.main_address
-    port = environment.main_port
-    backend = "gloo" if ranks.device.type == "cpu" else "nccl"
+    with _messages_going_out(comm):
+        environment, here = MPIEnvironment(), comm.Split_type(MPI.COMM_TYPE_SHARED)
+        ranks = Ranks(comm, environment.global_rank(), environment.world_size(), here.Get_rank())
+        # a machine's own name may lead nowhere
+        address = "127.0.0.1" if here.Get_size() == ranks.size else environment.main_address
+        port = environment.main_port
+        backend = "gloo" if ranks.device.type == "cpu" else "nccl"
+        try:
+            socket.getaddrinfo(address, port)  # torch would ask again for half an hour
+            dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=ranks.rank, world_size=ranks.size)
+        except (OSError, RuntimeError) as error:
+            raise SpikelensError(
+                f"the ranks do not reach each other through {address}:{port} ({error}); if a machine's name leads to an address that "
+                f"others cannot use, name the network interface they share, e.g. {backend.upper()}_SOCKET_IFNAME=eth0"
+            ) from error
+        yield ranks
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _messages_going_out(comm: Comm) -> Iterator[None]:
+    """Let MPI do its work now and then, while this rank computes, or waits for others by other means.
+
+    MPI may return from a broadcast before its message is on its way, and sends it during a later call. Without one, the ranks that
+    wait for the message, and this one that waits for them elsewhere, would do so for ever; between machines they did.
+    """
+    from mpi4py import MPI
+
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(_BETWEEN_CALLS_S):
+            comm.Iprobe()
+
+    thread = threading.Thread(target=work, daemon=True)
+    if MPI.Query_thread() == MPI.THREAD_MULTIPLE:
+        thread.start()
     try:
-        socket.getaddrinfo(address, port)  # torch would ask again for half an hour
-        dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=ranks.rank, world_size=ranks.size)
-    except (OSError, RuntimeError) as error:
-        raise SpikelensError(
-            f"the ranks do not reach each other through {address}:{port} ({error}); if a machine's name leads to an address that others "
-            f"cannot use, name the network interface they share, e.g. {backend.upper()}_SOCKET_IFNAME=eth0"
-        ) from error
-    yield ranks
-    dist.destroy_process_group()
+        yield
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join()
 
 
 @contextmanager

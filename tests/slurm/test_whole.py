@@ -1,0 +1,38 @@
+"""The whole workflow on the cluster, simulation and a training on two nodes each: the same results as on one core."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from test_workflow import RUN, TWO_BLOCKS, Project
+
+from slurm.conftest import stored
+from slurm.workflow import OnCluster
+from spikelens.config import MODEL_NAMES
+
+pytestmark = pytest.mark.slow
+
+SHARED = {**TWO_BLOCKS, "models.tft_neuron.parts": 2, "simulation.ranks": 1}
+SPREAD = {"simulation.ranks": 2, "models.tft_neuron.ranks": 2, "cluster.ranks_per_node": 1}
+
+
+def test_every_stage_runs_on_the_cluster_to_the_same_bytes_and_then_nothing_is_left_to_do(cluster, tmp_path):
+    here = Project.new(tmp_path / "here", SHARED)
+    here.run()
+    there = OnCluster(Project.new(tmp_path / "there", {**SHARED, **SPREAD}).folder)
+    submitted = re.findall(r"SLURM jobid (\d+) \(log: \S+?/slurm_logs/(\w+?)/", there.run())
+    n_nodes = {
+        rule: re.search(r"NumNodes=(\d+)", cluster.ask("scontrol", "show", "--oneliner", "job", job)[0])[1] for job, rule in submitted
+    }
+    assert len(submitted) == 9, "network, three segments, features, three models, explanation and report"
+    assert {rule for rule, n in n_nodes.items() if n == "2"} == {"rule_simulation", "rule_models_tft_neuron"}
+    assert stored(there.results) == stored(here.results)
+    for name in MODEL_NAMES:
+        weights = f"models/{name}/1/weights.safetensors"
+        assert (there.results / weights).read_bytes() == (here.results / weights).read_bytes()
+    there.verify()
+    done, jobs = re.match(rf"{RUN}: (\d+) of (\d+) jobs done", there.spikelens("status", RUN).stdout).groups()
+    assert done == jobs
+    assert "Nothing to be done" in there.run()
+    assert there.jobs() == []
