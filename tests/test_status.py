@@ -164,8 +164,8 @@ INFO = "2026-11-25 14:30:00,123 INFO simulation, segment 1 of 3: 5 of 1,000 ms"
 
 
 @pytest.fixture
-def begun(make_run):
-    """A run with one segment made, as snakemake leaves it, and one by hand."""
+def begun(make_run, monkeypatch):
+    """A run with one segment made, as snakemake leaves it, and one by hand; looked at from where its snakemake would be started."""
     run = make_run({**QUICK, "simulation.record.neurons": [0, 150], "simulation.record.synapses": []})
     build_blocks(run, range(run.n_blocks))
     for segment in range(2):
@@ -174,6 +174,7 @@ def begun(make_run):
         if job.stamp and (job.rule == "network" or (job.rule, job.name) == ("simulation", "0")):
             (run.folder / job.stamp).parent.mkdir(parents=True, exist_ok=True)
             (run.folder / job.stamp).touch()
+    monkeypatch.chdir(run.folder.parent)
     return run
 
 
