@@ -386,9 +386,11 @@ def test_a_sweep_gives_runs_side_by_side(finished, project):
 def test_environment_modules_are_loaded_before_a_job_where_snakemake_is_told_so(tmp_path):
     project = Project.new(tmp_path / "project", {"cluster.modules": ["openmpi/5.0", "python"]})
     command = project.command("--software-deployment-method", "env-modules", "--until", "network")
-    command["env"]["BASH_FUNC_module%%"] = f"() {{ echo $* >> {tmp_path}/modules; }}"
+    # jobs run side by side: each shell writes into a file of its own
+    command["env"]["BASH_FUNC_module%%"] = f"() {{ echo $* >> {tmp_path}/modules-$$; }}"
     subprocess.run(**command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    assert (tmp_path / "modules").read_text().splitlines() == ["purge", "load openmpi/5.0 python"] * len(BLOCKS)
+    called = [path.read_text().splitlines() for path in tmp_path.glob("modules-*")]
+    assert called == [["purge", "load openmpi/5.0 python"]] * len(BLOCKS)
 
 
 def test_an_edited_table_is_noticed_in_every_segment(tmp_path):
