@@ -86,22 +86,27 @@ def memory_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def warm_up(comm: Comm | None) -> None:
-    """Load all compiled code, by a small network on as many ranks."""
-    ranks = 1 if comm is None else comm.Get_size()
-    run = network_run(_CHUNK * max(4, ranks), 20, 1, ranks, 1, "unused")
+def warm_up(comm: Comm | None, write: bool = False, folder: str = "unused") -> None:
+    """Load all compiled code, by a small network on as many ranks; with `write`, which needs a folder, also that of writing."""
+    rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
+    run = network_run(_CHUNK * max(4, ranks), 20, 1, ranks, 1, folder)
+    if write and rank == 0:
+        prepare(run)
+        build_blocks(run, range(run.n_blocks))
+    if comm is not None:
+        comm.Barrier()
     for few in (True, False) if comm is None else (False,):
-        part = Part(
-            run, 0, range(0 if comm is None else comm.Get_rank(), run.n_blocks, ranks), comm, lambda block: drawn_columns(run, block)
-        )
+        part = Part(run, 0, range(rank, run.n_blocks, ranks), comm, lambda block: drawn_columns(run, block))
         part.few = few
         part.simulate_second(0)
+    if write:
+        part.write()
 
 
 def measure(run: RunConfig, comm: Comm | None, write: bool, cpu: bool) -> dict[str, Any] | None:
     """Build, simulate and perhaps write on this rank; the result of all ranks on the first, None on the others."""
     rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
-    warm_up(comm)
+    warm_up(comm, write, str(run.folder / "warm-up"))
     before = memory_now()
     part = Part(run, 0, mpi.owned_blocks(run.n_blocks, rank, ranks), comm, lambda block: drawn_columns(run, block))
     if comm is not None:
