@@ -31,9 +31,10 @@ run: $(READY)
 	@echo '== the report'
 	spikelens html --config $(CONFIG)
 
+# the cluster's tests come last, also under make -j: others beside them would take its cores
 test: lint
 	pytest -n 2 --dist worksteal --ignore tests/slurm
-	pytest tests/slurm
+	@$(MAKE) --no-print-directory test-slurm
 
 test-fast: $(READY_DEV)
 	pytest -n 2 --dist worksteal --ignore tests/slurm -m 'not slow'

@@ -18,6 +18,6 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        lambda wildcards: [path for run in RUNS for path in wanted_files(run)],
+        lambda wildcards: [path for run in RUNS for path in below(run, jobs.wanted_files(run))],
     message:
         "complete: " + ", ".join(run.path for run in RUNS)

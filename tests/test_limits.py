@@ -20,9 +20,9 @@ from simulations import MPIEXEC, QUICK
 from spikelens import cli, slurm, stores, walltime
 from spikelens.config import check, load_run, load_runs
 from spikelens.errors import ConfigError, SpikelensError
+from spikelens.jobs import RULES
 from spikelens.limits import Deadline, process_started, to_ask_for
 from spikelens.network.build import build_blocks
-from spikelens.sizes import RULES
 from spikelens.speeds import LEAST_MIN, SAFETY, job_seconds, runtime_min, shipped
 
 MILLION = {

@@ -23,7 +23,8 @@ from spikelens.models.baselines import (
     pca_reconstruction,
     reconstruction_scores,
 )
-from spikelens.models.data import autoencoder_sequences, model_folder, rate_series, sequence_ranges, sequence_starts, training_scale
+from spikelens.models.contents import model_folder
+from spikelens.models.data import autoencoder_sequences, rate_series, sequence_ranges, sequence_starts, training_scale
 from spikelens.models.load import load_autoencoder, load_tft, new_module, read_description, save
 from spikelens.models.tft import forecast, predict
 from spikelens.models.train import Epochs, train

@@ -14,7 +14,7 @@ SLOW = {"numpy", "zarr", "numba", "pandas", "xarray", "dask", "matplotlib", "skl
     ("modules", "needed"),
     [
         (["spikelens.cli", "spikelens.config", "spikelens.fingerprint"], set()),
-        (["spikelens.stores"], {"numpy", "zarr"}),  # with spikelens.config, what the Snakefile imports
+        (["spikelens.jobs", "spikelens.walltime"], {"numpy", "zarr"}),  # what the Snakefile imports, with what they take
         (["spikelens.network.build", "spikelens.simulation.run", "spikelens.features.run"], {"numpy", "zarr", "numba"}),
         (["spikelens.models.train", "spikelens.models.ranks"], SLOW - {"mpi4py"}),
         (["spikelens.report.run"], SLOW - {"numba", "dask", "sklearn", "torch", "mpi4py"}),

@@ -18,6 +18,7 @@ from test_workflow import RUN, Project, finish
 
 from spikelens import cli, status
 from spikelens.config import load_run
+from spikelens.jobs import jobs_of
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import prepare
@@ -47,7 +48,7 @@ def states(run, now=None):
 @pytest.mark.slow
 def test_the_files_of_the_jobs_are_those_that_snakemake_plans(finished):
     outputs = {line.split("\t")[0] for line in finished.snakemake("--summary").stdout.splitlines() if line.startswith(RUN)}
-    jobs = list(status.jobs_of(load_run(finished.results)))
+    jobs = list(jobs_of(load_run(finished.results)))
     files = [path for job in jobs for path in (*job.files, *([job.stamp] if job.stamp else []))]
     assert sorted(f"{RUN}/{path}" for path in files) == sorted(outputs)
     assert {f"{RUN}/{job.log}" for job in jobs} == {str(path.relative_to(finished.folder)) for path in finished.results.rglob("*.log")}
@@ -151,7 +152,7 @@ def locked(run):
 
 
 def job_of(run, rule, name):
-    return next(job for job in status.jobs_of(run) if (job.rule, job.name) == (rule, name))
+    return next(job for job in jobs_of(run) if (job.rule, job.name) == (rule, name))
 
 
 def log_lines(run, job, *lines):
@@ -170,7 +171,7 @@ def begun(make_run, monkeypatch):
     build_blocks(run, range(run.n_blocks))
     for segment in range(2):
         simulate_segment(run, segment)
-    for job in status.jobs_of(run):
+    for job in jobs_of(run):
         if job.stamp and (job.rule == "network" or (job.rule, job.name) == ("simulation", "0")):
             (run.folder / job.stamp).parent.mkdir(parents=True, exist_ok=True)
             (run.folder / job.stamp).touch()
@@ -239,7 +240,7 @@ def test_a_marked_job_runs_while_snakemake_holds_its_lock_and_gives_signs_of_lif
 
 
 def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch):
-    jobs = [job for job in status.jobs_of(begun) if job.rule == "features"][:4]
+    jobs = [job for job in jobs_of(begun) if job.rule == "features"][:4]
     for number, job in enumerate(jobs):
         marker(begun, job.files[0], str(100 + number))
     locked(begun)
@@ -260,7 +261,7 @@ def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch)
 
 def test_many_jobs_of_a_state_are_counted_and_ten_are_shown(begun):
     locked(begun)
-    for job in status.jobs_of(begun):
+    for job in jobs_of(begun):
         if job.rule == "features":
             marker(begun, job.files[0])
     text = status.as_text(status.look(begun))

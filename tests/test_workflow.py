@@ -210,6 +210,7 @@ def test_a_comment_in_the_readme_changes_nothing(project):
         ("models/baselines.py", MODELS | END),
         ("explanation/scores.py", END),
         ("report/style.py", {"report"}),
+        ("jobs.py", set()),
     ],
 )
 def test_a_changed_source_runs_its_stage_and_those_after_it(project, file, jobs):

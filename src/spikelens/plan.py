@@ -17,7 +17,7 @@ from typing import Any
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig, load_run
 from spikelens.errors import SpikelensError
-from spikelens.sizes import RULES, Rule, stage_of
+from spikelens.jobs import RULES, Job, Rule, stage_of
 from spikelens.speeds import Speeds, job_seconds, runtime_min
 
 
@@ -122,9 +122,8 @@ def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
 
 def benchmarks(run: RunConfig, rule: Rule) -> list[tuple[float, float]]:
     """Seconds and largest memory [MB] of each job of a rule that snakemake has measured."""
-    stage = stage_of(rule)
-    name = rule.removeprefix("models_") + "-*" if stage == "models" else "*"
-    return [row for path in sorted((run.folder / "benchmarks" / stage).glob(f"{name}.tsv")) if (row := _benchmark(path))]
+    every = Job(rule).of(segment="*", block="*", seed="*").benchmark
+    return [row for path in sorted(run.folder.glob(every)) if (row := _benchmark(path))]
 
 
 def _benchmark(path: Path) -> tuple[float, float] | None:

@@ -23,10 +23,12 @@ from spikelens.config import (
     MODEL_NAMES,
     ModelName,
     RunConfig,
-    Stage,
     Tft,
     expected_in_degree,
 )
+from spikelens.explanation.contents import TABLES
+from spikelens.jobs import Rule
+from spikelens.models.contents import MODEL_FILES
 from spikelens.report.contents import FIGURES
 from spikelens.stores import (
     BLOCK_STORES,
@@ -41,10 +43,6 @@ from spikelens.stores import (
     stores_of,
 )
 from spikelens.tables import n_rows
-
-Rule = str
-"""A stage, and for models also which: "models_tft_neuron"."""
-RULES: tuple[Rule, ...] = ("network", "simulation", "features", *(f"models_{name}" for name in MODEL_NAMES), "explanation", "report")
 
 _MB = 1_000_000
 _LEAST_MB = 1_000
@@ -287,8 +285,8 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
     jobs = n_jobs(run)
     n_models = sum(len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
     stamps = jobs["network"] + jobs["simulation"] + jobs["features"]
-    # a model's weights, description and history; two tables of scores; the summary and config.json
-    others = stamps + 3 * n_models + 2 + len(FIGURES) + 2 + 2 * sum(jobs.values())
+    # 2: the summary and config.json; at the end, a log and a benchmark of each job
+    others = stamps + len(MODEL_FILES) * n_models + len(TABLES) + len(FIGURES) + 2 + 2 * sum(jobs.values())
     bytes_of["models"] = sum(4.0 * n_weights(run, name) * len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
     bytes_of["report"] = _ITEM_BYTES * (len(FIGURES) + 1)
     return Disk(n_shards, n_shards + n_metadata + others, bytes_of)
@@ -329,8 +327,3 @@ def n_weights(run: RunConfig, name: ModelName) -> int:
     model: Tft = getattr(run.models, name)
     series = n_series(run) if name == "tft_neuron" else len(run.network.populations) + 1
     return int(series * model.hidden_size + 60 * model.hidden_size**2)
-
-
-def stage_of(rule: Rule) -> Stage:
-    """The stage that a rule belongs to."""
-    return "models" if rule.startswith("models_") else rule  # type: ignore[return-value]

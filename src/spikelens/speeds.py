@@ -27,8 +27,9 @@ from spikelens.config import (
     shards_per_block,
 )
 from spikelens.errors import SpikelensError
+from spikelens.jobs import Rule
 from spikelens.refusals import problems_of
-from spikelens.sizes import Rule, expected, n_series, n_weights
+from spikelens.sizes import expected, n_series, n_weights
 
 Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -14,32 +14,20 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spikelens import slurm
-from spikelens.config import MODEL_NAMES, RunConfig, Stage
+from spikelens.config import RunConfig, Stage
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint
+from spikelens.jobs import RULES, Job, Rule, jobs_of
 from spikelens.plan import benchmarks
-from spikelens.report.contents import FIGURES, SUMMARY
-from spikelens.sizes import RULES, Rule, n_ranks, stage_of
-from spikelens.stores import (
-    ANY_SYNAPSE,
-    OWNER,
-    Group,
-    StoreName,
-    block_folder,
-    block_layout,
-    layout,
-    recorded_synapses_layout,
-    stamp_folder,
-    store_path,
-    stored_fingerprint,
-)
+from spikelens.sizes import n_ranks
+from spikelens.stores import OWNER, store_path, stored_fingerprint
 
 State = Literal["done", "running", "queued", "unclear", "failed", "ended", "lost", "unstamped", "waiting"]
 STATES: tuple[State, ...] = get_args(State)
@@ -64,29 +52,6 @@ _END_BYTES = 8_192
 _LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ([A-Z]+) (.*)$")
 _KILLED = "ended first, without a message"  # what watch.py writes of a rank
 _FAILED_JOB = re.compile(r"^ +log: (.+) \(check log file\(s\) for error details\)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job of the workflow: what it writes, below the run's folder."""
-
-    rule: Rule
-    name: str
-    """Of its log: "3" for a segment, "3-1" for a segment and block, "tft_neuron-1" for a model and seed."""
-    files: tuple[str, ...]
-    stamp: str | None = None
-
-    @property
-    def stage(self) -> Stage:
-        return stage_of(self.rule)
-
-    @property
-    def log(self) -> str:
-        return f"logs/{self.stage}/{self.name}.log"
-
-    @property
-    def benchmark(self) -> str:
-        return f"benchmarks/{self.stage}/{self.name}.tsv"
 
 
 @dataclass(frozen=True)
@@ -133,64 +98,6 @@ def look(run: RunConfig, now: float | None = None) -> Status:
         wall_s = sum(row[0] for row in rows)
         spent[rule] = Spent(len(rows), wall_s, wall_s * n_ranks(run, rule) / 3600)
     return Status(run.path, jobs, spent, tuple(workflow.notes))
-
-
-# --- what there should be -----------------------------------------------------------------------------------------------
-
-
-def jobs_of(run: RunConfig) -> Iterator[Job]:
-    """Every job of the workflow, as workflow/rules has them."""
-    segments, blocks = range(run.n_segments), range(run.n_blocks)
-    stamps = {stage: [_below(run, stamp_folder(run, stage, segment)) for segment in segments] for stage in ("simulation", "features")}
-    of_network, stamped = list(_stage_patterns(run, "network")), _below(run, stamp_folder(run, "network"))
-    for block in blocks:
-        yield Job("network", f"{block}", _filled(of_network, "", block), f"{stamped}/{block}")
-    of_segment, of_block = (list(_stage_patterns(run, stage)) for stage in ("simulation", "features"))
-    for segment in segments:
-        files = tuple(dict.fromkeys(path for block in blocks for path in _filled(of_segment, segment, block)))
-        yield Job("simulation", f"{segment}", files, f"{stamps['simulation'][segment]}/{segment}")
-    for segment in segments:
-        for block in blocks:
-            stamp = f"{stamps['features'][segment]}/{segment}-{block}"
-            yield Job("features", f"{segment}-{block}", _filled(of_block, segment, block), stamp)
-    for model in MODEL_NAMES:
-        for seed in getattr(run.models, model).seeds:
-            files = tuple(f"models/{model}/{seed}/{name}" for name in ("weights.safetensors", "model.json", "history.jsonl"))
-            yield Job(f"models_{model}", f"{model}-{seed}", files)
-    tables = [f"explanation/{name}" for name in ("scores.json", "associations.json")]
-    yield Job("explanation", "explanation", (*_filled(_stage_patterns(run, "explanation"), "", ""), *tables))
-    yield Job("report", "report", (*(item.file for item in FIGURES), SUMMARY))
-
-
-def _below(run: RunConfig, path: Path) -> str:
-    return str(path.relative_to(run.folder))
-
-
-def _stage_patterns(run: RunConfig, stage: Stage) -> Iterator[str]:
-    """Files that a stage writes, with {segment} and {block} for their numbers."""
-    stores: list[StoreName] = [store for store, owner in OWNER.items() if owner == stage]
-    for store in stores:
-        if store == "records":
-            if run.simulation.record.neurons:
-                yield from _patterns(run, layout(run, store))
-            if run.simulation.record.synapses:
-                yield from _patterns(run, recorded_synapses_layout(run, ANY_SYNAPSE))
-            continue
-        yield from _patterns(run, layout(run, store))
-        if store in ("network", "weights", "state", "features"):  # the names of a block's files do not depend on its synapses
-            first, any_block = (f"{store}.zarr/{block_folder(store, 0)}/", f"{store}.zarr/{block_folder(store, 0)[:-1]}{{block}}/")
-            yield from (path.replace(first, any_block, 1) for path in _patterns(run, block_layout(run, store, 0, 1)))
-
-
-def _patterns(run: RunConfig, group: Group) -> Iterator[str]:
-    place = {"segment": "{segment}", "block": "{block}", "": "0"}
-    for name, array in group.arrays.items():
-        index = [place[kind] for kind in array.by or ("",) * len(array.shape)]
-        yield _below(run, group.shard_path(name, index))
-
-
-def _filled(patterns: Iterable[str], segment: int | str, block: int | str) -> tuple[str, ...]:
-    return tuple(path.replace("{segment}", str(segment)).replace("{block}", str(block)) for path in patterns)
 
 
 # --- what snakemake knows -----------------------------------------------------------------------------------------------

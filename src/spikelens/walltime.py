@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig, check
 from spikelens.errors import ConfigError, Problem
-from spikelens.sizes import RULES, Rule, stage_of
+from spikelens.jobs import RULES, Rule, stage_of
 from spikelens.speeds import Speeds, job_seconds, shipped
 
 SHARE = 0.5

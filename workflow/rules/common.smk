@@ -1,17 +1,16 @@
-# Helpers, no rules: the configuration, and which files belong to which stage of a run.
+# Helpers, no rules: the configuration, what a job asks for, and what jobs.py says in the way that rules take it.
 
-import functools
-import itertools
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
 
-from spikelens import stores
-from spikelens.config import MODEL_NAMES, load_runs, read_yaml
+from spikelens import jobs, stores
+from spikelens.config import load_runs, read_yaml
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
+from spikelens.models.contents import DESCRIPTION
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
@@ -65,13 +64,13 @@ onstart:
         stores.prepare(run)
 
 
-def rule_name(stage, run, stamps=None):
+def rule_name(run, of_rule):
     """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own.
 
     A last segment may have a rule of its own, too: where it is short, or has nothing ahead, its stamp says so.
     """
-    last = "_last" if stamps is not None and stamps != str(stores.stamp_folder(run, stage, 0)) else ""
-    return f"{stage}{last}" if len(RUNS) == 1 else f"{stage}{last}_{RUNS.index(run)}"
+    last = "_last" if of_rule[0].numbers.get("segment") else ""
+    return f"{of_rule[0].rule}{last}" if len(RUNS) == 1 else f"{of_rule[0].rule}{last}_{RUNS.index(run)}"
 
 
 def asked(run, rule):
@@ -114,134 +113,40 @@ RANKS = "${{mpi:+--ranks {resources.tasks}}}"
 LIMIT = "${{SLURM_JOB_ID:+--limit-min {resources.runtime}}}"
 
 
-def patterns(group, names=None):
-    """Output patterns of the arrays of a group, with the wildcards {segment} and {block}."""
-    wildcard = {"segment": "{segment}", "block": "{block}", "": "0"}
-    chosen = {name: array for name, array in group.arrays.items() if names is None or name in names}
-    return [str(group.shard_path(name, [wildcard[kind] for kind in a.by or [""] * len(a.shape)])) for name, a in chosen.items()]
+# For each rule: its run, what a job of it writes (with wildcards), and its jobs.
+DECLARED = [(run, job, of_rule) for run in RUNS for job, of_rule in jobs.by_rule(run)]
 
 
-def block_patterns(run, store, names=None, block="{block}"):
-    """The same for a block's own group; what is in a block's files, the names do not depend on."""
-    group = stores.block_layout(run, store, 0, 1)
-    folder = stores.store_path(run, store) / stores.block_folder(store, block)
-    return [path.replace(str(group.path), str(folder), 1) for path in patterns(group, names)]
+def rules_of(stage):
+    """The same for the rules of a stage, of all runs."""
+    return [(run, job, of_rule) for run, job, of_rule in DECLARED if job.stage == stage]
 
 
-def fill(paths, segments=(), blocks=()):
-    """Files that the patterns stand for, over the given segments and blocks."""
-    filled = [path.replace("{segment}", str(segment)) for segment in segments or [""] for path in paths]
-    filled = [path.replace("{block}", str(block)) for block in blocks or [""] for path in filled]
-    return list(dict.fromkeys(filled))
+def rule_job(run, rule):
+    """What a job of a rule writes, with wildcards."""
+    return next(job for other, job, _ in DECLARED if other is run and job.rule == rule)
 
 
-def network_patterns(run):
-    return patterns(stores.layout(run, "network")) + block_patterns(run, "network")
+def jobs_of(run, *stages):
+    """The jobs of some stages of a run."""
+    return [job for other, _, of_rule in DECLARED if other is run for job in of_rule if job.stage in stages]
 
 
-def spike_patterns(run):
-    return patterns(stores.layout(run, "spikes"))
+def below(run, paths):
+    """Paths from where snakemake is, of those in the run's folder."""
+    return [f"{run.path}/{path}" for path in paths]
 
 
-def state_patterns(run):
-    """State and weights at a segment's end: what the next segment starts from."""
-    return patterns(stores.layout(run, "state")) + block_patterns(run, "state") + block_patterns(run, "weights", ["weight"])
+def stamps(run, *stages):
+    """What jobs that read shards have as input: naming the shards would cost snakemake, for each job, as many looks as there are."""
+    return below(run, (job.stamp for job in jobs_of(run, *stages)))
 
 
-def average_patterns(run):
-    return block_patterns(run, "weights", ["weight_average"])
+def descriptions(run):
+    """What jobs that read models have as input: of a model's files, the one that is written last."""
+    return below(run, (path for job in jobs_of(run, "models") for path in job.files if path.endswith(DESCRIPTION)))
 
 
-def record_patterns(run):
-    """Recorded v and u, and weights; nothing where nothing is chosen."""
-    if not run.records:
-        return []
-    weights = stores.recorded_synapses_layout(run, stores.ANY_SYNAPSE) if run.simulation.record.synapses else None
-    return patterns(stores.layout(run, "records")) + (patterns(weights) if weights else [])
-
-
-def feature_patterns(run):
-    return patterns(stores.layout(run, "features")) + block_patterns(run, "features")
-
-
-def simulation_patterns(run):
-    return spike_patterns(run) + state_patterns(run) + average_patterns(run) + record_patterns(run)
-
-
-MODEL_FILES = ("weights.safetensors", "model.json", "history.jsonl")
-
-
-def model_files(run, model, seed, names=MODEL_FILES):
-    return [str(run.folder / "models" / model / str(seed) / name) for name in names]
-
-
-def explanation_files(run):
-    tables = [str(run.folder / "explanation" / name) for name in ("scores.json", "associations.json")]
-    return patterns(stores.layout(run, "explanation")) + tables
-
-
-def segments_by_stamp(run, stage):
-    """Segments by the folder of their stamps: all are alike, but perhaps for the last."""
-    folders = {}
-    for segment in range(run.n_segments):
-        folders.setdefault(str(stores.stamp_folder(run, stage, segment)), []).append(segment)
-    return folders
-
-
-def one_of(segments):
-    """A wildcard's constraint to some segments."""
-    return "|".join(map(str, segments))
-
-
-# What a job leaves beside its shards, and what the jobs that read these take as input: an empty file, missing where the job was
-# last run with another fingerprint. Naming the shards themselves would cost snakemake, for each job, as many looks as there are.
-
-
-def network_stamps(run):
-    return [f"{stores.stamp_folder(run, 'network')}/{block}" for block in range(run.n_blocks)]
-
-
-def simulation_stamps(run):
-    """By segment."""
-    return [f"{stores.stamp_folder(run, 'simulation', segment)}/{segment}" for segment in range(run.n_segments)]
-
-
-def feature_stamps(run):
-    """Those of a segment's blocks stand together."""
-    folders = [f"{stores.stamp_folder(run, 'features', segment)}/{segment}" for segment in range(run.n_segments)]
-    return [f"{folder}-{block}" for folder in folders for block in range(run.n_blocks)]
-
-
-def stored_stamps(run):
-    """The stamps of all jobs that write shards."""
-    return network_stamps(run) + simulation_stamps(run) + feature_stamps(run)
-
-
-def shards_by_stamp(run):
-    """For each job that writes shards: its stamp, and patterns and numbers of its shards."""
-    segments, blocks = range(run.n_segments), range(run.n_blocks)
-    network, simulation, features = network_patterns(run), simulation_patterns(run), feature_patterns(run)
-    for block, stamp in enumerate(network_stamps(run)):
-        yield stamp, network, (), [block]
-    for segment, stamp in enumerate(simulation_stamps(run)):
-        yield stamp, simulation, [segment], blocks
-    for (segment, block), stamp in zip(itertools.product(segments, blocks), feature_stamps(run), strict=True):
-        yield stamp, features, [segment], [block]
-
-
-def lost_shards(run):
-    """Shards that are not there, of jobs that were done."""
-    listed = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
-    is_there = lambda path: os.path.basename(path) in listed(os.path.dirname(path))
-    done = (fill(*shards) for stamp, *shards in shards_by_stamp(run) if is_there(stamp))
-    return [path for path in itertools.chain.from_iterable(done) if not is_there(path)]
-
-
-def all_model_files(run, names=MODEL_FILES):
-    return [path for model in MODEL_NAMES for seed in getattr(run.models, model).seeds for path in model_files(run, model, seed, names)]
-
-
-def wanted_files(run):
-    """What a finished run has; of shards those that were lost, since there may be very many, and a job not done makes them anyway."""
-    shown = [str(run.folder / item.file) for item in FIGURES] + [str(run.folder / SUMMARY)]
-    return stored_stamps(run) + lost_shards(run) + all_model_files(run) + explanation_files(run) + shown
+def segments_of(of_rule):
+    """A wildcard's constraint to the segments of a rule's jobs."""
+    return "|".join(dict.fromkeys(str(job.numbers["segment"]) for job in of_rule))

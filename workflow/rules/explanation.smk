@@ -1,19 +1,19 @@
 # Stage 5: attention, forecasts and reconstructions, scored against the wiring, with controls.
 
-for run in RUNS:
+for run, job, of_rule in rules_of("explanation"):
 
     rule:
         name:
-            rule_name("explanation", run)
+            rule_name(run, of_rule)
         input:
-            stored=stored_stamps(run),
-            models=all_model_files(run, ["model.json"]),
+            stored=stamps(run, "network", "simulation", "features"),
+            models=descriptions(run),
         output:
-            explanation_files(run),
+            below(run, job.files),
         log:
-            f"{run.path}/logs/explanation/explanation.log",
+            f"{run.path}/{job.log}",
         benchmark:
-            f"{run.path}/benchmarks/explanation/explanation.tsv"
+            f"{run.path}/{job.benchmark}"
         group:
             together("outcome")
         envmodules:

@@ -4,41 +4,40 @@
 
 def segments_around(run):
     """Segments that hold the spikes, and the state at the start, that a segment's features take."""
-    stamps = simulation_stamps(run)
-    return lambda wildcards: stamps[max(int(wildcards.segment) - 1, 0) : int(wildcards.segment) + 2]
+    segments = stamps(run, "simulation")
+    return lambda wildcards: segments[max(int(wildcards.segment) - 1, 0) : int(wildcards.segment) + 2]
 
 
-for run in RUNS:
-    for stamps, segments in segments_by_stamp(run, "features").items():
+for run, job, of_rule in rules_of("features"):
 
-        rule:
-            name:
-                rule_name("features", run, stamps)
-            input:
-                network=f"{stores.stamp_folder(run, 'network')}/{{block}}",
-                simulation=segments_around(run),
-            output:
-                feature_patterns(run),
-                stamp=touch(f"{stamps}/{{segment}}-{{block}}"),
-            log:
-                f"{run.path}/logs/features/{{segment}}-{{block}}.log",
-            benchmark:
-                f"{run.path}/benchmarks/features/{{segment}}-{{block}}.tsv"
-            wildcard_constraints:
-                segment=one_of(segments),
-            group:
-                together("features")
-            envmodules:
-                *run.cluster.modules,
-            threads: 1
-            resources:
-                **asked(run, "features"),
-                turn=1,
-            params:
-                run=run.path,
-                fingerprint=fingerprint(run, "features"),
-                stamps=stamps,
-            message:
-                "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
-            shell:
-                "spikelens features {params.run:q} --segments {wildcards.segment} --blocks {wildcards.block} --log {log:q}"
+    rule:
+        name:
+            rule_name(run, of_rule)
+        input:
+            network=f"{run.path}/{rule_job(run, 'network').stamp}",
+            simulation=segments_around(run),
+        output:
+            below(run, job.files),
+            stamp=touch(f"{run.path}/{job.stamp}"),
+        log:
+            f"{run.path}/{job.log}",
+        benchmark:
+            f"{run.path}/{job.benchmark}"
+        wildcard_constraints:
+            segment=segments_of(of_rule),
+        group:
+            together("features")
+        envmodules:
+            *run.cluster.modules,
+        threads: 1
+        resources:
+            **asked(run, "features"),
+            turn=1,
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "features"),
+            stamps=f"{run.path}/{job.stamps}",
+        message:
+            "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
+        shell:
+            "spikelens features {params.run:q} --segments {wildcards.segment} --blocks {wildcards.block} --log {log:q}"

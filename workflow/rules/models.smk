@@ -2,31 +2,31 @@
 # its outputs is none of them: snakemake would delete it.
 
 
-for run in RUNS:
-    for model in MODEL_NAMES:
+for run, job, of_rule in rules_of("models"):
+    model = job.rule.removeprefix("models_")
 
-        rule:
-            name:
-                rule_name(f"models_{model}", run)
-            input:
-                simulation_stamps(run) if model == "autoencoder" else feature_stamps(run),
-            output:
-                model_files(run, model, "{seed}"),
-            log:
-                f"{run.path}/logs/models/{model}-{{seed}}.log",
-            benchmark:
-                f"{run.path}/benchmarks/models/{model}-{{seed}}.tsv"
-            envmodules:
-                *run.cluster.modules,
-            threads: n_ranks(run, f"models_{model}")
-            resources:
-                **asked(run, f"models_{model}"),
-            params:
-                run=run.path,
-                model=model,
-                fingerprint=model_fingerprint(run, model),
-            message:
-                "models: {params.model}, seed {wildcards.seed}, of {params.run}"
-            shell:
-                "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed}"
-                " --log {log:q} " + RANKS + " " + LIMIT
+    rule:
+        name:
+            rule_name(run, of_rule)
+        input:
+            stamps(run, "simulation" if model == "autoencoder" else "features"),
+        output:
+            below(run, job.files),
+        log:
+            f"{run.path}/{job.log}",
+        benchmark:
+            f"{run.path}/{job.benchmark}"
+        envmodules:
+            *run.cluster.modules,
+        threads: n_ranks(run, job.rule)
+        resources:
+            **asked(run, job.rule),
+        params:
+            run=run.path,
+            model=model,
+            fingerprint=model_fingerprint(run, model),
+        message:
+            "models: {params.model}, seed {wildcards.seed}, of {params.run}"
+        shell:
+            "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed}"
+            " --log {log:q} " + RANKS + " " + LIMIT

@@ -1,19 +1,19 @@
 # Stage 1: the synapses, one job a block. No job needs another's block.
 
-for run in RUNS:
+for run, job, of_rule in rules_of("network"):
 
     rule:
         name:
-            rule_name("network", run)
+            rule_name(run, of_rule)
         input:
             run.network.edges or [],
         output:
-            network_patterns(run),
-            stamp=touch(f"{stores.stamp_folder(run, 'network')}/{{block}}"),
+            below(run, job.files),
+            stamp=touch(f"{run.path}/{job.stamp}"),
         log:
-            f"{run.path}/logs/network/{{block}}.log",
+            f"{run.path}/{job.log}",
         benchmark:
-            f"{run.path}/benchmarks/network/{{block}}.tsv"
+            f"{run.path}/{job.benchmark}"
         group:
             together("network")
         envmodules:

@@ -9,22 +9,22 @@ def shown_item(run, item):
     return report(f"{run.path}/{item.file}", caption=f"../report/{item.caption}", category=item.category, labels=labels)
 
 
-for run in RUNS:
+for run, job, of_rule in rules_of("report"):
 
     rule:
         name:
-            rule_name("report", run)
+            rule_name(run, of_rule)
         input:
-            stored=stored_stamps(run),
-            models=all_model_files(run, ["model.json"]),
-            explanation=explanation_files(run),
+            stored=stamps(run, "network", "simulation", "features"),
+            models=descriptions(run),
+            explanation=below(run, rule_job(run, "explanation").files),
         output:
             [shown_item(run, item) for item in FIGURES],
             f"{run.path}/{SUMMARY}",
         log:
-            f"{run.path}/logs/report/report.log",
+            f"{run.path}/{job.log}",
         benchmark:
-            f"{run.path}/benchmarks/report/report.tsv"
+            f"{run.path}/{job.benchmark}"
         group:
             together("outcome")
         envmodules:

@@ -3,39 +3,38 @@
 
 
 def segment_before(run):
-    stamps = simulation_stamps(run)
-    return lambda wildcards: stamps[int(wildcards.segment) - 1] if wildcards.segment != "0" else []
+    segments = stamps(run, "simulation")
+    return lambda wildcards: segments[int(wildcards.segment) - 1] if wildcards.segment != "0" else []
 
 
-for run in RUNS:
-    for stamps, segments in segments_by_stamp(run, "simulation").items():
+for run, job, of_rule in rules_of("simulation"):
 
-        rule:
-            name:
-                rule_name("simulation", run, stamps)
-            input:
-                network=network_stamps(run),
-                events=run.drive.events or [],
-                state=ancient(segment_before(run)),
-            output:
-                fill(simulation_patterns(run), ["{segment}"], range(run.n_blocks)),
-                stamp=touch(f"{stamps}/{{segment}}"),
-            log:
-                f"{run.path}/logs/simulation/{{segment}}.log",
-            benchmark:
-                f"{run.path}/benchmarks/simulation/{{segment}}.tsv"
-            wildcard_constraints:
-                segment=one_of(segments),
-            envmodules:
-                *run.cluster.modules,
-            threads: run.simulation.ranks
-            resources:
-                **asked(run, "simulation"),
-            params:
-                run=run.path,
-                fingerprint=fingerprint(run, "simulation"),
-                stamps=stamps,
-            message:
-                "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
-            shell:
-                LAUNCH + " spikelens simulate {params.run:q} --segments {wildcards.segment} --log {log:q} " + RANKS + " " + LIMIT
+    rule:
+        name:
+            rule_name(run, of_rule)
+        input:
+            network=stamps(run, "network"),
+            events=run.drive.events or [],
+            state=ancient(segment_before(run)),
+        output:
+            below(run, job.files),
+            stamp=touch(f"{run.path}/{job.stamp}"),
+        log:
+            f"{run.path}/{job.log}",
+        benchmark:
+            f"{run.path}/{job.benchmark}"
+        wildcard_constraints:
+            segment=segments_of(of_rule),
+        envmodules:
+            *run.cluster.modules,
+        threads: run.simulation.ranks
+        resources:
+            **asked(run, "simulation"),
+        params:
+            run=run.path,
+            fingerprint=fingerprint(run, "simulation"),
+            stamps=f"{run.path}/{job.stamps}",
+        message:
+            "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
+        shell:
+            LAUNCH + " spikelens simulate {params.run:q} --segments {wildcards.segment} --log {log:q} " + RANKS + " " + LIMIT

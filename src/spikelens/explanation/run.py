@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from spikelens.config import MAX_DENSE_NEURONS, RunConfig
 from spikelens.explanation.attention import aligned_correlation, correlation, mean_correlation, neuron_quantities
+from spikelens.explanation.contents import ASSOCIATIONS, SCORES
 from spikelens.explanation.controls import association, score_shuffled, similarity
 from spikelens.explanation.scores import ALL, ATTENTION_SCORES, PLAIN, SHUFFLED, UNTRAINED, EdgeClass, edge_classes, score_class
 from spikelens.explanation.wiring import (
@@ -62,8 +63,8 @@ def explain(run: RunConfig) -> None:
     attentions = _attentions(run, series)
     _write_attention(run, group, series, attentions)
     scores, associations = _score(run, series, attentions)
-    _write_rows(run, "scores", scores)
-    _write_rows(run, "associations", associations)
+    _write_rows(run, SCORES, scores)
+    _write_rows(run, ASSOCIATIONS, associations)
     log.info("explanation: %d scores, %d associations, %.1f s", len(scores), len(associations), time.monotonic() - started)
 
 
@@ -72,10 +73,10 @@ def _write(group: Group, array: str, values: NDArray[Any]) -> None:
     write_shard(group, array, (0,) * values.ndim, values.astype(np.float32))
 
 
-def _write_rows(run: RunConfig, name: str, rows: list[dict[str, Any]]) -> None:
+def _write_rows(run: RunConfig, file: str, rows: list[dict[str, Any]]) -> None:
     """Write a list, one row a line; NaN is refused."""
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
-    write_atomically(run.folder / "explanation" / f"{name}.json", f"[\n{lines}\n]\n".encode())
+    write_atomically(run.folder / file, f"[\n{lines}\n]\n".encode())
 
 
 # --- what the models do -------------------------------------------------------------------------------------------------

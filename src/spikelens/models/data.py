@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import STEPS_PER_SECOND, ModelName, RunConfig, Tft
+from spikelens.config import STEPS_PER_SECOND, RunConfig, Tft
 from spikelens.errors import SpikelensError
 from spikelens.features.spikes import between, of_neurons, read_spikes
 from spikelens.features.traces import spike_traces
@@ -24,11 +23,6 @@ TftName = Literal["tft_population", "tft_neuron"]
 
 _PIECE_STEPS = 10_000
 """Traces are computed for so many steps at a time [ms]; whole seconds, so that the pieces join bit by bit."""
-
-
-def model_folder(run: RunConfig, name: ModelName, seed: int) -> Path:
-    """Folder of one trained model: weights.safetensors, model.json, history.jsonl."""
-    return run.folder / "models" / name / str(seed)
 
 
 # --- sequences of traces ------------------------------------------------------------------------------------------------

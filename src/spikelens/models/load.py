@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from spikelens.config import ModelName, RunConfig
 from spikelens.errors import SpikelensError
 from spikelens.models.autoencoder import SequenceAutoencoder
-from spikelens.models.data import TftName, model_folder
+from spikelens.models.contents import DESCRIPTION, WEIGHTS, model_folder
+from spikelens.models.data import TftName
 from spikelens.models.tft import RateForecaster
 from spikelens.stores import write_atomically
 
@@ -61,13 +62,13 @@ def save(folder: Path, module: SequenceAutoencoder | RateForecaster, description
     # parameters, each once: the state would repeat those that layers share
     weights = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in module.named_parameters()})
     content = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
-    write_atomically(folder / "weights.safetensors", weights)
-    write_atomically(folder / "model.json", json.dumps(content, indent=1, allow_nan=False).encode())
+    write_atomically(folder / WEIGHTS, weights)
+    write_atomically(folder / DESCRIPTION, json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Read model.json: hyperparameters, scaling, time ranges, scores, baselines, seconds."""
-    path = folder / "model.json"
+    path = folder / DESCRIPTION
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -79,7 +80,7 @@ def _load(folder: Path, name: ModelName, seed: int, trained: bool) -> SequenceAu
     description = read_description(folder)
     module = new_module(name, description["hyperparameters"], description["scaling"], seed)
     if trained:
-        weights = _read_weights(folder / "weights.safetensors", description["weights_sha256"])
+        weights = _read_weights(folder / WEIGHTS, description["weights_sha256"])
         if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in module.named_parameters()}:
             raise SpikelensError(f"{folder} holds a model of another version of the code or its libraries; delete it, and train again")
         module.load_state_dict(weights, strict=False)

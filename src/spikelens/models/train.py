@@ -38,7 +38,8 @@ from spikelens.models.baselines import (
     reconstruction_scores,
 )
 from spikelens.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from spikelens.models.data import TftName, autoencoder_sequences, model_folder, rate_series, sequence_ranges, tft_config
+from spikelens.models.contents import HISTORY, model_folder
+from spikelens.models.data import TftName, autoencoder_sequences, rate_series, sequence_ranges, tft_config
 from spikelens.models.load import new_module, save
 from spikelens.models.ranks import ALONE, Ranks, repeatable
 from spikelens.models.tft import predict
@@ -306,7 +307,7 @@ class Epochs:
 
     def __init__(self, folder: Path, belongs_to: dict[str, Any], task: Task, ranks: Ranks) -> None:
         self.checkpoint = folder / "checkpoint.safetensors"
-        self._path, self._belongs_to, self._task, self._writes = folder / "history.jsonl", belongs_to, task, ranks.rank == 0
+        self._path, self._belongs_to, self._task, self._writes = folder / HISTORY, belongs_to, task, ranks.rank == 0
         self._restored = restored = read_checkpoint(self.checkpoint, belongs_to, ranks)
         self.history: list[dict[str, Any]] = [] if restored is None else restored.history
         self.best_epoch = 0 if restored is None else restored.best_epoch

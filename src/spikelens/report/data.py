@@ -12,9 +12,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from spikelens.config import RunConfig
+from spikelens.config import MODEL_NAMES, ModelName, RunConfig
 from spikelens.errors import StoreError
+from spikelens.explanation.contents import SCORES
 from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
+from spikelens.models.contents import DESCRIPTION, HISTORY, model_folder
 from spikelens.stores import UNITS_PER_MV, block_group, layout, open_group, read_array, read_shard
 
 _BIN_MV = 0.25
@@ -157,20 +159,20 @@ def explanation(run: RunConfig) -> xr.Dataset:
     return open_group(layout(run, "explanation"))
 
 
-def training_history(run: RunConfig, model: str, seed: int) -> list[dict[str, Any]]:
+def training_history(run: RunConfig, model: ModelName, seed: int) -> list[dict[str, Any]]:
     """One entry for each epoch of a training."""
-    path = run.folder / "models" / model / str(seed) / "history.jsonl"
+    path = model_folder(run, model, seed) / HISTORY
     return [json.loads(line) for line in _text(path).splitlines() if line.strip()]
 
 
-def model_facts(run: RunConfig, model: str, seed: int) -> dict[str, Any]:
+def model_facts(run: RunConfig, model: ModelName, seed: int) -> dict[str, Any]:
     """What training left about a model: ranges, scores, baselines."""
-    return dict(read_json(run.folder / "models" / model / str(seed) / "model.json"))
+    return dict(read_json(model_folder(run, model, seed) / DESCRIPTION))
 
 
-def trained_models(run: RunConfig) -> Iterator[tuple[str, int]]:
+def trained_models(run: RunConfig) -> Iterator[tuple[ModelName, int]]:
     """Name and seed of every model."""
-    for name in ("autoencoder", "tft_population", "tft_neuron"):
+    for name in MODEL_NAMES:
         for seed in getattr(run.models, name).seeds:
             yield name, seed
 
@@ -197,7 +199,7 @@ def _text(path: Path) -> str:
 
 def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
     """The rows of explanation/scores.json: how well each score tells synapses apart, controls after their score."""
-    rows: list[dict[str, Any]] = read_json(run.folder / "explanation" / "scores.json")
+    rows: list[dict[str, Any]] = read_json(run.folder / SCORES)
     bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
     return sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from spikelens.config import RunConfig
+from spikelens.config import MODEL_NAMES, RunConfig
 from spikelens.report import data, style
 from spikelens.stores import evenly_spaced
 
@@ -26,9 +26,9 @@ _TRACE_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.
 def learning(run: RunConfig) -> Figure:
     """Draw training and validation loss per epoch, a panel for each model."""
     figure = style.new_figure(10, 3.6)
-    panels = figure.subplots(1, len(TITLES))
-    for axes, (model, title) in zip(panels, TITLES.items(), strict=True):
-        seeds = getattr(run.models, model).seeds
+    panels = figure.subplots(1, len(MODEL_NAMES))
+    for axes, model in zip(panels, MODEL_NAMES, strict=True):
+        title, seeds = TITLES[model], getattr(run.models, model).seeds
         for i, seed in enumerate(seeds):
             history = data.training_history(run, model, seed)
             epochs = [entry["epoch"] for entry in history]

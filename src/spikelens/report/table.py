@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from spikelens.config import RunConfig
+from spikelens.config import ModelName, RunConfig
 from spikelens.explanation.scores import verdict
 from spikelens.report import data, style
 
@@ -65,7 +65,7 @@ def _score_cells(run: RunConfig, row: dict[str, Any]) -> list[Any]:
     ]  # fmt: skip
 
 
-def _model_rows(run: RunConfig, model: str, seed: int) -> list[list[Any]]:
+def _model_rows(run: RunConfig, model: ModelName, seed: int) -> list[list[Any]]:
     """What a model and its baselines scored on the test range, a row for each measure."""
     facts = data.model_facts(run, model, seed)
     predictors = {"the model": facts["scores"], **facts["baselines"]}

@@ -1,0 +1,155 @@
+"""What each job of the workflow writes: the one statement of it, which the rules declare and `spikelens status` looks for.
+
+Paths lie below the run's folder. Those of a rule hold {segment}, {block} and {seed} in the place of a job's numbers, as snakemake
+writes wildcards. The Snakefile imports this module whenever it is read, by each job again: nothing that takes time is imported here.
+No stage imports it, since a stage's results would then seem to follow from it (fingerprint.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from spikelens.config import MODEL_NAMES, RunConfig, Stage
+from spikelens.explanation.contents import TABLES
+from spikelens.models.contents import MODEL_FILES, model_folder
+from spikelens.report.contents import FIGURES, SUMMARY
+from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_layout, layout, recorded_synapses_layout, stamp_folder
+
+Rule = str
+"""A stage, and for models also which: "models_tft_neuron"."""
+
+_NAMES: dict[Rule, str] = {
+    "network": "{block}",
+    "simulation": "{segment}",
+    "features": "{segment}-{block}",
+    **{f"models_{name}": f"{name}-{{seed}}" for name in MODEL_NAMES},
+    "explanation": "explanation",
+    "report": "report",
+}
+RULES: tuple[Rule, ...] = tuple(_NAMES)
+
+_WILDCARDS = {"segment": "{segment}", "block": "{block}", "seed": "{seed}"}
+
+
+def stage_of(rule: Rule) -> Stage:
+    """The stage that a rule belongs to."""
+    return "models" if rule.startswith("models_") else rule  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job writes; without numbers of its own, what each job of its rule does, with wildcards in their place."""
+
+    rule: Rule
+    paths: tuple[str, ...] = ()
+    """Its files, with wildcards."""
+    stamps: str | None = None
+    """Where its stamp lies."""
+    numbers: Mapping[str, int | str] = field(default_factory=lambda: _WILDCARDS)
+
+    def of(self, **numbers: int | str) -> Job:
+        """The job of these numbers."""
+        return replace(self, numbers=numbers)
+
+    @property
+    def stage(self) -> Stage:
+        return stage_of(self.rule)
+
+    @property
+    def name(self) -> str:
+        """Of its log: "3" for a segment, "3-1" for a segment and block, "tft_neuron-1" for a model and seed."""
+        return _NAMES[self.rule].format(**self.numbers)
+
+    @property
+    def files(self) -> list[str]:
+        return [path.format(**self.numbers) for path in self.paths]
+
+    @property
+    def stamp(self) -> str | None:
+        """An empty file that it leaves beside its shards; missing where it was last run by another fingerprint."""
+        return None if self.stamps is None else f"{self.stamps}/{self.name}"
+
+    @property
+    def log(self) -> str:
+        return f"logs/{self.stage}/{self.name}.log"
+
+    @property
+    def benchmark(self) -> str:
+        return f"benchmarks/{self.stage}/{self.name}.tsv"
+
+
+def by_rule(run: RunConfig) -> Iterator[tuple[Job, list[Job]]]:
+    """What the jobs of each rule write, and all these jobs. Segments whose stamps lie apart, as the last one's may, have a rule each."""
+    blocks = range(run.n_blocks)
+    network = Job("network", _shards(run, "network"), _below(run, stamp_folder(run, "network")))
+    yield network, [network.of(block=block) for block in blocks]
+    shards = _shards(run, "spikes", "state", "weights", "records")
+    of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
+    for stamps, segments in _by_stamps(run, "simulation"):
+        simulation = Job("simulation", of_segment, stamps)
+        yield simulation, [simulation.of(segment=segment) for segment in segments]
+    of_block = _shards(run, "features")
+    for stamps, segments in _by_stamps(run, "features"):
+        features = Job("features", of_block, stamps)
+        yield features, [features.of(segment=segment, block=block) for segment in segments for block in blocks]
+    for name in MODEL_NAMES:
+        model = Job(f"models_{name}", tuple(_below(run, model_folder(run, name, "{seed}") / file) for file in MODEL_FILES))
+        yield model, [model.of(seed=seed) for seed in getattr(run.models, name).seeds]
+    explanation = Job("explanation", (*_shards(run, "explanation"), *TABLES))
+    yield explanation, [explanation.of()]
+    report = Job("report", (*(item.file for item in FIGURES), SUMMARY))
+    yield report, [report.of()]
+
+
+def jobs_of(run: RunConfig) -> Iterator[Job]:
+    """Every job of a run."""
+    return itertools.chain.from_iterable(jobs for _, jobs in by_rule(run))
+
+
+def wanted_files(run: RunConfig) -> list[str]:
+    """What a finished run has; of shards those that were lost, since there may be very many, and a job not done makes them anyway."""
+    listed = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
+
+    def is_there(path: str) -> bool:
+        folder, name = os.path.split(f"{run.path}/{path}")
+        return name in listed(folder)
+
+    jobs = list(jobs_of(run))
+    stamps = [job.stamp for job in jobs if job.stamp]
+    lost = [path for job in jobs if job.stamp and is_there(job.stamp) for path in job.files if not is_there(path)]
+    return stamps + lost + [path for job in jobs if not job.stamp for path in job.files]
+
+
+def _by_stamps(run: RunConfig, stage: Stage) -> Iterator[tuple[str, list[int]]]:
+    """Segments by the folder of their stamps: all are alike, but perhaps for the last."""
+    folders = itertools.groupby(range(run.n_segments), lambda segment: stamp_folder(run, stage, segment))
+    return ((_below(run, folder), list(segments)) for folder, segments in folders)
+
+
+def _shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:
+    """The shards of stores."""
+    return tuple(
+        _below(run, group.shard_path(name, [_WILDCARDS.get(kind, "0") for kind in array.by or ("",) * len(array.shape)]))
+        for store in stores
+        for group in _groups(run, store)
+        for name, array in group.arrays.items()
+    )
+
+
+def _groups(run: RunConfig, store: StoreName) -> Iterator[Group]:
+    """The groups of a store, those of all blocks as one; the names of their files do not depend on the synapses."""
+    yield layout(run, store)
+    if store in BLOCK_STORES:
+        group = block_layout(run, store, 0, 1)
+        yield replace(group, path=group.path.with_name("{block}"))
+    if store == "records" and run.simulation.record.synapses:
+        yield recorded_synapses_layout(run, ANY_SYNAPSE)
+
+
+def _below(run: RunConfig, path: Path) -> str:
+    return str(path.relative_to(run.folder))
