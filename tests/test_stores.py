@@ -41,6 +41,7 @@ from spikelens.stores import (
     recorded_group,
     recorded_synapses_layout,
     require,
+    stamp_folder,
     store_path,
     stores_of,
     verify,
@@ -338,6 +339,36 @@ def test_growing_the_duration_keeps_every_shard_and_its_time(full_run: RunConfig
     np.testing.assert_array_equal(read_array(layout(longer, "spikes"), "spikes", segments=range(3)), values)
     missing = [path for path in layout(longer, "spikes").shard_paths() if not path.exists()]
     assert missing == layout(longer, "spikes").shard_paths(segments=[3])
+
+
+@pytest.mark.parametrize("durations_s", [(7, 8), (8, 7), (7, 6, 8), (8, 7, 8)], ids=str)
+def test_what_a_segment_of_another_length_left_is_removed(tmp_path: Path, durations_s: tuple[int, ...]) -> None:
+    """A short segment's shard lacks chunks: where the segment is longer, these would read as zeros, and pass for whole."""
+    runs = [load_runs(small_config(tmp_path, {**TINY, "simulation.duration_s": s}))[0] for s in durations_s]
+    first, last = runs[0], runs[-1]
+    prepare(first)
+    fill_run(first)
+    for segment in range(first.n_segments):
+        stamps = [stamp_folder(first, "simulation", segment) / f"{segment}"]
+        stamps += [stamp_folder(first, "features", segment) / f"{segment}-{block}" for block in range(first.n_blocks)]
+        for stamp in stamps:
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.touch()
+    for run in runs[1:]:
+        prepare(run)
+    ranges = [{k: run.segment_range(k) for k in range(run.n_segments)} for run in runs]
+    kept = [k for k, lasting in ranges[-1].items() if all(found.get(k, lasting) == lasting for found in ranges)]
+    assert 0 in kept
+    assert len(kept) < max(first.n_segments, last.n_segments)
+    for store, array in (("spikes", "spikes"), ("state", "v"), ("features", "rate"), ("records", "v")):
+        group = layout(last, store)
+        for k in ranges[-1]:
+            assert {path.exists() for path in group.shard_paths([array], segments=[k])} == {k in kept}, (store, k)
+    weights = block_group(last, "weights", 1)
+    for k in ranges[-1]:
+        assert {path.exists() for path in weights.shard_paths(["weight"], segments=[k])} == {k in kept}
+    stamped = {path.name.split("-")[0] for stage in ("simulation", "features") for path in (last.folder / "stamps" / stage).glob("*/*")}
+    assert stamped <= {str(k) for k in kept}
 
 
 @pytest.mark.parametrize(

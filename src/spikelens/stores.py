@@ -30,7 +30,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -785,10 +785,13 @@ def prepare(run: RunConfig) -> None:
     """Make a run's folder ready: its configuration, and the metadata of every store.
 
     A store that was made by another fingerprint is removed whole, with its stamps: nothing in it belongs to this configuration, and
-    under new metadata it would pass for what it is not. So are shards of another grid, and files that a killed job did not finish.
+    under new metadata it would pass for what it is not. So are shards of another grid, those of a segment that was or becomes short,
+    and files that a killed job did not finish.
     """
     for path in run.folder.rglob(f".*{_UNFINISHED}"):
         path.unlink()
+    for segment in _resized_segments(run):
+        _remove_segment(run, segment)
     _write_config(run)
     for stage in STAGES:
         valid = {stamp_folder(run, stage, segment) for segment in range(run.n_segments)}
@@ -799,12 +802,47 @@ def prepare(run: RunConfig) -> None:
         path, has_it = store_path(run, store), store in stores_of(run)
         if path.is_dir() and (not has_it or stored_fingerprint(path) not in (None, fingerprint(run, stage))):
             shutil.rmtree(path)
+            shutil.rmtree(run.folder / "benchmarks" / stage, ignore_errors=True)
         if has_it:
             ensure(layout(run, store), rebuild=True)
     for store in BLOCK_STORES:
         for folder in (store_path(run, store) / block_folder(store, 0)).parent.glob("[0-9]*"):
             if int(folder.name) >= run.n_blocks:
                 shutil.rmtree(folder)
+
+
+def _resized_segments(run: RunConfig) -> Iterator[int]:
+    """Segments that the run's folder holds, or may hold, with another length than they are to have: the last one of a run may be short.
+
+    A short segment's shards lack chunks; where it is to be longer, these would read as zeros.
+    """
+    try:
+        before = load_run(run.folder)
+    except SpikelensError:  # nothing is there, or `heal` could not tell
+        return
+    for segment in range(before.n_segments):
+        start, end = before.segment_range(segment)
+        is_whole = end - start == before.segment_steps
+        if run.segment_range(segment) != (start, end) if segment < run.n_segments else not is_whole:
+            yield segment
+
+
+def _remove_segment(run: RunConfig, segment: int) -> None:
+    """Remove a segment's shards of all stores, and the stamps of the jobs that made them; these first, lest they vouch for what is gone."""
+    for stage in ("simulation", "features"):
+        for pattern in (f"*/{segment}", f"*/{segment}-*"):
+            for stamp in (run.folder / "stamps" / stage).glob(pattern):
+                stamp.unlink()
+    groups = [layout(run, store) for store in stores_of(run)]
+    groups += [replace(group, path=group.path.with_name("*")) for group in (block_layout(run, store, 0, 1) for store in BLOCK_STORES)]
+    if run.simulation.record.synapses:
+        groups.append(recorded_synapses_layout(run, ANY_SYNAPSE))
+    for group in groups:
+        for name, array in group.arrays.items():
+            if "segment" in array.by:
+                shards = group.shard_path(name, [str(segment) if kind == "segment" else "*" for kind in array.by])
+                for shard in run.folder.glob(str(shards.relative_to(run.folder))):
+                    shard.unlink()
 
 
 def _write_config(run: RunConfig) -> None:
