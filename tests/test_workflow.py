@@ -279,6 +279,16 @@ def test_a_dry_run_writes_nothing(project, option):
     assert project.times("**/*") == before
 
 
+def test_in_an_allocation_of_the_user_jobs_start_as_anywhere(project, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    project.change({"simulation.ranks": 2})
+    shown = project.snakemake("-n", "-p", "--forceall")
+    assert shown.returncode == 0
+    assert "mpi=mpiexec" in shown.stdout
+    assert "srun" not in shown.stdout
+
+
 def test_what_was_lost_and_what_was_changed_are_both_in_the_plan(project):
     """Snakemake by itself forgets the later segments here: they follow, by an ancient input, from one that is to be run."""
     (project.results / "network.zarr/in_degree/c/0").unlink()

@@ -15,9 +15,14 @@ from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
 
+# Whether this is read in a job that was submitted to SLURM, and not by a snakemake that somebody runs inside an allocation of theirs.
+SUBMITTED = workflow.remote_exec and "SLURM_JOB_ID" in os.environ
+
 # Commands come from the environment that snakemake itself runs in, whether or not it is activated.
 shell.executable("bash")
-shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+shell.prefix(
+    f"set -euo pipefail; submitted={'1' if SUBMITTED else ''}; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
 
 # A configuration file of the user's replaces config.yaml whole: merged with it, their populations would mix with ours.
 CONFIG_FILES = [str(path) for path in workflow.overwrite_configfiles] or ["config.yaml"]
@@ -97,8 +102,8 @@ def asked(run, rule):
 
 
 def launcher(run):
-    """Inside a SLURM job, mpiexec would put every rank on the first node: snakemake hides SLURM's variables from it."""
-    return run.cluster.srun if "SLURM_JOB_ID" in os.environ else "mpiexec"
+    """Inside a job that snakemake submitted, mpiexec would put every rank on the first node: SLURM's variables are hidden from it."""
+    return run.cluster.srun if SUBMITTED else "mpiexec"
 
 
 def together(group):
@@ -106,11 +111,11 @@ def together(group):
     return lambda wildcards: group if workflow.non_local_exec else None
 
 
-# Parts of commands: how ranks are started, how many, and the time that SLURM gives (elsewhere there is no limit), so that a command
-# that sees that it will not do ends early.
+# Parts of commands: how ranks are started, how many, and the time that a submitted job has (elsewhere there is no limit), so that a
+# command that sees that it will not do ends early.
 LAUNCH = "mpi={resources.mpi:q}; ${{mpi:+$mpi -n {resources.tasks}}}"
 RANKS = "${{mpi:+--ranks {resources.tasks}}}"
-LIMIT = "${{SLURM_JOB_ID:+--limit-min {resources.runtime}}}"
+LIMIT = "${{submitted:+--limit-min {resources.runtime}}}"
 
 
 # For each rule: its run, what a job of it writes (with wildcards), and its jobs.
