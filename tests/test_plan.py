@@ -227,6 +227,8 @@ def test_the_last_benchmark_of_this_very_configuration_counts(make_run):
     rows = {row.rule: row for row in plan.plan_run(run, SPEEDS, 8.0).rules}
     assert (rows["simulation"].seconds, rows["simulation"].peak_mb, rows["simulation"].source) == (12.0, 501.0, "measured")
     assert rows["network"].source == "speeds"
+    (folder / "3.tsv").write_text("s\th:m:s\tmax_rss\n99\t0:01:39\t999\n")  # of a segment that the run no longer has
+    assert plan.measured_jobs(run)["simulation"] == (12.0, 501.0)
     longer = run.model_copy(update={"simulation": run.simulation.model_copy(update={"duration_s": 8})})
     assert {row.source for row in plan.plan_run(longer, SPEEDS, 8.0).rules} == {"speeds"}
     prepare(longer)

@@ -17,7 +17,7 @@ from typing import Any
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig, load_run
 from spikelens.errors import SpikelensError
-from spikelens.jobs import RULES, Job, Rule, stage_of
+from spikelens.jobs import RULES, Rule, by_rule, stage_of
 from spikelens.speeds import Speeds, job_seconds, runtime_min
 
 
@@ -122,8 +122,8 @@ def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
 
 def benchmarks(run: RunConfig, rule: Rule) -> list[tuple[float, float]]:
     """Seconds and largest memory [MB] of each job of a rule that snakemake has measured."""
-    every = Job(rule).of(segment="*", block="*", seed="*").benchmark
-    return [row for path in sorted(run.folder.glob(every)) if (row := _benchmark(path))]
+    paths = (run.folder / job.benchmark for _, jobs in by_rule(run) for job in jobs if job.rule == rule)
+    return [row for path in paths if path.is_file() and (row := _benchmark(path))]
 
 
 def _benchmark(path: Path) -> tuple[float, float] | None:
