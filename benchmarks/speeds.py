@@ -137,7 +137,7 @@ def stepped(n_neurons: int, n_seconds: int, few: bool) -> dict[str, float]:
         before = dict(part.clock.seconds)
         part.simulate_second(1000 * second)
         phases.append([part.clock.seconds[name] - before[name] for name in STEPPING])
-        n_events.append(out_degree[part.neurons.ids[part.spikes[-1][1]]].sum())
+        n_events.append(out_degree[part.neurons.ids[part.raster.ids_of(second)]].sum())
     # in the first second the network gets going
     least = dict(zip(STEPPING, np.min(phases[1:], axis=0).tolist(), strict=True))
     return {**least, "events": float(np.mean(n_events[1:]))}

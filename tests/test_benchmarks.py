@@ -1,11 +1,11 @@
-"""The comparison with other simulators, without them: order of the runs, medians, what is said of one that cannot run."""
+"""The comparison with other simulators, without them: order of the runs, medians, what is said of one that cannot run. And our speeds."""
 
 import argparse
 import json
 import sys
 
 import pytest
-from benchmarks import compare
+from benchmarks import compare, speeds
 from benchmarks.peers.environment import PeerError
 from benchmarks.peers.network import Network
 
@@ -87,3 +87,10 @@ def test_a_size_that_is_none_is_refused(text):
 def test_the_family_at_1000_x_100_is_the_reference_network():
     network = Network(1000, 100)
     assert (network.excitatory, network.p_from_e, network.p_from_i) == (800, 0.1, 0.125)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_a_second_of_the_simulation_is_timed_with_its_events(few):
+    phases = speeds.stepped(1000, 1, few)
+    assert 10_000 < phases["events"] < 10_000_000
+    assert phases["step" if few else "deliver"] > 0

@@ -47,6 +47,10 @@ class Raster:
             start += n_steps
         return dense
 
+    def ids_of(self, second: int) -> NDArray[np.int32]:
+        """The local ids of a second's spikes, (n_spikes,), step by step."""
+        return self._ids[second]
+
     def n_spikes(self, n_neurons: int) -> NDArray[np.int64]:
         """Spikes of each of the rank's neurons, (n_neurons,)."""
         total = np.zeros(n_neurons, np.int64)
