@@ -98,15 +98,18 @@ def _weight_bins(run: RunConfig) -> NDArray[np.float64]:
 
 
 def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDArray[np.float32]:
-    """Weights [mV] among the given neurons, (source, target); NaN where there is no synapse."""
+    """Weights [mV] among the given neurons, (source, target), added up over the synapses of a pair; NaN where there is none."""
     place = np.full(run.network.neurons, -1)
     place[ids] = np.arange(len(ids))
-    matrix = np.full((len(ids), len(ids)), np.nan, np.float32)
+    matrix = np.zeros((len(ids), len(ids)), np.float32)
+    connected = np.zeros(matrix.shape, np.bool_)
     for block in range(run.n_blocks):
         built, weight = synapses(run, block), weights_at(run, block, boundary)
         source, target = place[built.source], place[built.target]
         shown = (source >= 0) & (target >= 0)
-        matrix[source[shown], target[shown]] = weight[shown] / UNITS_PER_MV
+        np.add.at(matrix, (source[shown], target[shown]), weight[shown] / UNITS_PER_MV)
+        connected[source[shown], target[shown]] = True
+    matrix[~connected] = np.nan
     return matrix
 
 
