@@ -155,6 +155,9 @@ def _waiting_for_others() -> Iterator[None]:
 
 
 def repeatable() -> None:
-    """Let torch use only algorithms that give the same bits each time; on a GPU, that takes a setting of cuBLAS's."""
+    """Let torch use algorithms that give the same bits each time; on a GPU, that takes a setting of cuBLAS's.
+
+    On a GPU it may use others where it has none, and warns: the TFT's linear interpolation goes back through such a one.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
