@@ -353,7 +353,7 @@ def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(who
     """In shards of every store and in coordinates; ten at a time."""
     run = copy_of(whole, tmp_path / "run")
     rng = random.Random(100)
-    every = [path for path in sorted(run.folder.glob("*.zarr/**/c/**/*")) if path.is_file()]
+    every = [path for path in sorted(run.folder.glob("current/*.zarr/**/c/**/*")) if path.is_file()]
     assert {path.relative_to(run.folder).parts[0] for path in every} == {f"{store}.zarr" for store in OWNER}
     chosen = rng.sample(every, 100)
     # without its in-degrees, a block's other files cannot be told from foreign ones
@@ -392,16 +392,19 @@ def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("damaged", "stage"),
-    [(f"network.zarr/blocks/1/{name}/c/0", ["simulate", "--segments", "0"]) for name in ("source", "target", "delay", "weight", "plastic")]
-    + [("network.zarr/in_degree/c/1", ["simulate", "--segments", "0"])]
-    + [(f"state.zarr/{shard}", ["simulate", "--segments", "1"]) for shard in ("v/c/0/1", "u/c/0/0", "last_spike/c/0/3")]
-    + [(f"state.zarr/{shard}", ["simulate", "--segments", "1"]) for shard in ("recent_spikes/c/0/0/2", "stamp/c/0/3/0")]
-    + [("state.zarr/blocks/2/weight_change/c/0/0", ["simulate", "--segments", "1"])]
-    + [("weights.zarr/2/weight/c/1/0", ["simulate", "--segments", "2"])]
-    + [(f"spikes.zarr/spikes/c/{shard}", ["features", "--segments", "0", "--blocks", "1"]) for shard in ("0/1", "1/1")]
-    + [("weights.zarr/1/weight/c/0/0", ["features", "--segments", "1", "--blocks", "1"])]
-    + [("features.zarr/rate/c/1/2", ["train", "--model", "tft_neuron"])]
-    + [("features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
+    [
+        (f"current/network.zarr/blocks/1/{name}/c/0", ["simulate", "--segments", "0"])
+        for name in ("source", "target", "delay", "weight", "plastic")
+    ]
+    + [("current/network.zarr/in_degree/c/1", ["simulate", "--segments", "0"])]
+    + [(f"current/state.zarr/{shard}", ["simulate", "--segments", "1"]) for shard in ("v/c/0/1", "u/c/0/0", "last_spike/c/0/3")]
+    + [(f"current/state.zarr/{shard}", ["simulate", "--segments", "1"]) for shard in ("recent_spikes/c/0/0/2", "stamp/c/0/3/0")]
+    + [("current/state.zarr/blocks/2/weight_change/c/0/0", ["simulate", "--segments", "1"])]
+    + [("current/weights.zarr/2/weight/c/1/0", ["simulate", "--segments", "2"])]
+    + [(f"current/spikes.zarr/spikes/c/{shard}", ["features", "--segments", "0", "--blocks", "1"]) for shard in ("0/1", "1/1")]
+    + [("current/weights.zarr/1/weight/c/0/0", ["features", "--segments", "1", "--blocks", "1"])]
+    + [("current/features.zarr/rate/c/1/2", ["train", "--model", "tft_neuron"])]
+    + [("current/features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
 )
 def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged, stage):
     """It ends with 2 and the file's name, and leaves nothing that it computed with it."""
@@ -415,10 +418,12 @@ def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damaged", ["explanation.zarr/attention/c/0/0/0/0/0", "spikes.zarr/spikes/c/2/1", "weights.zarr/1/weight/c/2/0"])
+@pytest.mark.parametrize(
+    "damaged", ["current/explanation.zarr/attention/c/0/0/0/0/0", "current/spikes.zarr/spikes/c/2/1", "current/weights.zarr/1/weight/c/2/0"]
+)
 def test_no_report_is_drawn_of_a_damaged_shard(tmp_path, capsys, damaged):
     run, _ = synthetic_run(tmp_path)
     flip_any(run.folder / damaged, random.Random(6))
     assert main(["report", run.path]) == 2
     assert f"{run.folder / damaged} cannot be read" in capsys.readouterr().err
-    assert not (run.folder / "summary.json").exists()
+    assert not (run.folder / "current" / "summary.json").exists()

@@ -440,7 +440,9 @@ def explained(make_run):
             for seed in getattr(run.models, name).seeds:
                 train(run, name, seed)
         explain(run)
-        return run, [json.loads((run.folder / "explanation" / f"{name}.json").read_text()) for name in ("scores", "associations")]
+        return run, [
+            json.loads((run.folder / "current" / "explanation" / f"{name}.json").read_text()) for name in ("scores", "associations")
+        ]
 
     return explain_small
 

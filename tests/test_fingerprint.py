@@ -80,7 +80,7 @@ def test_nothing_made_by_another_configuration_passes_for_this_ones(make_run):
     assert other.path == run.path
     with pytest.raises(StoreError, match="shard is missing"):
         read_shard(layout(other, "features"), "rate", (0, 0))
-    assert not (other.folder / "features.zarr" / "omega_dense").exists(), "an array that was switched off is gone"
+    assert not (other.folder / "current/features.zarr" / "omega_dense").exists(), "an array that was switched off is gone"
     np.testing.assert_array_equal(read_shard(layout(other, "network"), "in_degree", (0,)), stored)
 
 

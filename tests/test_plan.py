@@ -89,7 +89,7 @@ def test_bytes_on_disk_are_about_those_of_a_network_that_was_built(make_run):
     size = {"network.neurons": 2_000, "network.populations.E.count": 1_600, "network.populations.I.count": 400, "network.block_size": 500}
     run = make_run(size | {f"network.connections.{key}.p": 0.1 for key in ("E->E", "E->I", "I->E")})
     build_blocks(run, range(run.n_blocks))
-    on_disk = sum(path.stat().st_size for path in (run.folder / "network.zarr").rglob("*") if path.is_file())
+    on_disk = sum(path.stat().st_size for path in (run.folder / "current/network.zarr").rglob("*") if path.is_file())
     assert 0.6 < sizes.disk(run).bytes_of["network"] / on_disk < 1.6
 
 

@@ -22,6 +22,7 @@ from conftest import REPOSITORY, small_config
 
 from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
 from spikelens.errors import StoreError
+from spikelens.places import model_folder, stage_folder
 from spikelens.report import data
 from spikelens.report.contents import FIGURES, SUMMARY
 from spikelens.report.run import make_report, render
@@ -57,9 +58,9 @@ def synthetic_run(folder: Path, changes: dict | None = None) -> tuple[RunConfig,
     for name, spec in explanation.arrays.items():
         write_shard(explanation, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
     _write_models(run, rng)
-    (run.folder / "explanation").mkdir()
-    (run.folder / "explanation" / "scores.json").write_text(json.dumps(truth.scores))
-    (run.folder / "explanation" / "associations.json").write_text('[{"score": "attention_level", "rho": 0.1}]')
+    stage_folder(run, "explanation").mkdir(exist_ok=True)
+    (run.folder / "current" / "explanation" / "scores.json").write_text(json.dumps(truth.scores))
+    (run.folder / "current" / "explanation" / "associations.json").write_text('[{"score": "attention_level", "rho": 0.1}]')
     return run, truth
 
 
@@ -127,7 +128,7 @@ def _write_features(run: RunConfig, truth: Truth, rng: np.random.Generator) -> N
 
 def _write_models(run: RunConfig, rng: np.random.Generator) -> None:
     for name, seed in data.trained_models(run):
-        folder = run.folder / "models" / name / str(seed)
+        folder = model_folder(run, name, seed)
         folder.mkdir(parents=True)
         measures = {"mse": "1", "explained_variance": "1"} if name == "autoencoder" else {"mse": "Hz^2", "r2": "1"}
         scored = [dict(zip(measures, rng.random(2), strict=True)) for _ in range(3)]
@@ -215,7 +216,7 @@ def test_axes_carry_units(reported):
         "scores": ["AUROC [1]", "time-averaged weight [mV]"],
     }
     for name, labels in wanted.items():
-        drawn = (reported[0].folder / "report" / f"{name}.svg").read_text()
+        drawn = (reported[0].folder / "current" / "report" / f"{name}.svg").read_text()
         for label in labels:
             assert f"<!-- {label} -->" in drawn, (name, label)
 
@@ -229,7 +230,7 @@ def test_a_second_report_has_the_same_bytes(reported):
     second_summary = summary(run)
     assert 0 < second_summary["report"].pop("wall_seconds") != first_summary["report"].pop("wall_seconds")
     assert second_summary == first_summary
-    assert sorted(path.name for path in (run.folder / "report").iterdir()) == sorted(Path(item.file).name for item in FIGURES)
+    assert sorted(path.name for path in (run.folder / "current" / "report").iterdir()) == sorted(Path(item.file).name for item in FIGURES)
 
 
 class _Rows(HTMLParser):
@@ -257,7 +258,7 @@ class _Rows(HTMLParser):
 def test_table_holds_every_score_and_needs_nothing_else(reported):
     run, truth = reported
     page = _Rows()
-    page.feed((run.folder / "report" / "scores.html").read_text())
+    page.feed((run.folder / "current" / "report" / "scores.html").read_text())
     whole, by_weight, models = page.tables
     assert page.outside == []
     assert len(whole) - 1 == sum(row["stratum"] == "all" for row in truth.scores)
@@ -343,7 +344,7 @@ def test_summary_has_the_stages_and_their_scores(reported):
     assert tuple(content) == STAGES
     assert content["explanation"]["scores"] == truth.scores
     assert set(content["explanation"]["verdict"]) == {"E->E", "E->I", "I->E"}
-    facts = json.loads((run.folder / "models" / "tft_neuron" / "1" / "model.json").read_text())
+    facts = json.loads((run.folder / "current" / "models" / "tft_neuron" / "1" / "model.json").read_text())
     assert content["models"]["tft_neuron"]["1"]["scores"] == facts["scores"]
     assert content["models"]["tft_neuron"]["1"]["baselines"] == facts["baselines"]
     assert content["report"]["figures"] == [item.file for item in FIGURES]
@@ -398,13 +399,13 @@ def test_running_rates_are_spikes_per_neuron_and_second(reported):
 @pytest.mark.parametrize(
     ("lost", "item"),
     [
-        ("network.zarr/blocks/2/delay/c/0", "network"),
-        ("spikes.zarr/spikes/c/2/1", "raster_and_rates"),
-        ("features.zarr/population_count/c/1/0/0", "raster_and_rates"),
-        ("weights.zarr/3/weight/c/2/0", "weights"),
-        ("explanation.zarr/encoder_variance/c/0/0/0", "encoder"),
-        ("models/tft_population/1/history.jsonl", "learning"),
-        ("explanation/scores.json", "scores"),
+        ("current/network.zarr/blocks/2/delay/c/0", "network"),
+        ("current/spikes.zarr/spikes/c/2/1", "raster_and_rates"),
+        ("current/features.zarr/population_count/c/1/0/0", "raster_and_rates"),
+        ("current/weights.zarr/3/weight/c/2/0", "weights"),
+        ("current/explanation.zarr/encoder_variance/c/0/0/0", "encoder"),
+        ("current/models/tft_population/1/history.jsonl", "learning"),
+        ("current/explanation/scores.json", "scores"),
     ],
 )
 def test_a_lost_shard_is_named_and_not_drawn_as_zeros(copied, lost, item):
@@ -414,7 +415,7 @@ def test_a_lost_shard_is_named_and_not_drawn_as_zeros(copied, lost, item):
 
 
 def test_a_report_that_lacks_a_shard_ends_with_an_error(copied):
-    (copied.folder / "network.zarr/in_degree/c/0").write_bytes(b"")
+    (copied.folder / "current/network.zarr/in_degree/c/0").write_bytes(b"")
     with pytest.raises(StoreError, match="in_degree"):
         make_report(copied)
 

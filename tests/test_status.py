@@ -60,7 +60,7 @@ def test_of_a_finished_run_every_job_is_done_and_its_cost_is_what_was_measured(f
     assert all(row["done"] == row["jobs"] == row["measured_jobs"] for row in found["rules"])
     assert (found["segments"]["done"], found["jobs"], found["notes"]) == ([0, 1, 2], [], [])
     simulation = next(row for row in found["rules"] if row["rule"] == "simulation")
-    tables = [path.read_text().splitlines() for path in (finished.results / "benchmarks/simulation").glob("*.tsv")]
+    tables = [path.read_text().splitlines() for path in (finished.results / "current/benchmarks").glob("*.tsv")]
     wall_s = sum(float(rows[1].split("\t")[rows[0].split("\t").index("s")]) for rows in tables)
     assert simulation["wall_s"] == pytest.approx(wall_s)
     assert simulation["core_hours"] == pytest.approx(2 * wall_s / 3600)
@@ -70,7 +70,7 @@ def test_of_a_finished_run_every_job_is_done_and_its_cost_is_what_was_measured(f
 @pytest.mark.slow
 def test_what_is_lost_is_named_and_a_new_start_makes_it_wait(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
-    (project.results / "features.zarr/rate/c/1/0").unlink()
+    (project.results / "current/features.zarr/rate/c/1/0").unlink()
     lost = [(job["rule"], job["name"], job["state"]) for job in told(project, "--json")["jobs"]]
     assert [job[2] for job in lost] == ["lost"]
     assert lost[0][0] == "features"
@@ -82,9 +82,9 @@ def test_what_is_lost_is_named_and_a_new_start_makes_it_wait(finished, tmp_path)
 @pytest.mark.slow
 def test_a_failed_job_is_shown_with_its_message_and_log(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
-    shard = project.results / "network.zarr/blocks/1/source/c/0"
+    shard = project.results / "current/network.zarr/blocks/1/source/c/0"
     shard.write_bytes(shard.read_bytes()[:-5])
-    (project.results / "spikes.zarr/spikes/c/1/0").unlink()
+    (project.results / "current/spikes.zarr/spikes/c/1/0").unlink()
     assert project.snakemake().returncode == 1
     found = told(project, "--json")
     failed = [job for job in found["jobs"] if job["state"] == "failed"]

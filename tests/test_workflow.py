@@ -23,8 +23,8 @@ import yaml
 from conftest import REPOSITORY, made_once, small_config, with_keys
 
 import spikelens
-from spikelens import stores
-from spikelens.config import load_run
+from spikelens import places, stores
+from spikelens.config import load_run, load_runs
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +140,9 @@ def finished(tmp_path_factory) -> Project:
 
 def test_recorded_values_are_outputs_of_the_segments_that_record_them(tmp_path):
     project = Project.new(tmp_path / "project", {"simulation.record": {"every_ms": 10, "neurons": [5, 6], "synapses": [[5, 6]]}})
-    made_by = re.findall(rf"^{RUN}/records\.zarr/(\S+)\t-\t(\w+)\t", project.snakemake("--summary").stdout, flags=re.MULTILINE)
+    made_by = re.findall(
+        rf"^{RUN}/simulation/\w+/records\.zarr/(\S+)\t-\t(\w+)\t", project.snakemake("--summary").stdout, flags=re.MULTILINE
+    )
     arrays = ("v", "u", "synapses/weight")
     assert sorted(made_by) == sorted((f"{name}/c/{segment}/0", "simulation") for name in arrays for segment in SEGMENTS)
     project.change({"simulation.record": {"every_ms": 1, "neurons": [], "synapses": []}})
@@ -167,9 +169,11 @@ def test_every_file_is_there_and_whole_and_nothing_else(finished):
 
 def test_a_finished_run_has_the_files_that_were_planned(finished):
     planned_run = json.loads(finished.spikelens("plan", "--json").stdout)["runs"][0]
-    files = [path for path in finished.results.rglob("*") if path.is_file() and path.name != "report.html"]
+    files = [path for path in finished.results.rglob("*") if path.is_file() and path.name != "report.html" and "current" not in path.parts]
     assert planned_run["files"] == len(files)
-    shards = [path for store in finished.results.glob("*.zarr") for path in store.rglob("*") if path.is_file() and "c" in path.parts]
+    shards = [
+        path for store in finished.results.glob("current/*.zarr") for path in store.rglob("*") if path.is_file() and "c" in path.parts
+    ]
     assert 0 < planned_run["shards"] < len(shards), "coordinates have chunks, too"
     assert {row["source"] for row in planned_run["rules"]} == {"measured"}, "its own benchmarks tell how long it takes"
 
@@ -194,6 +198,48 @@ def test_a_finished_run_has_the_files_that_were_planned(finished):
 def test_a_changed_key_runs_its_stage_and_those_after_it(project, changes, jobs):
     project.change(changes)
     assert project.plan() == jobs
+
+
+def test_nothing_is_lost_by_another_configuration_and_going_back_plans_nothing(project):
+    """Another network under the same run.name: its results stand beside the old ones, which are found again."""
+    before = contents(project)
+    project.change({"network.seed": 2})
+    project.run("--until", "network")
+    for command in ("check", "plan", "prepare", "status"):
+        assert project.spikelens(command, *([RUN] if command == "status" else [])).returncode == 0
+    assert contents(project).items() >= before.items()
+    project.change({"network.seed": 1})
+    assert project.plan() == set()
+    assert "Nothing to be done" in project.run()
+    assert contents(project).items() >= before.items()
+
+
+def contents(project) -> dict[Path, bytes]:
+    """Every file of the results but those that say which configuration is current."""
+    files = [path for path in project.results.rglob("*") if path.is_file() and "current" not in path.relative_to(project.results).parts]
+    return {path: path.read_bytes() for path in files if path.name != "config.json" and path.suffix != ".log"}
+
+
+def test_an_edited_kernel_computes_elsewhere_and_undoing_the_edit_finds_the_old_results(project):
+    project = project.with_own_code()
+    kernel, before = project.code / "spikelens/simulation/kernel.py", contents(project)
+    source = kernel.read_text()
+    kernel.write_text(source + "\n_A_NEW_CONSTANT = 1\n")
+    project.run()
+    assert contents(project).items() >= before.items()
+    kernel.write_text(source)
+    assert project.plan() == set()
+
+
+def test_a_second_call_on_the_same_run_is_refused_and_leaves_no_lock(project):
+    """From another folder, say: snakemake's own lock is kept where it was called."""
+    project.change({"report.neurons": 3})
+    with places.hold(project.results):
+        refused = project.snakemake()
+    assert refused.returncode == 2
+    assert f"another call works on this run (process {os.getpid()} on" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    project.run()
 
 
 def test_a_comment_in_the_readme_changes_nothing(project):
@@ -230,22 +276,22 @@ def test_a_comment_or_docstring_in_any_source_changes_nothing(project):
 
 
 def test_a_lost_shard_of_the_first_segment_costs_that_segment_and_what_depends_on_it(project):
-    (project.results / "spikes.zarr/spikes/c/0/1").unlink()
-    later = project.times("spikes.zarr/spikes/c/[12]/*")
+    (project.results / "current/spikes.zarr/spikes/c/0/1").unlink()
+    later = project.times("current/spikes.zarr/spikes/c/[12]/*")
     touched = {job for job in FEATURES if not job.startswith("features 2")}
     assert project.plan() == {"simulation 0"} | touched | MODELS | END
     project.run()
-    assert project.times("spikes.zarr/spikes/c/[12]/*") == later
+    assert project.times("current/spikes.zarr/spikes/c/[12]/*") == later
     assert project.plan() == set()
 
 
 @pytest.mark.parametrize(
     "lost",
     [
-        ["state.zarr/v/c/0/1"],
-        ["state.zarr/stamp/c/2/0/0"],
-        ["spikes.zarr/spikes/c/0/0", "spikes.zarr/spikes/c/2/1"],
-        ["network.zarr/blocks/1/delay/c/0", "features.zarr/rate/c/1/1"],
+        ["current/state.zarr/v/c/0/1"],
+        ["current/state.zarr/stamp/c/2/0/0"],
+        ["current/spikes.zarr/spikes/c/0/0", "current/spikes.zarr/spikes/c/2/1"],
+        ["current/network.zarr/blocks/1/delay/c/0", "current/features.zarr/rate/c/1/1"],
     ],
     ids=["a state", "the last state", "two shards", "a synapse array and a feature"],
 )
@@ -259,7 +305,13 @@ def test_what_is_lost_is_made_again_in_one_call_and_equals_what_it_was(project, 
 
 
 @pytest.mark.parametrize(
-    "lost", ["spikes.zarr/zarr.json", "spikes.zarr/spikes/zarr.json", "weights.zarr/1/weight/zarr.json", "features.zarr/time/c/0"]
+    "lost",
+    [
+        "current/spikes.zarr/zarr.json",
+        "current/spikes.zarr/spikes/zarr.json",
+        "current/weights.zarr/1/weight/zarr.json",
+        "current/features.zarr/time/c/0",
+    ],
 )
 def test_lost_metadata_are_restored_in_one_call_without_a_job(project, lost):
     path = project.results / lost
@@ -273,7 +325,7 @@ def test_lost_metadata_are_restored_in_one_call_without_a_job(project, lost):
 
 @pytest.mark.parametrize("option", ["--dry-run", "-n", "-np"])
 def test_a_dry_run_writes_nothing(project, option):
-    (project.results / "spikes.zarr/spikes/zarr.json").unlink()
+    (project.results / "current/spikes.zarr/spikes/zarr.json").unlink()
     before = project.times("**/*")
     assert project.snakemake(option).returncode == 0
     assert project.times("**/*") == before
@@ -291,20 +343,20 @@ def test_in_an_allocation_of_the_user_jobs_start_as_anywhere(project, monkeypatc
 
 def test_what_was_lost_and_what_was_changed_are_both_in_the_plan(project):
     """Snakemake by itself forgets the later segments here: they follow, by an ancient input, from one that is to be run."""
-    (project.results / "network.zarr/in_degree/c/0").unlink()
-    (project.results / "spikes.zarr/spikes/c/0/0").unlink()
+    (project.results / "current/network.zarr/in_degree/c/0").unlink()
+    (project.results / "current/spikes.zarr/spikes/c/0/0").unlink()
     project.change({"features.tau_ms": 10.0})
     assert project.plan() == {"network 0", *SIMULATION} | FEATURES | MODELS | END
     project.run()
-    (project.results / "spikes.zarr/spikes/c/0/0").unlink()
+    (project.results / "current/spikes.zarr/spikes/c/0/0").unlink()
     project.change({"features.tau_ms": 15.0})
     assert project.plan() == {"simulation 0"} | FEATURES | MODELS | END
 
 
 def check_growth(project, old_spikes, old_features):
     """Three segments became four: old spikes and features untouched, but for the former last segment's features."""
-    assert project.times("spikes.zarr/spikes/c/[012]/*") == old_spikes
-    now = project.times("features.zarr/rate/c/*/*")
+    assert project.times("current/spikes.zarr/spikes/c/[012]/*") == old_spikes
+    now = project.times("current/features.zarr/rate/c/*/*")
     for name, before in old_features.items():
         remade = name.split("/")[-2] == "2"
         assert (now[name] != before) == remade, name
@@ -313,7 +365,7 @@ def check_growth(project, old_spikes, old_features):
 
 
 def test_a_longer_duration_adds_a_segment_leaves_the_old_ones_and_equals_a_run_of_that_length(project, tmp_path):
-    spikes, features = project.times("spikes.zarr/spikes/c/[012]/*"), project.times("features.zarr/rate/c/*/*")
+    spikes, features = project.times("current/spikes.zarr/spikes/c/[012]/*"), project.times("current/features.zarr/rate/c/*/*")
     project.change({"simulation.duration_s": 8})
     new_features = {f"features {s} {b}" for s in (2, 3) for b in BLOCKS}
     assert project.plan() == {"simulation 3"} | new_features | MODELS | END
@@ -323,12 +375,12 @@ def test_a_longer_duration_adds_a_segment_leaves_the_old_ones_and_equals_a_run_o
 
 
 def test_a_run_grows_also_after_a_call_that_failed_midway(project):
-    spikes, features = project.times("spikes.zarr/spikes/c/[012]/*"), project.times("features.zarr/rate/c/*/*")
+    spikes, features = project.times("current/spikes.zarr/spikes/c/[012]/*"), project.times("current/features.zarr/rate/c/*/*")
     project.change({"simulation.duration_s": 8})
-    obstacle = project.results / "features.zarr/rate/c/3"
+    obstacle = project.results / "current/features.zarr/rate/c/3"
     obstacle.write_text("a file where a folder has to be: the features of the new segment cannot be written")
     assert project.snakemake().returncode == 1
-    assert (project.results / "spikes.zarr/spikes/c/3/0").is_file()
+    assert (project.results / "current/spikes.zarr/spikes/c/3/0").is_file()
     obstacle.unlink()
     assert "simulation 3" not in project.plan()
     project.run()
@@ -339,7 +391,7 @@ def check_same_shards(project, fresh):
     """Every shard of a run that is made now, as far as the features, is in the other, with the same bytes."""
     fresh.run("--until", "features", "features_last")
     stored = ("spikes", "weights", "state", "features")
-    shards = [path for store in stored for path in fresh.results.glob(f"{store}.zarr/**/c/**/*")]
+    shards = [path for store in stored for path in fresh.results.glob(f"current/{store}.zarr/**/c/**/*")]
     files = [path.relative_to(fresh.results) for path in shards if path.is_file()]
     assert len(files) > 50
     assert [path for path in files if (fresh.results / path).read_bytes() != (project.results / path).read_bytes()] == []
@@ -357,13 +409,13 @@ def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simul
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     wait_for(lambda: not processes_of(project))
-    first = project.times("spikes.zarr/spikes/c/0/*")
+    first = project.times("current/spikes.zarr/spikes/c/0/*")
     assert len(first) == 2
-    assert not project.times("spikes.zarr/spikes/c/2/*")
+    assert not project.times("current/spikes.zarr/spikes/c/2/*")
     assert project.snakemake("--unlock").returncode == 0
     assert planned(project.run()) == {"simulation 1", "simulation 2"} | FEATURES | MODELS | END
-    assert project.times("spikes.zarr/spikes/c/0/*") == first
-    assert len(project.times("spikes.zarr/spikes/c/*/*")) == 6
+    assert project.times("current/spikes.zarr/spikes/c/0/*") == first
+    assert len(project.times("current/spikes.zarr/spikes/c/*/*")) == 6
     assert project.plan() == set()
 
 
@@ -390,7 +442,7 @@ def test_a_sweep_gives_runs_side_by_side(finished, project):
     made = project.snakemake("--until", "network_0", "network_3")
     assert made.returncode == 0, made.stdout[-3000:]
     for run in ("p=0.1,network.block_size=100", "p=0.3,network.block_size=200"):
-        assert (project.results / f"network.connections.E->E.{run}" / "network.zarr/in_degree/c/0").is_file()
+        assert (project.results / f"network.connections.E->E.{run}" / "current/network.zarr/in_degree/c/0").is_file()
     assert sorted(path.name for path in project.folder.iterdir()) == sorted(path.name for path in finished.folder.iterdir())
 
 
@@ -404,29 +456,34 @@ def test_environment_modules_are_loaded_before_a_job_where_snakemake_is_told_so(
     assert called == [["purge", "load openmpi/5.0 python"]] * len(BLOCKS)
 
 
-def test_an_edited_table_is_noticed_in_every_segment(tmp_path):
+def test_an_edited_table_is_noticed_in_every_segment(tmp_path, monkeypatch):
     """Also after a call that ended between the segments: what was made with the old table does not stay."""
     project = Project.new(tmp_path / "project", {"drive.events": "events.csv"})
     table = project.folder / "events.csv"
     table.write_text("step,neuron,mv\n5,3,20\n")
-    first_two = [f"{RUN}/spikes.zarr/spikes/c/{segment}/{block}" for segment in (0, 1) for block in BLOCKS]
-    assert project.snakemake(*first_two).returncode == 0
+
+    def shards(segments):
+        run = load_runs(yaml.safe_load((project.folder / "config.yaml").read_text()))[0]
+        return [str(path) for path in stores.layout(run, "spikes").shard_paths(segments=segments)]
+
+    monkeypatch.chdir(project.folder)
+    old = shards((0, 1))
+    assert project.snakemake(*old).returncode == 0
     table.write_text("step,neuron,mv\n5,3,25\n")
-    assert project.snakemake(*first_two[:2]).returncode == 0
-    (project.results / "spikes.zarr/spikes/c/0/0").unlink()
+    assert project.snakemake(*shards((0,))).returncode == 0
+    assert all(Path(path).is_file() for path in old), "what the old table made stays"
+    (project.results / "current/spikes.zarr/spikes/c/0/0").unlink()
     assert project.plan() >= SIMULATION
 
 
-def test_a_short_last_segment_grows_and_equals_a_run_of_that_length(tmp_path):
-    """5 s in segments of 2 s, 200 neurons in blocks of 120: the last of both is short, and then the segment no more."""
+def test_a_run_with_a_short_last_segment_stays_where_it_is_when_the_duration_changes(tmp_path):
+    """5 s in segments of 2 s, 200 neurons in blocks of 120: the last of both is short. Its results are kept apart from longer runs'."""
     uneven = {"network.block_size": 120, "simulation.chunk_neurons": 120, "simulation.duration_s": 5}
     sizes = {"models.tft_neuron.history": 4, "models.tft_population.history": 4}
     project = Project.new(tmp_path / "grown", {**uneven, **sizes})
     project.run()
     project.change({"simulation.duration_s": 6})
-    # Segment 2 is simulated again, whole; its shard is also the halo of segment 1's features.
-    features = {f"features {segment} {block}" for segment in (1, 2) for block in BLOCKS}
-    assert project.plan() == {"simulation 2"} | features | MODELS | END
+    assert project.plan() == SIMULATION | FEATURES | MODELS | END
     project.run()
     project.verify()
     check_same_shards(project, Project.new(tmp_path / "fresh", {**uneven, **sizes, "simulation.duration_s": 6}))
@@ -452,15 +509,15 @@ def test_a_wrong_configuration_ends_with_2_and_one_message_before_any_job(projec
 
 
 def test_stores_open_with_plain_xarray_and_show_dimensions_coordinates_and_units(finished, recwarn):
-    spikes = xr.open_zarr(finished.results / "spikes.zarr").spikes
+    spikes = xr.open_zarr(finished.results / "current/spikes.zarr").spikes
     assert spikes.dims == ("time", "neuron")
     assert {"time", "neuron", "population"} <= set(spikes.coords)
     assert spikes.time.attrs["units"] == "ms"
     assert [str(w.message) for w in recwarn if "consolidated" in str(w.message)] == []
-    rate = xr.open_zarr(finished.results / "features.zarr").rate
+    rate = xr.open_zarr(finished.results / "current/features.zarr").rate
     assert rate.attrs["units"] == "Hz"
     for store in stores.stores_of(load_run(finished.results)):
-        opened = xr.open_zarr(finished.results / f"{store}.zarr")
+        opened = xr.open_zarr(finished.results / f"current/{store}.zarr")
         assert all("units" in array.attrs or "long_name" in array.attrs for array in opened.data_vars.values())
 
 
@@ -477,7 +534,7 @@ def test_a_notebook_opens_the_run_lazily(finished, monkeypatch):
 
 
 def test_the_summary_has_the_six_stages_and_the_report_is_one_file(project):
-    summary = json.loads((project.results / "summary.json").read_text())
+    summary = json.loads((project.results / "current" / "summary.json").read_text())
     assert list(summary) == ["network", "simulation", "features", "models", "explanation", "report"]
     for row in summary["explanation"]["scores"]:
         assert {"score", "saw", "edge_class", "stratum", "auroc", "ap", "ci", "n_positive", "n_negative", "seed"} <= row.keys()

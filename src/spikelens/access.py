@@ -12,6 +12,7 @@ import xarray as xr
 from spikelens.config import RunConfig, load_run
 from spikelens.errors import StoreError
 from spikelens.explanation.contents import SCORES
+from spikelens.places import stage_folder
 from spikelens.report.contents import SUMMARY
 from spikelens.stores import StoreName, block_group, layout, n_synapses, open_group, recorded_group
 
@@ -87,14 +88,14 @@ class OpenRun:
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
-        """Every score against the wiring, as in explanation/scores.json."""
-        rows: list[dict[str, Any]] = json.loads((self.config.folder / SCORES).read_text(encoding="utf-8"))
+        """Every score against the wiring, as in scores.json."""
+        rows: list[dict[str, Any]] = json.loads((stage_folder(self.config, "explanation") / SCORES).read_text(encoding="utf-8"))
         return rows
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
         """What each stage did, as in summary.json."""
-        content: dict[str, Any] = json.loads((self.config.folder / SUMMARY).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((stage_folder(self.config, "report") / SUMMARY).read_text(encoding="utf-8"))
         return content
 
     def _root(self, store: StoreName) -> xr.Dataset:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spikelens.config import ASSUMED_RATE_HZ, MODEL_NAMES, ModelName, RunConfig, json_schema, load_run, load_runs, read_yaml
+from spikelens.config import ASSUMED_RATE_HZ, MODEL_NAMES, ModelName, RunConfig, Stage, json_schema, load_run, load_runs, read_yaml
 from spikelens.errors import SpikelensError, disk_remedy, mendable
 
 log = logging.getLogger("spikelens")
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = add(name, command, text)
         sub.add_argument("run", help="the run's folder, e.g. results/reference (made by `spikelens prepare`)")
         sub.add_argument("--log", help="also write plain lines to this file")
+        sub.add_argument("--planned", metavar="KEY", help="refuse unless the results belong to this key: what snakemake planned")
         return sub
 
     network = stage("network", _network, "stage 1: draw the synapses")
@@ -100,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("run", help="the run's folder")
     status.add_argument("--json", action="store_true", help="print only JSON")
     add("verify", _verify, "check every file of a run's stores").add_argument("run", help="the run's folder")
+    clean = add("clean", _clean, "list results that no configuration uses, and remove them with --yes")
+    clean.add_argument("run", help="the run's folder")
+    clean.add_argument("--configuration", metavar="NAME", help="list what this configuration alone uses (a file in RUN/configurations)")
+    clean.add_argument("--yes", action="store_true", help="remove what is listed")
     add("schema", _schema, "print the JSON schema of config.yaml")
     return parser
 
@@ -152,11 +157,35 @@ def _range(text: str | None, n: int, what: str) -> range:
     return chosen
 
 
+def _planned_run(options: argparse.Namespace, stage: Stage) -> RunConfig:
+    """The run of a stage's command; refused if its results have another key than was planned.
+
+    Raises
+    ------
+    SpikelensError
+        If the configuration, a table or the code has changed since.
+    """
+    from spikelens.fingerprint import fingerprint
+
+    run = load_run(options.run)
+    _refuse_unplanned(options, fingerprint(run, stage))
+    return run
+
+
+def _refuse_unplanned(options: argparse.Namespace, key: str) -> None:
+    if options.planned not in (None, key):
+        raise SpikelensError(
+            f"{options.run}: this job was planned for the results {options.planned}, and the run's configuration, its tables and the code "
+            f"now give {key}; something changed them since, perhaps another snakemake on the same folder. Nothing was written; run "
+            "snakemake again, or give one of the two another run.name"
+        )
+
+
 def _network(options: argparse.Namespace) -> None:
     """Draw the synapses onto blocks of neurons and write network.zarr."""
     from spikelens.network.build import build_blocks
 
-    run = load_run(options.run)
+    run = _planned_run(options, "network")
     build_blocks(run, _range(options.blocks, run.n_blocks, "blocks"))
 
 
@@ -169,7 +198,7 @@ def _simulate(options: argparse.Namespace) -> None:
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
-        run, deadline = load_run(options.run), None
+        run, deadline = _planned_run(options, "simulation"), None
         if options.limit_min is not None:
             writing_s = writing_seconds(run, shipped(), run.simulation.segment_s)
             deadline = Deadline(options.limit_min, process_started(), writing_s)
@@ -181,7 +210,7 @@ def _features(options: argparse.Namespace) -> None:
     """Compute rates, traces and causal components and write features.zarr."""
     from spikelens.features.run import compute_features
 
-    run = load_run(options.run)
+    run = _planned_run(options, "features")
     compute_features(run, _range(options.segments, run.n_segments, "segments"), _range(options.blocks, run.n_blocks, "blocks"))
 
 
@@ -191,13 +220,18 @@ def _train(options: argparse.Namespace) -> None:
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
+        from spikelens.fingerprint import model_fingerprint
         from spikelens.limits import Deadline, process_started
         from spikelens.models.ranks import joined
         from spikelens.models.train import train
 
         run = load_run(options.run)
         deadline = None if options.limit_min is None else Deadline(options.limit_min, process_started())
-        chosen = [(name, seed) for name in options.model or MODEL_NAMES for seed in _seeds(run, name, options.seed)]
+        names: list[ModelName] = options.model or list(MODEL_NAMES)
+        if options.planned is not None:
+            for name in names:
+                _refuse_unplanned(options, model_fingerprint(run, name))
+        chosen = [(name, seed) for name in names for seed in _seeds(run, name, options.seed)]
         with joined(comm) as ranks:
             for name, seed in chosen:
                 train(run, name, seed, ranks=ranks, deadline=deadline)
@@ -215,7 +249,7 @@ def _explain(options: argparse.Namespace) -> None:
     """Record attention, forecasts and reconstructions, and score them against the wiring, with controls."""
     from spikelens.explanation.run import explain
 
-    explain(load_run(options.run))
+    explain(_planned_run(options, "explanation"))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -223,7 +257,7 @@ def _report(options: argparse.Namespace) -> None:
     from spikelens.report.run import make_report
     from spikelens.stores import consolidate
 
-    run = load_run(options.run)
+    run = _planned_run(options, "report")
     make_report(run)
     consolidate(run)
 
@@ -317,6 +351,23 @@ def _verify(options: argparse.Namespace) -> None:
     if faults:
         raise SpikelensError("\n".join([*faults, f"{len(faults)} faults in {run.path}; delete damaged files and run snakemake again"]))
     print(f"{run.path}: every file is there and whole")
+
+
+def _clean(options: argparse.Namespace) -> None:
+    """List the results of a run that no registered configuration uses with today's code; --yes removes them. Nothing else ever does."""
+    from spikelens import clean
+
+    run = load_run(options.run)
+    found = clean.unused(run, options.configuration)
+    if not found:
+        print(f"{run.path}: every result is used by a configuration (`--configuration NAME` lists what one alone uses)")
+        return
+    print(clean.as_text(found))
+    if options.yes:
+        clean.remove(run, found, options.configuration)
+        print(f"removed: {len(found)} folders")
+    else:
+        print("nothing was removed; --yes removes these folders")
 
 
 def _schema(options: argparse.Namespace) -> None:

@@ -579,6 +579,11 @@ def load_run(folder: str | Path) -> RunConfig:
     path = Path(folder) / "config.json"
     if not path.is_file():
         raise SpikelensError(f"{folder} is no run: it has no config.json; expected a folder like results/reference")
+    return load_config(path, folder)
+
+
+def load_config(path: Path, folder: str | Path) -> RunConfig:
+    """Read a configuration that is kept as JSON, as that of a run in `folder`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

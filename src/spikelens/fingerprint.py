@@ -48,6 +48,10 @@ def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
     if stage == "simulation":
         section["drive"] = {**content["drive"], "events": _content_of(run.drive.events)}
         section["weight_average"] = run.weight_average
+        if run.n_steps % run.segment_steps:  # the shards of a short last segment are short: a longer run can't go on from them
+            section["duration_s"] = run.simulation.duration_s
+    if stage == "explanation":
+        section["duration_s"] = run.simulation.duration_s
     if stage == "models":
         for name in MODEL_NAMES:
             del section[name]["ranks"]

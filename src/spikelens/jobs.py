@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from spikelens.config import MODEL_NAMES, RunConfig, Stage
+from spikelens.config import MODEL_NAMES, STAGES, RunConfig, Stage
 from spikelens.explanation.contents import TABLES
-from spikelens.models.contents import MODEL_FILES, model_folder
+from spikelens.models.contents import MODEL_FILES
+from spikelens.places import models_folder, stage_folder
 from spikelens.report.contents import FIGURES, SUMMARY
 from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_layout, layout, recorded_synapses_layout, stamp_folder
 
@@ -48,6 +49,8 @@ class Job:
     rule: Rule
     paths: tuple[str, ...] = ()
     """Its files, with wildcards."""
+    folder: str = ""
+    """Where its results are kept: `<stage>/<key>`, for models `models/<name>/<key>`."""
     stamps: str | None = None
     """Where its stamp lies."""
     numbers: Mapping[str, int | str] = field(default_factory=lambda: _WILDCARDS)
@@ -71,7 +74,7 @@ class Job:
 
     @property
     def stamp(self) -> str | None:
-        """An empty file that it leaves beside its shards; missing where it was last run by another fingerprint."""
+        """An empty file that it leaves once its shards are there."""
         return None if self.stamps is None else f"{self.stamps}/{self.name}"
 
     @property
@@ -80,29 +83,33 @@ class Job:
 
     @property
     def benchmark(self) -> str:
-        return f"benchmarks/{self.stage}/{self.name}.tsv"
+        return f"{self.folder}/benchmarks/{self.name}.tsv"
 
 
 def by_rule(run: RunConfig) -> Iterator[tuple[Job, list[Job]]]:
     """What the jobs of each rule write, and all these jobs. Segments whose stamps lie apart, as the last one's may, have a rule each."""
     blocks = range(run.n_blocks)
-    network = Job("network", _shards(run, "network"), _below(run, stamp_folder(run, "network")))
+    folder = {stage: _below(run, stage_folder(run, stage)) for stage in STAGES if stage != "models"}
+    network = Job("network", _shards(run, "network"), folder["network"], _below(run, stamp_folder(run, "network")))
     yield network, [network.of(block=block) for block in blocks]
     shards = _shards(run, "spikes", "state", "weights", "records")
     of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
     for stamps, segments in _by_stamps(run, "simulation"):
-        simulation = Job("simulation", of_segment, stamps)
+        simulation = Job("simulation", of_segment, folder["simulation"], stamps)
         yield simulation, [simulation.of(segment=segment) for segment in segments]
     of_block = _shards(run, "features")
     for stamps, segments in _by_stamps(run, "features"):
-        features = Job("features", of_block, stamps)
+        features = Job("features", of_block, folder["features"], stamps)
         yield features, [features.of(segment=segment, block=block) for segment in segments for block in blocks]
     for name in MODEL_NAMES:
-        model = Job(f"models_{name}", tuple(_below(run, model_folder(run, name, "{seed}") / file) for file in MODEL_FILES))
+        models = _below(run, models_folder(run, name))
+        model = Job(f"models_{name}", tuple(f"{models}/{{seed}}/{file}" for file in MODEL_FILES), models)
         yield model, [model.of(seed=seed) for seed in getattr(run.models, name).seeds]
-    explanation = Job("explanation", (*_shards(run, "explanation"), *TABLES))
+    tables = tuple(f"{folder['explanation']}/{file}" for file in TABLES)
+    explanation = Job("explanation", (*_shards(run, "explanation"), *tables), folder["explanation"])
     yield explanation, [explanation.of()]
-    report = Job("report", (*(item.file for item in FIGURES), SUMMARY))
+    items = tuple(f"{folder['report']}/{file}" for file in (*(item.file for item in FIGURES), SUMMARY))
+    report = Job("report", items, folder["report"])
     yield report, [report.of()]
 
 

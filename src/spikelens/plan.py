@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spikelens import sizes, walltime
-from spikelens.config import STAGES, RunConfig, load_run
-from spikelens.errors import SpikelensError
+from spikelens.config import STAGES, RunConfig
 from spikelens.jobs import RULES, Rule, by_rule, stage_of
 from spikelens.speeds import Speeds, job_seconds, runtime_min
 
@@ -109,13 +108,8 @@ def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
 def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
     """Mean seconds and largest memory [MB] of the jobs of each rule, from the benchmarks of a run of this very configuration.
 
-    Empty where results stand under its name that another configuration made, or none. What the cluster gives a job may differ.
+    Another configuration's benchmarks are kept elsewhere. What the cluster gives a job may differ.
     """
-    try:
-        if load_run(run.path).model_copy(update={"cluster": run.cluster}) != run:
-            return {}
-    except SpikelensError:
-        return {}
     rows_of = {rule: rows for rule in RULES if (rows := benchmarks(run, rule))}
     return {rule: (statistics.mean(row[0] for row in rows), max(row[1] for row in rows)) for rule, rows in rows_of.items()}
 

@@ -285,8 +285,8 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
     jobs = n_jobs(run)
     n_models = sum(len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
     stamps = jobs["network"] + jobs["simulation"] + jobs["features"]
-    # 2: the summary and config.json; at the end, a log and a benchmark of each job
-    others = stamps + len(MODEL_FILES) * n_models + len(TABLES) + len(FIGURES) + 2 + 2 * sum(jobs.values())
+    # 4: the summary, config.json, the registered configuration and the lock; at the end, a log and a benchmark of each job
+    others = stamps + len(MODEL_FILES) * n_models + len(TABLES) + len(FIGURES) + 4 + 2 * sum(jobs.values())
     bytes_of["models"] = sum(4.0 * n_weights(run, name) * len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
     bytes_of["report"] = _ITEM_BYTES * (len(FIGURES) + 1)
     return Disk(n_shards, n_shards + n_metadata + others, bytes_of)

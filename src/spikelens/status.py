@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spikelens import slurm
-from spikelens.config import RunConfig, Stage
+from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
-from spikelens.fingerprint import fingerprint
 from spikelens.jobs import RULES, Job, Rule, jobs_of
 from spikelens.plan import benchmarks
 from spikelens.sizes import n_ranks
-from spikelens.stores import OWNER, store_path, stored_fingerprint
 
 State = Literal["done", "running", "queued", "unclear", "failed", "ended", "lost", "unstamped", "waiting"]
 STATES: tuple[State, ...] = get_args(State)
@@ -204,10 +202,6 @@ class Seen:
         self._folder = str(run.folder)
         # written whenever snakemake starts: an older log is of a call before, and its job waits again
         self._started = (run.folder / "config.json").stat().st_mtime
-        self._of_this: dict[Stage, bool] = {}
-        for store, stage in OWNER.items():
-            ours = stored_fingerprint(store_path(run, store)) in (None, fingerprint(run, stage))
-            self._of_this[stage] = self._of_this.get(stage, True) and ours
 
     def standing(self, job: Job) -> Standing:
         """How a job stands."""
@@ -258,7 +252,7 @@ class Seen:
         return all(os.path.exists(f"{self._folder}/{path}") for path in job.files)
 
     def _is_stamped(self, job: Job) -> bool:
-        return self._of_this.get(job.stage, True) and (job.stamp is None or os.path.exists(f"{self._folder}/{job.stamp}"))
+        return job.stamp is None or os.path.exists(f"{self._folder}/{job.stamp}")
 
 
 def _of_slurm(state: str | None) -> State:

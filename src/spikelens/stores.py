@@ -1,9 +1,10 @@
 """The layouts of all Zarr stores, and the only code that reads or writes them.
 
 Every array is divided into shards: each shard is one file, written whole by exactly one job, and declared to Snakemake as that
-job's output. Metadata (`zarr.json`) and coordinates are a pure function of the configuration (for synapses, also of a block's
-number of synapses); no job owns them, and `prepare` and every opening for writing make sure of them. Two things zarr would do
-silently are refused here: a missing or empty shard reads as zeros, and a write may leave a chunk of zeros out.
+job's output. A store is kept below its stage's key (`places`). Metadata (`zarr.json`) and coordinates are a pure function of the
+configuration (for synapses, also of a block's number of synapses); no job owns them, and `prepare` and every opening for writing make
+sure of them. Two things zarr would do silently are refused here: a missing or empty shard reads as zeros, and a write may leave a
+chunk of zeros out.
 
 Stores of a run, by the stage that owns them:
 
@@ -25,12 +26,11 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,9 +43,10 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, STAGES, RunConfig, Stage, Tft, load_run
+from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Stage, Tft, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.fingerprint import fingerprint
+from spikelens.places import CONFIGURATIONS, link_current, name_old_results, stage_folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -169,7 +170,7 @@ def stores_of(run: RunConfig) -> list[StoreName]:
 
 
 def store_path(run: RunConfig, store: StoreName) -> Path:
-    return run.folder / f"{store}.zarr"
+    return stage_folder(run, OWNER[store]) / f"{store}.zarr"
 
 
 def block_folder(store: StoreName, block: int) -> str:
@@ -682,12 +683,8 @@ def _compressor(dtype: np.dtype[Any]) -> Any:
     return numcodecs.Zstd(level=1) if dtype == np.bool_ else numcodecs.Blosc("zstd", clevel=1, shuffle=numcodecs.Blosc.BITSHUFFLE)
 
 
-def ensure(group: Group, *, rebuild: bool = False, only_missing: bool = False) -> None:
-    """Make a group's metadata and coordinates on disk what the configuration says.
-
-    `rebuild` also removes the shards of arrays that were made with another grid or codec; more segments alone (a longer shape)
-    keep them. `only_missing` restores lost files and touches nothing else.
-    """
+def ensure(group: Group, *, only_missing: bool = False) -> None:
+    """Make a group's metadata and coordinates on disk what the configuration says; `only_missing` restores lost files alone."""
     changed = False
     # group metadata come last: a group whose zarr.json is up to date is complete
     for key, content in sorted(_metadata(group).items(), key=lambda item: item[0] == "zarr.json"):
@@ -697,9 +694,6 @@ def ensure(group: Group, *, rebuild: bool = False, only_missing: bool = False) -
             current = _without_consolidated(current)
         if current == content or (only_missing and current is not None):
             continue
-        array = key.split("/")[0]
-        if rebuild and array in group.arrays and current is not None and not _same_but_longer(group.arrays[array], current, content):
-            shutil.rmtree(group.path / array / "c", ignore_errors=True)
         write_atomically(path, content)
         changed = True
 
@@ -715,20 +709,6 @@ def _without_consolidated(content: bytes) -> bytes:
     store = MemoryStore()
     zarr.create_group(store, zarr_format=3, attributes=metadata.get("attributes", {}))
     return bytes(store._store_dict["zarr.json"].to_bytes())
-
-
-def _same_but_longer(array: Array, current: bytes, wanted: bytes) -> bool:
-    """Whether two versions of an array's metadata differ in the number of segments only, so that old shards stay valid.
-
-    Damaged metadata count as lost ones: they do not condemn the shards beside them.
-    """
-    try:
-        old, new = json.loads(current), json.loads(wanted)
-        for metadata in (old, new):
-            metadata["shape"] = [0 if kind == "segment" else length for kind, length in itertools.zip_longest(array.by, metadata["shape"])]
-    except (ValueError, TypeError, KeyError):
-        return True
-    return bool(old == new)
 
 
 def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> None:
@@ -766,105 +746,61 @@ def _sync_folder(folder: Path) -> None:
 
 
 def stamp_folder(run: RunConfig, stage: Stage, segment: int = 0) -> Path:
-    """Where the jobs of a stage (on a segment) leave an empty file each: the folder's name says by what they were made.
+    """Where the jobs of a stage (on a segment) leave an empty file each, once their shards are there.
 
     It is what a later job takes as input, in the place of all shards of an earlier one: snakemake looks at every input of every job.
-
-    Snakemake looks for changed parameters only in jobs that do not follow from a job to be run, and follows from a segment to the
-    next even where that input is `ancient`. A file that is missing is noticed always; so the fingerprint stands in a file's name.
     """
-    if stage == "network":
-        return run.folder / "stamps" / stage / fingerprint(run, stage)
-    start, end = run.segment_range(segment)
     # rates look ahead, and the last segment has nothing ahead
     last = "-last" if stage == "features" and segment == run.n_segments - 1 else ""
-    return run.folder / "stamps" / stage / f"{fingerprint(run, stage)}-{end - start}{last}"
+    return stage_folder(run, stage) / f"stamps{last}"
 
 
 def prepare(run: RunConfig) -> None:
-    """Make a run's folder ready: its configuration, and the metadata of every store.
+    """Make a run's folder ready: its configuration, the metadata of every store, and the links to what is current.
 
-    A store that was made by another fingerprint is removed whole, with its stamps: nothing in it belongs to this configuration, and
-    under new metadata it would pass for what it is not. So are shards of another grid, those of a segment that was or becomes short,
-    and files that a killed job did not finish.
+    No result is removed: another configuration has other folders (`places`). What goes is files that a killed job did not finish, and
+    the stamps of features that were the last segment's and are not any more, or the other way round.
     """
     for path in run.folder.rglob(f".*{_UNFINISHED}"):
-        path.unlink()
-    for segment in _resized_segments(run):
-        _remove_segment(run, segment)
+        path.unlink(missing_ok=True)
     _write_config(run)
-    for stage in STAGES:
-        valid = {stamp_folder(run, stage, segment) for segment in range(run.n_segments)}
-        for folder in (run.folder / "stamps" / stage).glob("*"):
-            if folder not in valid:
-                shutil.rmtree(folder)
-    for store, stage in OWNER.items():
-        path, has_it = store_path(run, store), store in stores_of(run)
-        if path.is_dir() and (not has_it or stored_fingerprint(path) not in (None, fingerprint(run, stage))):
-            shutil.rmtree(path)
-            shutil.rmtree(run.folder / "benchmarks" / stage, ignore_errors=True)
-        if has_it:
-            ensure(layout(run, store), rebuild=True)
-    for store in BLOCK_STORES:
-        for folder in (store_path(run, store) / block_folder(store, 0)).parent.glob("[0-9]*"):
-            if int(folder.name) >= run.n_blocks:
-                shutil.rmtree(folder)
+    _register(run)
+    for stamp in _outlived_stamps(run):
+        stamp.unlink(missing_ok=True)
+    for store in stores_of(run):
+        ensure(layout(run, store))
+    link_current(run)
+    name_old_results(run)
 
 
-def _resized_segments(run: RunConfig) -> Iterator[int]:
-    """Segments that the run's folder holds, or may hold, with another length than they are to have: the last one of a run may be short.
-
-    A short segment's shards lack chunks; where it is to be longer, these would read as zeros.
-    """
-    try:
-        before = load_run(run.folder)
-    except SpikelensError:  # nothing is there, or `heal` could not tell
-        return
-    for segment in range(before.n_segments):
-        start, end = before.segment_range(segment)
-        is_whole = end - start == before.segment_steps
-        if run.segment_range(segment) != (start, end) if segment < run.n_segments else not is_whole:
-            yield segment
+def _outlived_stamps(run: RunConfig) -> Iterator[Path]:
+    """Stamps of features whose segment has become the last one of the run, or is it no longer: its rates look ahead."""
+    last = run.n_segments - 1
+    folder = stage_folder(run, "features")
+    for stamp in folder.glob("stamps*/*"):
+        is_last = stamp.name.split("-")[0] == str(last)
+        if is_last != (stamp.parent.name == "stamps-last"):
+            yield stamp
 
 
-def _remove_segment(run: RunConfig, segment: int) -> None:
-    """Remove a segment's shards of all stores, and the stamps of the jobs that made them; these first, lest they vouch for what is gone."""
-    for stage in ("simulation", "features"):
-        for pattern in (f"*/{segment}", f"*/{segment}-*"):
-            for stamp in (run.folder / "stamps" / stage).glob(pattern):
-                stamp.unlink()
-    groups = [layout(run, store) for store in stores_of(run)]
-    groups += [replace(group, path=group.path.with_name("*")) for group in (block_layout(run, store, 0, 1) for store in BLOCK_STORES)]
-    if run.simulation.record.synapses:
-        groups.append(recorded_synapses_layout(run, ANY_SYNAPSE))
-    for group in groups:
-        for name, array in group.arrays.items():
-            if "segment" in array.by:
-                shards = group.shard_path(name, [str(segment) if kind == "segment" else "*" for kind in array.by])
-                for shard in run.folder.glob(str(shards.relative_to(run.folder))):
-                    shard.unlink()
+def _register(run: RunConfig) -> None:
+    """Keep the configuration beside those of earlier calls: `spikelens clean` leaves what any of them uses."""
+    path = run.folder / CONFIGURATIONS / f"{fingerprint(run, 'report')}.json"
+    if not path.is_file():
+        write_atomically(path, run.model_dump_json(indent=2).encode())
 
 
 def _write_config(run: RunConfig) -> None:
     write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
 
 
-def stored_fingerprint(store: Path) -> str | None:
-    """The fingerprint that a store was made by; None where there is no store or its metadata cannot be read."""
-    try:
-        return str(json.loads((store / "zarr.json").read_bytes())["attributes"]["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def heal(configured: RunConfig) -> None:
+def heal(run: RunConfig) -> None:
     """Restore what was lost of a run's metadata and of its config.json; everything that is there stays as it is."""
-    if not configured.folder.is_dir():
+    if not run.folder.is_dir():
         return
     try:
-        run = load_run(configured.folder)
+        load_run(run.folder)
     except SpikelensError:
-        run = configured
         _write_config(run)
     for store in stores_of(run):
         if store_path(run, store).is_dir():
@@ -1082,12 +1018,25 @@ def verify(run: RunConfig) -> list[str]:
     expected: set[Path] = set()
     for group in groups:
         faults += _faults(group)
-        expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths())
+        expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
     for store in OWNER:
         for path in sorted(store_path(run, store).rglob("*")):
             if path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
                 faults.append(f"{path}: belongs to no shard of this configuration; delete it")
     return faults
+
+
+def _of_longer_runs(group: Group) -> Iterator[Path]:
+    """Shards of segments beyond the run's end, and coordinates of their times: a longer run of the same configuration shares the store."""
+    for name, array in group.arrays.items():
+        if "segment" in array.by:
+            place, folder = array.by.index("segment"), group.path / name / "c"
+            for path in folder.rglob("*"):
+                number = path.relative_to(folder).parts[place : place + 1]
+                if path.is_file() and number and number[0].isdigit() and int(number[0]) >= array.grid[place]:
+                    yield path
+    for name in group.coordinates:
+        yield from (group.path / name / "c").glob("*")
 
 
 def _faults(group: Group) -> Iterator[str]:

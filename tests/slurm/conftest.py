@@ -84,7 +84,7 @@ def _has_open(process: psutil.Process, folder: Path) -> bool:
 
 def stored(folder: Path) -> dict[str, bytes]:
     """Every file of a run's stores, unfinished ones too."""
-    files = [path for path in folder.glob("*.zarr/**/*") if path.is_file()]
+    files = [path for path in folder.glob("current/*.zarr/**/*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

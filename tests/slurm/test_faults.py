@@ -31,7 +31,7 @@ AT_ONCE = 4
 def simulated(project: Project, segment: int) -> str:
     """The file that says that a segment is simulated; snakemake makes it and all that it needs."""
     run = load_run(project.results)
-    return f"{RUN}/stamps/simulation/{stores.stamp_folder(run, 'simulation', segment).name}/{segment}"
+    return f"{RUN}/{stores.stamp_folder(run, 'simulation', segment).relative_to(run.folder)}/{segment}"
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ class Struck(OnCluster):
 def check(project: Struck, begun: Project, undisturbed: dict[str, bytes]) -> None:
     """Nothing differs from the undisturbed run, what had been there was not made again, and no job is left."""
     assert stored(project.results) == undisturbed
-    first = "spikes.zarr/spikes/c/0/*"
+    first = "current/spikes.zarr/spikes/c/0/*"
     assert project.times(first) == begun.times(first)
     assert project.jobs() == []
 

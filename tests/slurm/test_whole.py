@@ -29,7 +29,7 @@ def test_every_stage_runs_on_the_cluster_to_the_same_bytes_and_then_nothing_is_l
     assert {rule for rule, n in n_nodes.items() if n == "2"} == {"rule_simulation", "rule_models_tft_neuron"}
     assert stored(there.results) == stored(here.results)
     for name in MODEL_NAMES:
-        weights = f"models/{name}/1/weights.safetensors"
+        weights = f"current/models/{name}/1/weights.safetensors"
         assert (there.results / weights).read_bytes() == (here.results / weights).read_bytes()
     there.verify()
     done, jobs = re.match(rf"{RUN}: (\d+) of (\d+) jobs done", there.spikelens("status", RUN).stdout).groups()

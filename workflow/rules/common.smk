@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from spikelens import jobs, stores
+from spikelens import jobs, places, stores
 from spikelens.config import load_runs, read_yaml
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
@@ -64,9 +64,17 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+HELD = []  # the lock on the runs' folder: it ends with this process
+
+
 onstart:
-    for run in RUNS:
-        stores.prepare(run)
+    try:
+        HELD.append(places.hold(Path(RUNS[0].run.results, RUNS[0].run.name)))
+        for run in RUNS:
+            stores.prepare(run)
+    except SpikelensError as error:
+        workflow.persistence.unlock()
+        refuse(error)
 
 
 def rule_name(run, of_rule):

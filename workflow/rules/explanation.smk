@@ -27,4 +27,4 @@ for run, job, of_rule in rules_of("explanation"):
         message:
             "explanation: {params.run}"
         shell:
-            "OMP_NUM_THREADS={threads} spikelens explain {params.run:q} --log {log:q}"
+            "OMP_NUM_THREADS={threads} spikelens explain {params.run:q} --planned {params.fingerprint} --log {log:q}"

@@ -36,8 +36,7 @@ for run, job, of_rule in rules_of("features"):
         params:
             run=run.path,
             fingerprint=fingerprint(run, "features"),
-            stamps=f"{run.path}/{job.stamps}",
         message:
             "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
         shell:
-            "spikelens features {params.run:q} --segments {wildcards.segment} --blocks {wildcards.block} --log {log:q}"
+            "spikelens features {params.run:q} --segments {wildcards.segment} --blocks {wildcards.block} --planned {params.fingerprint} --log {log:q}"

@@ -29,4 +29,4 @@ for run, job, of_rule in rules_of("models"):
             "models: {params.model}, seed {wildcards.seed}, of {params.run}"
         shell:
             "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed}"
-            " --log {log:q} " + RANKS + " " + LIMIT
+            " --planned {params.fingerprint} --log {log:q} " + RANKS + " " + LIMIT

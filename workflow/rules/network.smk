@@ -28,4 +28,4 @@ for run, job, of_rule in rules_of("network"):
         message:
             "network: block {wildcards.block} of {params.run}"
         shell:
-            "spikelens network {params.run:q} --blocks {wildcards.block} --log {log:q}"
+            "spikelens network {params.run:q} --blocks {wildcards.block} --planned {params.fingerprint} --log {log:q}"

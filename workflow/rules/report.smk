@@ -3,10 +3,10 @@
 from spikelens.report.contents import FIGURES, SUMMARY
 
 
-def shown_item(run, item):
+def shown_item(run, folder, item):
     """An item of the report, with its caption, in its stage's section."""
     labels = {"item": item.name.replace("_", " ")} if len(RUNS) == 1 else {"item": item.name.replace("_", " "), "run": run.folder.name}
-    return report(f"{run.path}/{item.file}", caption=f"../report/{item.caption}", category=item.category, labels=labels)
+    return report(f"{run.path}/{folder}/{item.file}", caption=f"../report/{item.caption}", category=item.category, labels=labels)
 
 
 for run, job, of_rule in rules_of("report"):
@@ -19,8 +19,8 @@ for run, job, of_rule in rules_of("report"):
             models=descriptions(run),
             explanation=below(run, rule_job(run, "explanation").files),
         output:
-            [shown_item(run, item) for item in FIGURES],
-            f"{run.path}/{SUMMARY}",
+            [shown_item(run, job.folder, item) for item in FIGURES],
+            f"{run.path}/{job.folder}/{SUMMARY}",
         log:
             f"{run.path}/{job.log}",
         benchmark:
@@ -38,4 +38,4 @@ for run, job, of_rule in rules_of("report"):
         message:
             "report: {params.run}"
         shell:
-            "spikelens report {params.run:q} --log {log:q}"
+            "spikelens report {params.run:q} --planned {params.fingerprint} --log {log:q}"

@@ -33,8 +33,11 @@ for run, job, of_rule in rules_of("simulation"):
         params:
             run=run.path,
             fingerprint=fingerprint(run, "simulation"),
-            stamps=f"{run.path}/{job.stamps}",
         message:
             "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"
         shell:
-            LAUNCH + " spikelens simulate {params.run:q} --segments {wildcards.segment} --log {log:q} " + RANKS + " " + LIMIT
+            LAUNCH
+            + " spikelens simulate {params.run:q} --segments {wildcards.segment} --planned {params.fingerprint} --log {log:q} "
+            + RANKS
+            + " "
+            + LIMIT

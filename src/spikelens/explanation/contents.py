@@ -5,8 +5,8 @@ The Snakefile declares them as outputs, so that this module imports nothing that
 
 from __future__ import annotations
 
-SCORES = "explanation/scores.json"
-"""How well each score of a pair of neurons tells whether there is a synapse; below the run's folder."""
-ASSOCIATIONS = "explanation/associations.json"
+SCORES = "scores.json"
+"""How well each score of a pair of neurons tells whether there is a synapse; below the stage's folder."""
+ASSOCIATIONS = "associations.json"
 """How attention goes with causal components and weights."""
 TABLES = (SCORES, ASSOCIATIONS)

@@ -35,6 +35,7 @@ from spikelens.models.autoencoder import encode
 from spikelens.models.data import RateSeries, TftName, autoencoder_sequences, rate_series, tft_config
 from spikelens.models.load import load_autoencoder, load_tft
 from spikelens.models.tft import forecast, predict
+from spikelens.places import stage_folder
 from spikelens.stores import (
     RECONSTRUCTED_SEQUENCES,
     Group,
@@ -76,7 +77,7 @@ def _write(group: Group, array: str, values: NDArray[Any]) -> None:
 def _write_rows(run: RunConfig, file: str, rows: list[dict[str, Any]]) -> None:
     """Write a list, one row a line; NaN is refused."""
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
-    write_atomically(run.folder / file, f"[\n{lines}\n]\n".encode())
+    write_atomically(stage_folder(run, "explanation") / file, f"[\n{lines}\n]\n".encode())
 
 
 # --- what the models do -------------------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from spikelens.config import ModelName, RunConfig
 from spikelens.errors import SpikelensError
 from spikelens.models.autoencoder import SequenceAutoencoder
-from spikelens.models.contents import DESCRIPTION, WEIGHTS, model_folder
+from spikelens.models.contents import DESCRIPTION, WEIGHTS
 from spikelens.models.data import TftName
 from spikelens.models.tft import RateForecaster
+from spikelens.places import model_folder
 from spikelens.stores import write_atomically
 
 _ARGUMENTS = {

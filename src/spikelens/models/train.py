@@ -38,11 +38,12 @@ from spikelens.models.baselines import (
     reconstruction_scores,
 )
 from spikelens.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from spikelens.models.contents import HISTORY, model_folder
+from spikelens.models.contents import HISTORY
 from spikelens.models.data import TftName, autoencoder_sequences, rate_series, sequence_ranges, tft_config
 from spikelens.models.load import new_module, save
 from spikelens.models.ranks import ALONE, Ranks, repeatable
 from spikelens.models.tft import predict
+from spikelens.places import model_folder
 from spikelens.progress import Progress
 from spikelens.stores import forecast_windows, write_atomically
 

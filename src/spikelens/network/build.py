@@ -241,7 +241,7 @@ def write_block(run: RunConfig, block: int, synapses: Synapses) -> None:
     in_degree, in_weight, by_delay = _statistics(synapses.target, synapses.weight, synapses.delay, first, end - first)
     root = layout(run, "network")
     group = block_layout(run, "network", block, len(synapses))
-    ensure(group, rebuild=True)
+    ensure(group)
     if not len(synapses):
         synapses = Synapses(
             np.array([first], np.int32), np.array([first], np.int32), np.ones(1, np.uint8), np.zeros(1, np.int32), np.zeros(1, np.bool_)

@@ -15,7 +15,7 @@ class Item(NamedTuple):
 
     name: str
     file: str
-    """Below the run's folder."""
+    """Below the stage's folder."""
     caption: str
     """Below workflow/report."""
     category: str
@@ -27,7 +27,7 @@ def _section(stage: Stage) -> str:
 
 
 def _figure(name: str, stage: Stage) -> Item:
-    return Item(name, f"report/{name}.svg", f"{name}.rst", _section(stage))
+    return Item(name, f"{name}.svg", f"{name}.rst", _section(stage))
 
 
 FIGURES: tuple[Item, ...] = (
@@ -42,9 +42,9 @@ FIGURES: tuple[Item, ...] = (
     _figure("encoder", "explanation"),
     _figure("attention", "explanation"),
     _figure("scores", "explanation"),
-    Item("scores_table", "report/scores.html", "scores_table.rst", _section("explanation")),
+    Item("scores_table", "scores.html", "scores_table.rst", _section("explanation")),
 )
 """In the order in which a reader meets them."""
 
 SUMMARY = "summary.json"
-"""Below the run's folder."""
+"""Below the stage's folder."""

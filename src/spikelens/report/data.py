@@ -16,7 +16,8 @@ from spikelens.config import MODEL_NAMES, ModelName, RunConfig
 from spikelens.errors import StoreError
 from spikelens.explanation.contents import SCORES
 from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
-from spikelens.models.contents import DESCRIPTION, HISTORY, model_folder
+from spikelens.models.contents import DESCRIPTION, HISTORY
+from spikelens.places import model_folder, stage_folder
 from spikelens.stores import UNITS_PER_MV, block_group, layout, open_group, read_array, read_shard
 
 _BIN_MV = 0.25
@@ -202,7 +203,7 @@ def _text(path: Path) -> str:
 
 def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
     """The rows of explanation/scores.json: how well each score tells synapses apart, controls after their score."""
-    rows: list[dict[str, Any]] = read_json(run.folder / SCORES)
+    rows: list[dict[str, Any]] = read_json(stage_folder(run, "explanation") / SCORES)
     bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
     return sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from spikelens.config import RunConfig
+from spikelens.places import stage_folder
 from spikelens.report import activity, explained, learned, style, table
 from spikelens.report.contents import FIGURES
 from spikelens.report.summary import write_summary
@@ -32,7 +33,7 @@ _DRAWN: dict[str, Callable[[RunConfig], Figure]] = {
 
 
 def make_report(run: RunConfig) -> None:
-    """Write the items of `FIGURES` and summary.json into the run's folder; the same stores give the same bytes, wall times apart.
+    """Write the items of `FIGURES` and summary.json into the stage's folder; the same stores give the same bytes, wall times apart.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def make_report(run: RunConfig) -> None:
     for item in FIGURES:
         with naming_damage(layout(run, "spikes"), layout(run, "explanation")):
             content = render(run, item.name) if item.name in _DRAWN else table.page(run).encode()
-        write_atomically(run.folder / item.file, content)
+        write_atomically(stage_folder(run, "report") / item.file, content)
         log.info("report: %s, %d kB", item.file, len(content) // 1000)
     write_summary(run, time.monotonic() - started)
     log.info("report: %d items in %.1f s", len(FIGURES), time.monotonic() - started)

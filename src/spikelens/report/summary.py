@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import STEPS_PER_SECOND, RunConfig, Stage
+from spikelens.config import MODEL_NAMES, STEPS_PER_SECOND, RunConfig, Stage
 from spikelens.explanation.scores import verdict
+from spikelens.places import models_folder, stage_folder
 from spikelens.report import data
 from spikelens.report.contents import FIGURES, SUMMARY
 from spikelens.stores import UNITS_PER_MV, layout, read_shard, traced_neurons, write_atomically
@@ -35,7 +37,7 @@ def write_summary(run: RunConfig, report_seconds: float) -> None:
     content = {stage: {**facts, **_job_seconds(run, stage)} for stage, facts in stages.items()}
     content["report"] |= {"wall_seconds": round(report_seconds, 3), "jobs": 1}
     text = json.dumps(content, indent=2, allow_nan=False)
-    write_atomically(run.folder / SUMMARY, f"{text}\n".encode())
+    write_atomically(stage_folder(run, "report") / SUMMARY, f"{text}\n".encode())
 
 
 def _network(run: RunConfig) -> dict[str, Any]:
@@ -134,14 +136,20 @@ def _models(run: RunConfig) -> dict[str, Any]:
 
 
 def _explanation(run: RunConfig) -> dict[str, Any]:
-    scores, associations = (data.read_json(run.folder / "explanation" / f"{name}.json") for name in ("scores", "associations"))
+    scores, associations = (data.read_json(stage_folder(run, "explanation") / f"{name}.json") for name in ("scores", "associations"))
     return {"scores": scores, "associations": associations, "verdict": verdict(scores)}
+
+
+def _benchmarks(run: RunConfig, stage: Stage) -> list[Path]:
+    """Snakemake's measurements of a stage's jobs."""
+    folders = [models_folder(run, name) for name in MODEL_NAMES] if stage == "models" else [stage_folder(run, stage)]
+    return [path for folder in folders for path in (folder / "benchmarks").glob("*.tsv")]
 
 
 def _job_seconds(run: RunConfig, stage: Stage) -> dict[str, Any]:
     """Wall seconds of a stage's jobs added up, and their number, from Snakemake's benchmarks; None where there are none."""
     seconds = []
-    for path in sorted((run.folder / "benchmarks" / stage).glob("**/*.tsv")):
+    for path in sorted(_benchmarks(run, stage)):
         with path.open(encoding="utf-8", newline="") as file:
             seconds += [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
     return {"wall_seconds": round(sum(seconds), 3) if seconds else None, "jobs": len(seconds) or None}

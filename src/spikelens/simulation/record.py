@@ -100,7 +100,7 @@ class Recorder:
                 write_shard(layout(run, "records"), name, (self.segment, 0), _joined([part[name] for part in everyone]))
         if self.chosen is not None:
             group = recorded_synapses_layout(run, self.chosen)
-            ensure(group, rebuild=True)
+            ensure(group)
             write_shard(group, "weight", (self.segment, 0), _joined([part["weight"] for part in everyone]))
 
 

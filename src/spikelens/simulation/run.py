@@ -296,8 +296,8 @@ class Part:
         columns = stored(self.synapses, self.offsets, self.weight_sum, n_seconds)
         for block, column in zip(self.blocks, columns, strict=True):
             weights, changes = block_group(run, "weights", block), block_group(run, "state", block)
-            ensure(weights, rebuild=True)
-            ensure(changes, rebuild=True)
+            ensure(weights)
+            ensure(changes)
             write_shard(weights, "weight", (self.segment, 0), column.weight[None])
             if run.weight_average:
                 average = (column.weight_sum / (n_seconds * UNITS_PER_MV)).astype(np.float32)

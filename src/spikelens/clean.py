@@ -1,0 +1,82 @@
+"""What may be removed of a run's folder: results that no configuration of it uses. The only code that removes a result.
+
+Each call of snakemake registers its configuration as `configurations/<key of its report>.json`. A result is used if a registered
+configuration would find it with today's code.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikelens.config import MODEL_NAMES, STAGES, RunConfig, load_config
+from spikelens.errors import SpikelensError
+from spikelens.places import CONFIGURATIONS, models_folder, stage_folder
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A folder of results that may go."""
+
+    folder: Path
+    n_bytes: int
+    modified: float
+    """When its newest file was written [s since 1970]."""
+
+
+def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
+    """Find the results in a run's folder that no registered configuration uses, or that `configuration` alone uses.
+
+    Raises
+    ------
+    SpikelensError
+        If there is no such configuration, or one cannot be read: what it uses is not known then.
+    """
+    registered = {path.stem: path for path in sorted((run.folder / CONFIGURATIONS).glob("*.json"))}
+    if configuration is not None and configuration not in registered:
+        raise SpikelensError(f"--configuration {configuration}: expected one of {', '.join(registered) or 'none: nothing is registered'}")
+    used = {name: set(_folders_of(load_config(path, run.folder))) for name, path in registered.items()}
+    others = set().union(*(folders for name, folders in used.items() if name != configuration), _folders_of(run))
+    if configuration is not None:
+        candidates: Iterable[Path] = used[configuration] & set(_results(run.folder))
+    else:
+        candidates = _results(run.folder)
+    return [_measured(folder) for folder in sorted(candidates) if folder not in others]
+
+
+def remove(run: RunConfig, found: Iterable[Unused], configuration: str | None = None) -> None:
+    """Remove what `unused` found, and then the configuration that alone used it."""
+    for result in found:
+        shutil.rmtree(result.folder)
+    if configuration is not None:
+        (run.folder / CONFIGURATIONS / f"{configuration}.json").unlink(missing_ok=True)
+
+
+def as_text(found: Iterable[Unused]) -> str:
+    """One line for each folder: size, age, place."""
+    now = time.time()
+    return "\n".join(f"{result.n_bytes / 1e6:10,.1f} MB {(now - result.modified) / 86_400:8.1f} days  {result.folder}" for result in found)
+
+
+def _folders_of(run: RunConfig) -> Iterator[Path]:
+    """The folders of all results of a configuration, with today's code."""
+    yield from (stage_folder(run, stage) for stage in STAGES if stage != "models")
+    yield from (models_folder(run, name) for name in MODEL_NAMES)
+
+
+def _results(folder: Path) -> Iterator[Path]:
+    """Every folder of results below a run's folder; what isn't named by a key is not ours."""
+    patterns = [*(f"{stage}/*" for stage in STAGES if stage != "models"), "models/*/*"]
+    for pattern in patterns:
+        yield from (path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink() and _KEY.fullmatch(path.name))
+
+
+def _measured(folder: Path) -> Unused:
+    files = [path.lstat() for path in folder.rglob("*") if not path.is_dir()]
+    return Unused(folder, sum(file.st_size for file in files), max((file.st_mtime for file in files), default=folder.stat().st_mtime))

@@ -1,0 +1,129 @@
+"""Where results are kept: `results/<run>/<stage>/<key>/`, named by what made them.
+
+The key is the stage's fingerprint, so another configuration, or other code, has another folder. Nothing is made invalid in place,
+nothing has to be removed, and going back to an earlier configuration finds its results. A model has a key of its own:
+`models/<name>/<key>/<seed>/`. For people, `results/<run>/current/` links to what the configuration of the last call uses; no job
+reads or writes these links.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from spikelens.config import MODEL_NAMES, ModelName, RunConfig, Stage
+from spikelens.errors import SpikelensError, StoreError, disk_remedy
+from spikelens.fingerprint import fingerprint, model_fingerprint
+
+log = logging.getLogger(__name__)
+
+CONFIGURATIONS = "configurations"
+"""The folder of all configurations that a run's folder has results of, below it."""
+LOCK = ".lock"
+"""The file that the main process of a call holds, in the folder that all runs of the configuration share."""
+CURRENT = "current"
+"""The folder of links, below the run's folder."""
+
+
+def stage_folder(run: RunConfig, stage: Stage) -> Path:
+    """Folder of a stage's results; those of models are kept by model (`models_folder`)."""
+    return run.folder / stage / fingerprint(run, stage)
+
+
+def models_folder(run: RunConfig, name: ModelName) -> Path:
+    """Folder of all trained models of one name: they differ in their seeds only."""
+    return run.folder / "models" / name / model_fingerprint(run, name)
+
+
+def model_folder(run: RunConfig, name: ModelName, seed: int | str) -> Path:
+    """Folder of one trained model; of all, where a word stands for the seed."""
+    return models_folder(run, name) / str(seed)
+
+
+def hold(folder: Path) -> IO[str]:
+    """Lock a folder of runs for this process, as long as the returned file is open; a killed process needs no unlocking.
+
+    Raises
+    ------
+    SpikelensError
+        If another process holds it, naming that.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise SpikelensError(
+            f"{folder}: another call works on this run ({file.read().strip()}); wait until it has ended, or give this one another run.name"
+        ) from None
+    except OSError as error:  # a file system without locks
+        log.warning("%s cannot be locked (%s): do not start a second call on this run", folder, error.strerror)
+        return file
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def link_current(run: RunConfig) -> None:
+    """Point the links in `current/` at the results of this configuration, also at those that are yet to come.
+
+    A link is replaced, anything else is left alone.
+
+    Raises
+    ------
+    StoreError
+        If the file system does not take it.
+    """
+    for name, place in _links(run):
+        link = run.folder / CURRENT / name
+        target = os.path.relpath(place, link.parent)
+        try:
+            if link.is_symlink():
+                if os.readlink(link) == target:
+                    continue
+            elif link.exists():
+                log.warning("%s is not a link of ours; it stays, and does not show the current result: that is %s", link, place)
+                continue
+            link.parent.mkdir(parents=True, exist_ok=True)
+            temporary = link.with_name(f".{link.name}.{os.getpid()}")
+            os.symlink(target, temporary)
+            os.replace(temporary, link)
+        except OSError as error:
+            raise StoreError(f"{link} cannot be written: {error.strerror}; {disk_remedy(error)}, then run snakemake again") from error
+
+
+def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
+    """Names in `current/`, and where each leads."""
+    network, simulation = stage_folder(run, "network"), stage_folder(run, "simulation")
+    features, explanation = stage_folder(run, "features"), stage_folder(run, "explanation")
+    yield "network.zarr", network / "network.zarr"
+    for store in ("spikes", "weights", "state", *(("records",) if run.records else ())):
+        yield f"{store}.zarr", simulation / f"{store}.zarr"
+    yield "features.zarr", features / "features.zarr"
+    yield "explanation.zarr", explanation / "explanation.zarr"
+    for name in MODEL_NAMES:
+        yield f"models/{name}", models_folder(run, name)
+    yield "explanation", explanation
+    yield "report", stage_folder(run, "report")
+    yield "summary.json", stage_folder(run, "report") / "summary.json"
+
+
+_OLD = ("network", "spikes", "weights", "state", "records", "features", "explanation")
+
+
+def name_old_results(run: RunConfig) -> None:
+    """Warn of stores that an earlier version of spikelens left in the run's folder: they stay, and are not read."""
+    old = [path for name in _OLD if (path := run.folder / f"{name}.zarr").exists()]
+    if old:
+        log.warning(
+            "%s: made before results were kept by key, or not by spikelens; left as they are and not read. Remove them yourself if they "
+            "are not needed",
+            ", ".join(map(str, old)),
+        )

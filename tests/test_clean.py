@@ -1,0 +1,80 @@
+"""What `spikelens clean` lists and removes, and that nothing else removes a result."""
+
+from __future__ import annotations
+
+import pytest
+
+from spikelens.cli import main
+from spikelens.config import load_run
+from spikelens.network.build import build_blocks
+from spikelens.places import stage_folder
+from spikelens.stores import prepare
+
+
+@pytest.fixture
+def two(make_run):
+    """A run's folder with the networks of two configurations; the second is current."""
+    first = make_run()
+    build_blocks(first, range(first.n_blocks))
+    second = make_run({"network.seed": 2})
+    build_blocks(second, range(second.n_blocks))
+    assert first.path == second.path
+    return first, second
+
+
+def test_what_a_configuration_uses_is_never_listed(two, capsys):
+    first, second = two
+    assert main(["clean", first.path, "--yes"]) == 0
+    assert "every result is used" in capsys.readouterr().out
+    assert stage_folder(first, "network").is_dir()
+    assert stage_folder(second, "network").is_dir()
+
+
+def test_what_one_configuration_alone_uses_is_listed_first_and_goes_only_with_yes(two, capsys):
+    first, second = two
+    name = stage_folder(first, "report").name
+    assert main(["clean", first.path, "--configuration", name]) == 0
+    out = capsys.readouterr().out
+    assert str(stage_folder(first, "network")) in out
+    assert str(stage_folder(second, "network")) not in out
+    assert "nothing was removed" in out
+    assert stage_folder(first, "network").is_dir()
+    assert main(["clean", first.path, "--configuration", name, "--yes"]) == 0
+    assert not stage_folder(first, "network").exists()
+    assert stage_folder(second, "network").is_dir()
+    assert not (first.folder / "configurations" / f"{name}.json").exists()
+
+
+def test_the_current_configuration_is_spared_even_by_name(two, capsys):
+    _, second = two
+    assert main(["clean", second.path, "--configuration", stage_folder(second, "report").name, "--yes"]) == 0
+    assert stage_folder(second, "network").is_dir()
+
+
+def test_results_of_code_that_is_gone_are_listed_and_folders_of_others_are_not(two, capsys):
+    first, _ = two
+    gone, foreign = first.folder / "network" / ("0" * 16), first.folder / "network" / "notes"
+    for folder in (gone, foreign):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+    assert main(["clean", first.path, "--yes"]) == 0
+    assert not gone.exists()
+    assert foreign.is_dir()
+
+
+def test_an_unknown_configuration_is_refused(two, capsys):
+    assert main(["clean", two[0].path, "--configuration", "base"]) == 2
+    assert stage_folder(two[0], "report").name in capsys.readouterr().err
+
+
+def test_a_job_refuses_results_that_were_not_planned(two, capsys):
+    """Another snakemake, in another folder, prepared the same run with another configuration meanwhile."""
+    first, second = two
+    planned = stage_folder(first, "network").name
+    assert main(["network", first.path, "--planned", planned]) == 2
+    error = capsys.readouterr().err
+    assert planned in error
+    assert stage_folder(second, "network").name in error
+    prepare(first)
+    assert main(["network", first.path, "--blocks", "0", "--planned", planned]) == 0
+    assert load_run(first.path).network.seed == 1
