@@ -24,7 +24,7 @@ from spikelens.models.baselines import (
     reconstruction_scores,
 )
 from spikelens.models.contents import model_folder
-from spikelens.models.data import autoencoder_sequences, rate_series, sequence_ranges, sequence_starts, training_scale
+from spikelens.models.data import autoencoder_sequences, rate_series, sequence_starts, training_scale
 from spikelens.models.load import load_autoencoder, load_tft, new_module, read_description, save
 from spikelens.models.tft import forecast, predict
 from spikelens.models.train import Epochs, train
@@ -132,7 +132,7 @@ def test_sequences_stand_evenly_in_the_time_used_and_never_overlap(make_run):
     # 5,000 ms for 120 sequences: 41 or 42 ms from one to the next, and more only across a gap
     assert sorted(set(apart[apart < 100])) == [41, 42]
     assert (apart >= run.models.autoencoder.steps).all()
-    for name, (begin, end) in sequence_ranges(run).items():
+    for name, (begin, end) in run.autoencoder_ranges().items():
         chosen = sequence_starts(run)[name]
         assert chosen.min() >= begin
         assert chosen.max() + run.models.autoencoder.steps <= end
@@ -182,7 +182,7 @@ def test_a_lost_shard_of_rates_is_an_error_and_not_silence(tmp_path):
 def test_scaling_knows_the_training_range_alone(tmp_path):
     run = tiny_run(tmp_path / "a")
     louder = random_raster(run)
-    first_unseen = max(sequence_ranges(run)["train"][1], rate_series(run, "tft_neuron").ranges["train"][1] * run.features.window_ms)
+    first_unseen = max(run.autoencoder_ranges()["train"][1], rate_series(run, "tft_neuron").ranges["train"][1] * run.features.window_ms)
     louder[first_unseen:] |= random_raster(run, seed=1)[first_unseen:]
     other = tiny_run(tmp_path / "b", raster=louder)
     for name in ("tft_population", "tft_neuron"):
