@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 import torch
 from conftest import small_config
 
-from spikelens.config import MODEL_NAMES, RunConfig, load_runs
-from spikelens.errors import SpikelensError, StoreError
+from spikelens.config import MODEL_NAMES, RunConfig, check_sequences, load_runs
+from spikelens.errors import ConfigError, SpikelensError, StoreError
 from spikelens.models.autoencoder import encode
 from spikelens.models.baselines import (
     forecast_baselines,
@@ -27,7 +28,7 @@ from spikelens.models.contents import model_folder
 from spikelens.models.data import autoencoder_sequences, rate_series, sequence_starts, training_scale
 from spikelens.models.load import load_autoencoder, load_tft, new_module, read_description, save
 from spikelens.models.tft import forecast, predict
-from spikelens.models.train import Epochs, train
+from spikelens.models.train import Epochs, _environment_threads, train
 from spikelens.stores import MISSING_COUNT, ensure, layout, prepare, write_shard
 
 TINY = {
@@ -111,6 +112,30 @@ def test_sequences_of_two_ranges_share_no_spike(make_run):
     assert not seen[1] & seen[2]
     assert max(seen[0]) < min(seen[1])
     assert max(seen[1]) < min(seen[2])
+
+
+@pytest.mark.parametrize(("given", "threads"), [("2,1", 2), ("3", 3), (" 4 , 2", 4), ("", 1), ("many", 1), ("0", 1), (None, 1)])
+def test_threads_are_the_first_number_of_the_environment(given, threads, monkeypatch):
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert _environment_threads() == threads
+
+
+@pytest.mark.parametrize("tau_ms", [1.0, 20.0, 47.3, 90.0, 99.0])
+@pytest.mark.parametrize("sequences", [20, 37, 120, 250])
+@pytest.mark.parametrize("split", [[0.6, 0.2, 0.2], [0.9, 0.05, 0.05], [0.98, 0.01, 0.01]])
+def test_check_tells_of_ranges_without_sequences_as_training_finds_them(make_run, tau_ms, sequences, split):
+    run = make_run()
+    autoencoder = run.models.autoencoder.model_copy(update={"sequences": sequences})
+    models = run.models.model_copy(update={"autoencoder": autoencoder, "split": tuple(split)})
+    run = run.model_copy(update={"models": models, "features": run.features.model_copy(update={"tau_ms": tau_ms})})
+    empty = [name for name, starts in sequence_starts(run).items() if not len(starts)]
+    assert [re.search("autoencoder's ([a-z]+) range", problem.expected)[1] for problem in check_sequences(run)] == empty
+    if empty:
+        with pytest.raises(ConfigError, match="none of the sequences"):
+            autoencoder_sequences(run)
 
 
 @pytest.mark.parametrize("name", ["tft_population", "tft_neuron"])
