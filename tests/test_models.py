@@ -126,8 +126,8 @@ def test_threads_are_the_first_number_of_the_environment(given, threads, monkeyp
 @pytest.mark.parametrize("tau_ms", [1.0, 20.0, 47.3, 90.0, 99.0])
 @pytest.mark.parametrize("sequences", [20, 37, 120, 250])
 @pytest.mark.parametrize("split", [[0.6, 0.2, 0.2], [0.9, 0.05, 0.05], [0.98, 0.01, 0.01]])
-def test_check_tells_of_ranges_without_sequences_as_training_finds_them(make_run, tau_ms, sequences, split):
-    run = make_run()
+def test_check_tells_of_ranges_without_sequences_as_training_finds_them(tmp_path, tau_ms, sequences, split):
+    run = load_runs(small_config(tmp_path))[0]
     autoencoder = run.models.autoencoder.model_copy(update={"sequences": sequences})
     models = run.models.model_copy(update={"autoencoder": autoencoder, "split": tuple(split)})
     run = run.model_copy(update={"models": models, "features": run.features.model_copy(update={"tau_ms": tau_ms})})
