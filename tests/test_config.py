@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import itertools
 import json
+import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelens.cli import main
-from spikelens.config import check, json_schema, load_run, load_runs, read_yaml
+from spikelens.config import check, json_schema, load_run, load_runs, read_files, read_yaml
 from spikelens.errors import ConfigError, SpikelensError
 
 CONFIG_YAML = REPOSITORY / "config.yaml"
@@ -437,14 +440,37 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "expected each value once; two give this folder",
     ),
     "sweep over lists of lists": ({"sweep": {f"{E_TO_E}.delay_ms": [[[1, 1]]]}}, f"sweep.{E_TO_E}.delay_ms.0", "expected text"),
-    "exponent without a point": (
-        {"models.tft_neuron.learning_rate": yaml.safe_load("1e-3")},
-        'models.tft_neuron.learning_rate = "1e-3"',
-        "YAML reads 1e-3 as text; write 0.001 (an exponent needs a point and a sign, like 1.0e-3)",
+    "number in quotes": ({"drive.kick_mv": "2.5"}, 'drive.kick_mv = "2.5"', "2.5 is text here; write 2.5 without quotes"),
+    "whole number with a point": ({"network.neurons": 1e3}, "network.neurons = 1000.0", "expected a whole number; write 1000 ("),
+    "yes": ({"simulation.plasticity": "yes"}, 'simulation.plasticity = "yes"', "expected true or false"),
+    "sweep of too many runs": (
+        {"sweep": {"network.seed": list(range(2000)), "drive.seed": list(range(2000))}},
+        "sweep = 4000000",
+        "expected at most 10,000 runs",
     ),
-    "exponent without a sign": ({"drive.kick_mv": yaml.safe_load("2.0e1")}, 'drive.kick_mv = "2.0e1"', "write 20.0 (an exponent"),
-    "whole number with an exponent": ({"network.neurons": "1e3"}, 'network.neurons = "1e3"', "YAML reads 1e3 as text; write 1000 ("),
+    "no folder of results": ({"run.results": ""}, 'run.results = ""', "expected a path without { } < > $"),
+    "braces in the folder of results": ({"run.results": "{x}"}, 'run.results = "{x}"', "expected a path without { } < > $"),
+    "line break in the folder of results": ({"run.results": "a\nb"}, 'run.results = "a\\nb"', "on one line"),
+    "line break at the end of the folder of results": ({"run.results": "a\n"}, 'run.results = "a\\n"', "on one line"),
+    "short option as the folder of results": ({"run.results": "-rf"}, 'run.results = "-rf"', "does not begin with '-'"),
+    "long option as the folder of results": ({"run.results": "--foo"}, 'run.results = "--foo"', "does not begin with '-'"),
+    "option in a path of results": ({"run.results": "./-rf"}, 'run.results = "./-rf"', "expected no '-' at the beginning"),
+    "variable in the folder of results": ({"run.results": "$HOME/x"}, 'run.results = "$HOME/x"', "expected a path without { } < > $"),
+    "home of nobody": ({"run.results": "~nosuchuser/x"}, 'run.results = "~nosuchuser/x"', "write the path out"),
+    **{
+        f"{c} in the folder of results": ({"run.results": f"a{c}b"}, "run.results = ", "expected a path without { } < > $")
+        for c in "<>'\"`\\"
+    },
+    "time constant too long for the autoencoder": (
+        {"features.tau_ms": 2900.0},
+        "features.tau_ms = 2900.0",
+        "the autoencoder's validation range, 0.2 of the 130,000 ms from models.start_s on, less its part of the gaps of 20 tau_ms + "
+        "models.autoencoder.steps = 58,020 ms, has 0 ms and none of the sequences of 20 ms; expected at least one: simulate longer",
+    ),
 }
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}'])}]\n" for n in range(1, 12))
+MERGED_BOMB = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join(9 * [f'*a{n - 1}'])}]}}\n" for n in range(1, 12))
 
 NOT_YAML: dict[str, tuple[str, str]] = {
     "empty": ("", "expected a mapping of sections"),
@@ -456,8 +482,11 @@ NOT_YAML: dict[str, tuple[str, str]] = {
     "key that is no text": ("network:\n  on: 1\n", "expected text as a key, found on; quote it"),
     "list as a key": ("? [1, 2]\n: 3\n", "expected text as a key"),
     "unknown tag": ("network: !!python/name:os.system\n", "line 1"),
-    "impossible date": ("network: 2024-13-45\n", "month must be in 1..12"),
-    "list within itself": ("network: &x [*x]\n", "expected a mapping"),
+    "date": ("network: 2024-13-45\n", 'network = "2024-13-45": expected a mapping'),
+    "list within itself": ("network: &x [*x]\n", "with its aliases written out it holds over 1,000,000 values"),
+    "aliases of aliases": (BOMB, "with its aliases written out it holds over 1,000,000 values"),
+    "merges of merges": (MERGED_BOMB, "with its aliases written out it holds over 1,000,000 values"),
+    "nested too deeply": ("network: " + 5_000 * "[", "nested too deeply"),
     "bytes": ("network: \0\n", "special characters are not allowed"),
 }
 
@@ -500,6 +529,99 @@ def test_file_that_is_no_configuration_is_refused_by_name(wrong: str, tmp_path: 
     message = refusal(path)
     assert str(path) in message
     assert expected in message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_file_in_another_encoding_is_refused_by_name(encoding: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("# ü\n" + CONFIG_YAML.read_text(encoding="utf-8"), encoding=encoding)
+    assert f"{path} is not text in UTF-8; save it with this encoding" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("0010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("-7", -7),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("0b11", "0b11"),
+        ("1e3", 1000.0),
+        ("1.E+3", 1000.0),
+        (".5", 0.5),
+        ("-.inf", -math.inf),
+        ("2024-01-01", "2024-01-01"),
+        *((text, True) for text in ("true", "True", "TRUE", "on", "On", "ON")),
+        *((text, False) for text in ("false", "False", "FALSE", "off", "Off", "OFF")),
+        *((text, text) for text in ("yes", "No", "y", "N", "oN", "=", "e3")),
+        *((text, None) for text in ("", "~", "null", "Null", "NULL")),
+    ],
+)
+def test_scalars_are_read_by_yaml_1_2_and_on_and_off_are_truth_values(written: str, expected: Any, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"key: {written}\n", encoding="utf-8")
+    found = read_yaml(path)["key"]
+    assert (type(found), found) == (type(expected), expected)
+
+
+def test_number_that_is_none_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("key: .NaN\n", encoding="utf-8")
+    assert math.isnan(read_yaml(path)["key"])
+
+
+def test_files_and_overrides_are_merged_key_by_key_and_the_last_counts(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("a: {x: 0010, y: 2}\nb: [1]\nc: 1\n", encoding="utf-8")
+    second.write_text("a: {y: 3}\nb: [2]\nc: {z: 1}\n", encoding="utf-8")
+    merged = read_files([first, second], {"a": {"w": "4"}})
+    assert merged == {"a": {"x": 10, "y": 3, "w": "4"}, "b": [2], "c": {"z": 1}}
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ({"simulation": {"duration_s": "8"}}, 'simulation.duration_s = "8"'),
+        ({"simulation": {"plasticity": "false"}}, 'simulation.plasticity = "false"'),
+        ({"models": {"split": ["0.6", "0.2", "0.2"]}}, 'models.split.0 = "0.6"'),
+        ({"sweep": {"network.seed": ["1", "2"]}}, 'network.seed = "1"'),
+    ],
+)
+def test_text_that_snakemake_makes_of_the_values_of_config_is_told_as_such(override: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_runs(read_files([CONFIG_YAML], override))
+    found = next(told for told in str(caught.value).splitlines() if line in told)
+    assert "values of --config are text here; put them in a file and pass --configfile" in found
+
+
+def test_list_of_many_wrong_values_is_refused_soon() -> None:
+    with pytest.raises(ConfigError):
+        load_runs(with_keys(CONTENT, {"models.autoencoder.seeds": 300_000 * ["one"]}))
+
+
+@pytest.mark.parametrize("results", ["my results", "Läufe/große", "../x", "/tmp/a,b", "a~b"])
+def test_folder_of_results_may_have_spaces_and_umlauts(results: str) -> None:
+    assert load_runs(with_keys(CONTENT, {"run.results": results}))[0].path == f"{results}/reference"
+
+
+@pytest.mark.parametrize("tilde", ["~", f"~{getpass.getuser()}"])
+def test_home_stands_for_the_tilde_of_the_folder_of_results(tilde: str) -> None:
+    run = load_runs(with_keys(CONTENT, {"run.results": f"{tilde}/x"}))[0]
+    home = os.path.expanduser(tilde)
+    assert not home.startswith("~")
+    assert (run.path, run.run.results) == (f"{home}/x/reference", f"{home}/x")
+
+
+@pytest.mark.parametrize("changes", [{"features.tau_ms": 99.0}, {"models.start_s": 5, "features.tau_ms": 20.0}])
+def test_run_too_short_for_the_sequences_is_refused_before_it_starts(changes: dict[str, Any], tmp_path: Path) -> None:
+    changes = {"models.tft_population.history": 1, "models.tft_population.horizon": 1, **changes}
+    changes = {"models.tft_neuron.history": 1, "models.tft_neuron.horizon": 1, "models.autoencoder.sequences": 40, **changes}
+    with pytest.raises(ConfigError) as caught:
+        load_runs(small_config(tmp_path, changes))
+    assert {problem.key for problem in caught.value.problems} >= {"features.tau_ms"}
+    assert "and none of the sequences of 20 ms" in str(caught.value)
 
 
 def test_missing_configuration_is_refused_by_name(tmp_path: Path, refusal: Callable[[Path], str]) -> None:
@@ -562,13 +684,14 @@ def test_sweep_takes_lists_none_and_paths(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["1e-3", "1e-7", "2.5e8", "1E5", "3e+20"])
-def test_the_number_that_the_hint_says_to_write_is_the_one_that_was_meant(text: str) -> None:
+@pytest.mark.parametrize("text", ["1e-3", "1e-7", "2.5e8", "1E5", "3e+20", "1_000"])
+def test_the_number_that_the_hint_says_to_write_is_the_one_that_was_meant(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_runs(with_keys(CONTENT, {"models.tft_neuron.learning_rate": text}))
-    found = re.search(r"as text; write (\S+) ", str(caught.value))
+    found = re.search(r"is text here; write (\S+) without quotes", str(caught.value))
     assert found
-    assert yaml.safe_load(found[1]) == float(text)
+    (tmp_path / "config.yaml").write_text(f"key: {found[1]}", encoding="utf-8")
+    assert read_yaml(tmp_path / "config.yaml") == {"key": float(text)}
 
 
 def test_a_million_neurons_in_100_blocks_can_be_run() -> None:

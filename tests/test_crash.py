@@ -66,7 +66,7 @@ def undisturbed(built, tmp_path_factory):
 
 
 def copy_of(run, folder):
-    shutil.copytree(run.folder, folder)  # keeps modification times
+    shutil.copytree(run.folder, folder, symlinks=True)  # keeps modification times
     return load_run(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,9 +14,9 @@ from conftest import REPOSITORY, small_config, with_keys
 
 from spikelens.config import STAGES, load_run, load_runs
 from spikelens.errors import StoreError
-from spikelens.fingerprint import fingerprint
+from spikelens.fingerprint import _read_module, computing, fingerprint, source_hash
 from spikelens.network.build import build_blocks
-from spikelens.stores import heal, layout, open_group, prepare, read_shard, write_shard
+from spikelens.stores import heal, layout, open_group, read_shard, write_shard
 
 
 def fingerprints(content):
@@ -54,7 +55,8 @@ def test_the_order_of_populations_and_connections_matters(tmp_path, section):
 )
 def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):
     content = small_config(tmp_path, {"models.tft_neuron.parts": 2})
-    assert changed_stages(content, with_keys(content, changes)) == []
+    late = ["explanation", "report"] if "simulation.duration_s" in changes else []  # they are of the whole run
+    assert changed_stages(content, with_keys(content, changes)) == late
 
 
 @pytest.mark.parametrize(("key", "first"), [("network.edges", "network"), ("drive.events", "simulation")])
@@ -68,6 +70,89 @@ def test_a_tables_content_matters_and_its_place_does_not(tmp_path, key, first):
     assert changed_stages(content, with_keys(content, {key: str(moved)})) == []
     table.write_text("a,b\n1,3,\n")
     assert [stage for stage in STAGES if fingerprints(content)[stage] != before[stage]] == list(STAGES[STAGES.index(first) :])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('raise ValueError(f"{x} is wrong")', 'raise ValueError(f"{x}: expected another", x) from None'),
+        ('log.info("%d spikes", x)', 'log.warning("there are %d", x)'),
+        ('yield Problem("a.key", x, "expected more")', 'yield Problem("a.key", x, "expected at least 3")'),
+        ('y = Field(gt=0, description="spikes")', 'y = Field(gt=0, description="the spikes")'),
+        ('warnings.warn("slow")', 'warnings.warn("this is slow")'),
+        ('"""Docstring."""', '"""Another."""'),
+    ],
+    ids=["error", "log", "problem", "description", "warning", "docstring"],
+)
+def test_the_wording_of_messages_does_not_count(before, after):
+    module = "def f(x):\n    y = x + 1\n    {}\n    return y\n"
+    assert computing(module.format(before)) == computing(module.format(after))
+
+
+@pytest.mark.parametrize(
+    "after", ["y = x + 2", "y = x - 1", "y = x + 1.0", "y = x + '1'", "y = x + None", "z = x + 1", "y = log.level(x)", "y += x + 1"]
+)
+def test_what_is_computed_counts(after):
+    module = "def f(x):\n    {}\n    return y\n"
+    assert computing(module.format("y = x + 1")) != computing(module.format(after))
+
+
+SYNTAX = """
+import a.b as c
+from d import e
+class A(B, metaclass=M):
+    x: int = 3
+    def f(self, p, /, q=1, *r, s, t=None, **u) -> None:
+        return [lambda: f"{p!r:>{q}} and {{}} {s}" "more", (y := 3), *r, {**u}, 1 if p else 2.5e-3, b"b", ..., 1j, -q, not s]
+    @property
+    async def g(self):
+        async for i in self:
+            await i
+        match self:
+            case {"k": 1, **rest} if rest: pass
+            case [1, *_] | A(x=2): return
+            case _: global G
+        with open("f") as h, h: del h.x, h[1:2, ::3]
+        try:
+            yield x
+        except (E, F) as error: raise G("text") from error
+        else: assert x, "no"
+        finally: nonlocal_ = x[0] @ x
+"""
+
+
+def test_the_same_source_gives_the_same_text_under_every_python():
+    """Known by its digest: the versions of `ast.dump` differ, and a new Python would give every result another key."""
+    assert hashlib.sha256(computing(SYNTAX).encode()).hexdigest() == "38e36d8a0c18d4b2c5ab09a06c190ce245f297cee1980cad57055a99617c80de"
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+def test_another_python_gives_every_stage_the_same_fingerprint(version):
+    python = shutil.which(f"python{version}")
+    if python is None or subprocess.run([python, "-c", ""], capture_output=True).returncode:
+        pytest.skip(f"python{version} is not installed here; the stored digest is compared all the same")
+    path = REPOSITORY / "src/spikelens/fingerprint.py"
+    script = "import sys, types; m = types.ModuleType('m'); source = open(sys.argv[1]).read()\n"
+    script += "source = source.replace('from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage', '')\n"
+    script += "m.__file__ = sys.argv[1]; exec(source, m.__dict__); print(m.source_hash('simulation'), m.source_hash('models'))"
+    found = subprocess.run([python, "-c", script, str(path)], capture_output=True, text=True, check=True).stdout.split()
+    assert found == [source_hash("simulation"), source_hash("models")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_edited_message_in_any_module_changes_no_fingerprint(tmp_path, monkeypatch, stage):
+    package = tmp_path / "spikelens"
+    shutil.copytree(REPOSITORY / "src/spikelens", package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("spikelens.fingerprint._PACKAGE", package)
+    before = source_hash.__wrapped__(stage)
+    for path in package.rglob("*.py"):
+        text = path.read_text()
+        edited = text.replace("expected ", "we expected ").replace("log.info(", "log.debug(") if path.name != "refusals.py" else text
+        path.write_text(edited.replace('"""', '"""In other words: ', 1))
+    _read_module.cache_clear()
+    changed = source_hash.__wrapped__(stage)
+    _read_module.cache_clear()
+    assert changed == before
 
 
 def test_nothing_made_by_another_configuration_passes_for_this_ones(make_run):
@@ -118,11 +203,15 @@ def test_compiled_code_follows_a_change_in_a_file_that_its_own_calls(tmp_path, m
     build_blocks(run, range(run.n_blocks))
 
     def n_spikes():
-        prepare(run)
-        command = [sys.executable, "-m", "spikelens", "simulate", run.path, "--segments", "0"]
+        script = "import sys; from spikelens.config import load_run; from spikelens.stores import prepare; prepare(load_run(sys.argv[1]))"
+        script += "; from spikelens.network.build import build_blocks; run = load_run(sys.argv[1]); build_blocks(run, range(run.n_blocks))"
+        script += "; from spikelens.simulation.run import simulate_segment; from spikelens.stores import layout, read_shard"
+        script += "; simulate_segment(run, 0); spikes = layout(run, 'spikes')"
+        script += "; print(sum(int(read_shard(spikes, 'spikes', (0, block)).sum()) for block in range(run.n_blocks)))"
+        command = [sys.executable, "-c", script, run.path]
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert finished.returncode == 0, finished.stderr
-        return sum(int(read_shard(layout(run, "spikes"), "spikes", (0, block)).sum()) for block in range(run.n_blocks))
+        return int(finished.stdout)
 
     before = n_spikes()
     kernel = tmp_path / "src/spikelens/simulation/kernel.py"

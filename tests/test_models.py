@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 import torch
 from conftest import small_config
 
-from spikelens.config import MODEL_NAMES, RunConfig, load_runs
-from spikelens.errors import SpikelensError, StoreError
+from spikelens.config import MODEL_NAMES, RunConfig, check_sequences, load_runs
+from spikelens.errors import ConfigError, SpikelensError, StoreError
 from spikelens.models.autoencoder import encode
 from spikelens.models.baselines import (
     forecast_baselines,
@@ -24,10 +25,10 @@ from spikelens.models.baselines import (
     reconstruction_scores,
 )
 from spikelens.models.contents import model_folder
-from spikelens.models.data import autoencoder_sequences, rate_series, sequence_ranges, sequence_starts, training_scale
+from spikelens.models.data import autoencoder_sequences, rate_series, sequence_starts, training_scale
 from spikelens.models.load import load_autoencoder, load_tft, new_module, read_description, save
 from spikelens.models.tft import forecast, predict
-from spikelens.models.train import Epochs, train
+from spikelens.models.train import Epochs, _environment_threads, train
 from spikelens.stores import MISSING_COUNT, ensure, layout, prepare, write_shard
 
 TINY = {
@@ -113,6 +114,30 @@ def test_sequences_of_two_ranges_share_no_spike(make_run):
     assert max(seen[1]) < min(seen[2])
 
 
+@pytest.mark.parametrize(("given", "threads"), [("2,1", 2), ("3", 3), (" 4 , 2", 4), ("", 1), ("many", 1), ("0", 1), (None, 1)])
+def test_threads_are_the_first_number_of_the_environment(given, threads, monkeypatch):
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert _environment_threads() == threads
+
+
+@pytest.mark.parametrize("tau_ms", [1.0, 20.0, 47.3, 90.0, 99.0])
+@pytest.mark.parametrize("sequences", [20, 37, 120, 250])
+@pytest.mark.parametrize("split", [[0.6, 0.2, 0.2], [0.9, 0.05, 0.05], [0.98, 0.01, 0.01]])
+def test_check_tells_of_ranges_without_sequences_as_training_finds_them(tmp_path, tau_ms, sequences, split):
+    run = load_runs(small_config(tmp_path))[0]
+    autoencoder = run.models.autoencoder.model_copy(update={"sequences": sequences})
+    models = run.models.model_copy(update={"autoencoder": autoencoder, "split": tuple(split)})
+    run = run.model_copy(update={"models": models, "features": run.features.model_copy(update={"tau_ms": tau_ms})})
+    empty = [name for name, starts in sequence_starts(run).items() if not len(starts)]
+    assert [re.search("autoencoder's ([a-z]+) range", problem.expected)[1] for problem in check_sequences(run)] == empty
+    if empty:
+        with pytest.raises(ConfigError, match="none of the sequences"):
+            autoencoder_sequences(run)
+
+
 @pytest.mark.parametrize("name", ["tft_population", "tft_neuron"])
 def test_windows_of_two_ranges_share_no_spike_and_stand_a_history_a_horizon_and_a_window_apart(make_run, name):
     run = make_run()
@@ -132,7 +157,7 @@ def test_sequences_stand_evenly_in_the_time_used_and_never_overlap(make_run):
     # 5,000 ms for 120 sequences: 41 or 42 ms from one to the next, and more only across a gap
     assert sorted(set(apart[apart < 100])) == [41, 42]
     assert (apart >= run.models.autoencoder.steps).all()
-    for name, (begin, end) in sequence_ranges(run).items():
+    for name, (begin, end) in run.autoencoder_ranges().items():
         chosen = sequence_starts(run)[name]
         assert chosen.min() >= begin
         assert chosen.max() + run.models.autoencoder.steps <= end
@@ -182,7 +207,7 @@ def test_a_lost_shard_of_rates_is_an_error_and_not_silence(tmp_path):
 def test_scaling_knows_the_training_range_alone(tmp_path):
     run = tiny_run(tmp_path / "a")
     louder = random_raster(run)
-    first_unseen = max(sequence_ranges(run)["train"][1], rate_series(run, "tft_neuron").ranges["train"][1] * run.features.window_ms)
+    first_unseen = max(run.autoencoder_ranges()["train"][1], rate_series(run, "tft_neuron").ranges["train"][1] * run.features.window_ms)
     louder[first_unseen:] |= random_raster(run, seed=1)[first_unseen:]
     other = tiny_run(tmp_path / "b", raster=louder)
     for name in ("tft_population", "tft_neuron"):

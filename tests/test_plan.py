@@ -20,6 +20,7 @@ from spikelens import plan, sizes
 from spikelens.cli import main
 from spikelens.config import STEPS_PER_SECOND, load_runs
 from spikelens.network.build import build_blocks, drawn_synapses
+from spikelens.places import stage_folder
 from spikelens.report.contents import FIGURES
 from spikelens.speeds import event_ns, job_seconds, read_speeds, segment_seconds
 from spikelens.stores import BLOCK_STORES, OWNER, block_layout, layout, prepare, read_array
@@ -219,7 +220,7 @@ def test_one_core_does_all_work_and_many_wait_for_the_longest_chain(tmp_path):
 
 def test_the_last_benchmark_of_this_very_configuration_counts(make_run):
     run = make_run()
-    folder = run.folder / "benchmarks" / "simulation"
+    folder = stage_folder(run, "simulation") / "benchmarks"
     folder.mkdir(parents=True)
     for segment, seconds in enumerate((10, 14)):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:10\t{500 + segment}\n")
@@ -229,10 +230,10 @@ def test_the_last_benchmark_of_this_very_configuration_counts(make_run):
     assert rows["network"].source == "speeds"
     (folder / "3.tsv").write_text("s\th:m:s\tmax_rss\n99\t0:01:39\t999\n")  # of a segment that the run no longer has
     assert plan.measured_jobs(run)["simulation"] == (12.0, 501.0)
-    longer = run.model_copy(update={"simulation": run.simulation.model_copy(update={"duration_s": 8})})
-    assert {row.source for row in plan.plan_run(longer, SPEEDS, 8.0).rules} == {"speeds"}
-    prepare(longer)
-    assert {row.source for row in plan.plan_run(run, SPEEDS, 8.0).rules} == {"speeds"}
+    other = run.model_copy(update={"drive": run.drive.model_copy(update={"seed": 2})})
+    assert {row.source for row in plan.plan_run(other, SPEEDS, 8.0).rules} == {"speeds"}
+    prepare(other)
+    assert plan.measured_jobs(run)["simulation"] == (12.0, 501.0), "another configuration under the same name changes nothing"
 
 
 # --- the command --------------------------------------------------------------------------------------------------------

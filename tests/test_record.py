@@ -187,12 +187,14 @@ def test_a_run_without_records_has_no_such_files_and_says_so(make_run):
         _ = spikelens.open(run.path).records
 
 
-def test_records_that_are_no_longer_wanted_are_removed(recording, make_run):
+def test_records_that_are_no_longer_wanted_stay_where_they_are(recording, make_run):
     run = recording()
     simulate(run)
-    assert store_path(run, "records").is_dir()
-    assert make_run(QUICK).path == run.path
-    assert not store_path(run, "records").exists()
+    before = {path: path.read_bytes() for path in store_path(run, "records").rglob("*") if path.is_file()}
+    plain = make_run(QUICK)
+    assert plain.path == run.path
+    assert not store_path(plain, "records").exists()
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_lost_metadata_of_records_are_restored(recording):

@@ -172,7 +172,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Truth
 @pytest.fixture
 def copied(reported: tuple[RunConfig, Truth], tmp_path: Path) -> RunConfig:
     """A copy of the reported run that a test may damage."""
-    shutil.copytree(reported[0].folder, tmp_path / "run")
+    shutil.copytree(reported[0].folder, tmp_path / "run", symlinks=True)
     return reported[0].model_copy(update={"path": str(tmp_path / "run")})
 
 

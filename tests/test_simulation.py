@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from spikelens.config import load_runs
 from spikelens.errors import NetworkError, SimulationError
 from spikelens.mpi import owned_blocks, world
 from spikelens.network.build import EDGE_COLUMNS, build_blocks
+from spikelens.places import stage_folder
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import layout, prepare
 from spikelens.tables import read_table
@@ -150,12 +152,12 @@ def test_a_launcher_that_starts_another_number_of_ranks_is_refused(make_run):
 def test_ranks_that_were_not_asked_for_are_refused_before_anything_is_written(make_run):
     run = make_run(QUICK)
     build_blocks(run, range(run.n_blocks))
-    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in run.folder.rglob("*")}
     command = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "spikelens", "simulate", run.path]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert finished.returncode == 2
     assert finished.stderr.count("2 processes were started (PMI_SIZE), but --ranks is not given; say --ranks 2") == 2
-    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,7 @@ def test_the_state_of_another_simulation_is_refused(make_run):
     build_blocks(run, range(run.n_blocks))
     simulate_segment(run, 0)
     other = run.model_copy(update={"drive": run.drive.model_copy(update={"seed": 2})})
+    shutil.copytree(stage_folder(run, "simulation"), stage_folder(other, "simulation"))  # by hand
     with pytest.raises(SimulationError, match=r"state.zarr/stamp.*another configuration"):
         simulate_segment(other, 1)
 

@@ -117,7 +117,7 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def full_run(written_once: Path, tmp_path: Path) -> RunConfig:
     """A copy of that run for a test to damage."""
     run = load_runs(small_config(tmp_path / "a", TINY))[0]
-    shutil.copytree(written_once, run.folder)
+    shutil.copytree(written_once, run.folder, symlinks=True)
     prepare(run)
     return run
 

@@ -71,7 +71,7 @@ def on_two_ranks(data, tmp_path_factory) -> RunConfig:
 
 
 def copy_of(run: RunConfig, folder: Path) -> RunConfig:
-    shutil.copytree(run.folder, folder)
+    shutil.copytree(run.folder, folder, symlinks=True)
     return load_run(folder)
 
 

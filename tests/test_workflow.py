@@ -508,6 +508,21 @@ def test_a_wrong_configuration_ends_with_2_and_one_message_before_any_job(projec
     assert project.times("**/*") == before
 
 
+def test_snakemake_reads_numbers_as_check_does(project):
+    path = project.folder / "config.yaml"
+    path.write_text(path.read_text().replace("sweep: {}", "sweep: {network.seed: [0010, 0o10]}"))
+    for options in ((), ("--configfile", "config.yaml")):
+        shown = project.snakemake("--dry-run", *options)
+        assert shown.returncode == 0, shown.stdout[-2000:]
+        assert "complete: results/small/network.seed=10, results/small/network.seed=8" in shown.stdout
+
+
+def test_text_that_snakemake_makes_of_config_is_told_as_such(project):
+    shown = project.snakemake("--dry-run", "--config", 'simulation={"duration_s": 8}')
+    assert shown.returncode == 2
+    assert 'simulation.duration_s = "8": expected a whole number; values of --config are text here' in shown.stdout
+
+
 def test_stores_open_with_plain_xarray_and_show_dimensions_coordinates_and_units(finished, recwarn):
     spikes = xr.open_zarr(finished.results / "current/spikes.zarr").spikes
     assert spikes.dims == ("time", "neuron")

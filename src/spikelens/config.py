@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -21,7 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from spikelens.errors import ConfigError, Problem, SpikelensError
-from spikelens.refusals import CONNECTION_PATTERN, NAME_PATTERN, did_you_mean, problems_of
+from spikelens.refusals import CONNECTION_PATTERN, NAME_PATTERN, RESULTS_PATTERN, CommandLineText, did_you_mean, problems_of
 
 MAX_DELAY_MS = 255
 """Delays are stored as one byte."""
@@ -46,6 +47,10 @@ CAUSAL_CUTOFF_TAUS = 20
 """Exponential kernels are zero by definition beyond this many time constants."""
 ASSUMED_RATE_HZ = 8.0
 """Mean rate that plans assume where none is given: about the reference network's [Hz]."""
+MAX_NODES = 1_000_000
+"""Values that a configuration file may hold, counted where its aliases stand: MAX_CONNECTIONS with all their keys are fewer."""
+MAX_RUNS = 10_000
+"""Runs of a sweep."""
 STEPS_PER_SECOND = 1_000
 """dt is 1 ms everywhere."""
 
@@ -69,7 +74,7 @@ class Run(Section):
     """Where the results of this configuration stand."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, description="results go to <results>/<name>/")] = "reference"
-    results: Annotated[str, Field(pattern=r"^[^{}\s][^{}\n]*$", description="folder that holds all runs")] = "results"
+    results: Annotated[str, Field(pattern=RESULTS_PATTERN, description="folder that holds all runs")] = "results"
 
 
 class Population(Section):
@@ -457,6 +462,10 @@ class RunConfig(Config):
         ranges = self.time_ranges((model.history + model.horizon + 1) * window)
         return {name: (-(-start // window), end // window) for name, (start, end) in ranges.items()}
 
+    def autoencoder_ranges(self) -> dict[str, tuple[int, int]]:
+        """Ranges of the autoencoder's sequences [ms]; the gap holds a sequence and the reach of a trace, so no two share a spike."""
+        return self.time_ranges(self.models.autoencoder.steps + self.causal_cutoff_steps)
+
     @property
     def causal_cutoff_steps(self) -> int:
         """Steps after which an exponential kernel is zero by definition."""
@@ -516,20 +525,77 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SpikelensError(f"{path}: no such configuration file; give one with --config")
     try:
-        with path.open("rb") as file:
-            content = yaml.load(file, Loader=_UniqueKeyLoader)
+        content = _parsed_yaml(path.read_bytes().decode("utf-8"), str(path))
     except OSError as error:
         raise SpikelensError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        # besides its own errors, yaml lets through those of int(), date() and others that it calls on values
+    except UnicodeDecodeError:
+        raise SpikelensError(f"{path} is not text in UTF-8; save it with this encoding") from None
+    except RecursionError:
+        raise SpikelensError(f"{path} is not valid YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # besides its own errors, yaml lets through those of int() and others that it calls on values
         raise SpikelensError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise SpikelensError(f"{path}: expected a mapping of sections (run, network, ...), found {type(content).__name__}")
     return content
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key silently replace an earlier one, and makes dates and truth values of keys; a configuration should not."""
+def read_files(paths: Iterable[Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What snakemake would make of its configuration files and of `--config`, with the files read by `read_yaml`.
+
+    Snakemake reads files by the rules of YAML 1.1, where 0010 is 8 and a later key replaces an earlier one.
+    """
+    content: dict[str, Any] = {}
+    for path in paths:
+        content = _merged(content, read_yaml(path))
+    return _merged(content, _marked(overrides))
+
+
+def _merged(below: Any, above: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of two configurations, where the second one counts."""
+    below = below if isinstance(below, Mapping) else {}
+    return {**below, **{key: _merged(below.get(key), value) if isinstance(value, Mapping) else value for key, value in above.items()}}
+
+
+def _marked(given: Any) -> Any:
+    """The values of `--config`, whose texts are known as such by messages."""
+    if isinstance(given, Mapping):
+        return {key: _marked(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_marked(value) for value in given]
+    return CommandLineText(given) if isinstance(given, str) else given
+
+
+def _parsed_yaml(text: str, name: str) -> Any:
+    loader = _Loader(text)
+    loader.name = name
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count_nodes(node, {}) > MAX_NODES:
+            raise yaml.YAMLError(f"with its aliases written out it holds over {MAX_NODES:,} values; take a smaller one")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count_nodes(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """Number of nodes below a node, and itself, each counted wherever an alias puts it."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if node not in known:
+        known[node] = MAX_NODES + 1  # if an alias puts it into itself, there is no end of them
+        inner = itertools.chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[node] = 1 + sum(_count_nodes(child, known) for child in inner)
+    return known[node]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads scalars by YAML 1.2's core schema, where 0010 is 10, 1e3 a number and 1:30 text; only on and off are truth values as in 1.1.
+
+    YAML lets a later key silently replace an earlier one, and makes numbers and truth values of keys; a configuration should not.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -542,6 +608,30 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = self.construct_scalar(node)
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        return float(re.sub(r"\.(?=[a-z])", "", self.construct_scalar(node).lower()))
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern, _first in (
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", "tTfFoO"),
+    ("int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    (
+        "float",
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        "-+.0123456789",
+    ),
+    ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("merge", r"<<$", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+
 
 def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> list[RunConfig]:
     """Turn the content of a configuration file into its runs, one for each combination of the sweep's values.
@@ -552,26 +642,41 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
         With every problem found: key, value, what was expected.
     """
     file = _parse(ConfigFile, content, source)
+    n_runs = math.prod(map(len, file.sweep.values()))
+    if n_runs > MAX_RUNS:
+        raise ConfigError(source, [Problem("sweep", n_runs, f"expected at most {MAX_RUNS:,} runs; take fewer values")])
     base = {key: value for key, value in file.model_dump(mode="json").items() if key != "sweep"}
-    problems: list[Problem] = []
+    base["run"]["results"] = _home_expanded(file.run.results, source)
+    # as they were given: of a text, `problems_of` tells whether it is one of --config's
+    sweep = {key: content["sweep"][key] for key in file.sweep}
+    problems: dict[str, Problem] = {}
     runs = []
-    for combination in itertools.product(*([(key, value) for value in values] for key, values in file.sweep.items())):
+    for combination in itertools.product(*([(key, value) for value in values] for key, values in sweep.items())):
         resolved = json.loads(json.dumps(base))
         for key, value in combination:
             _set_key(resolved, key, value, source)
         name = ",".join(f"{key}={_path_part(key, value, source)}" for key, value in combination)
-        resolved["path"] = str(Path(file.run.results, file.run.name, name))
+        resolved["path"] = str(Path(base["run"]["results"], file.run.name, name))
         run = _parse(RunConfig, resolved, f"{source} (sweep {name})" if name else source)
-        problems += [problem for problem in check(run) if problem not in problems]
+        problems |= {str(problem): problem for problem in check(run)}
         runs.append(run)
-    paths = [run.path for run in runs]
-    problems += [
-        Problem("sweep", Path(path).name, "expected each value once; two give this folder")
-        for path in sorted({p for p in paths if paths.count(p) > 1})
-    ]
-    if problems:
-        raise ConfigError(source, problems)
+    twice = sorted(path for path, n in Counter(run.path for run in runs).items() if n > 1)
+    found = [*problems.values(), *(Problem("sweep", Path(path).name, "expected each value once; two give this folder") for path in twice)]
+    if found:
+        raise ConfigError(source, found)
     return runs
+
+
+def _home_expanded(results: str, source: str) -> str:
+    """The folder of results with ~ and ~user replaced by the home that they stand for."""
+    expanded = os.path.expanduser(results)
+    if expanded.startswith("~"):
+        raise ConfigError(source, [Problem("run.results", results, "no such user has a home here; write the path out")])
+    if str(Path(expanded)).startswith("-"):
+        raise ConfigError(
+            source, [Problem("run.results", results, "expected no '-' at the beginning: commands would take it for an option")]
+        )
+    return expanded
 
 
 def load_run(folder: str | Path) -> RunConfig:
@@ -952,6 +1057,33 @@ def _check_models(run: RunConfig) -> Iterator[Problem]:
         )
     elif autoencoder.sequences < 20:
         yield Problem("models.autoencoder.sequences", autoencoder.sequences, "expected at least 20")
+    elif CAUSAL_CUTOFF_TAUS * run.features.tau_ms <= run.segment_steps:  # else that has been told
+        yield from check_sequences(run)
+
+
+def check_sequences(run: RunConfig) -> Iterator[Problem]:
+    """Each of the autoencoder's ranges must hold a sequence, or training would refuse it after the simulation."""
+    steps, gap_ms = run.models.autoencoder.steps, run.models.autoencoder.steps + run.causal_cutoff_steps
+    for (name, (begin, end)), share in zip(run.autoencoder_ranges().items(), run.models.split, strict=True):
+        if not _count_sequences(run, begin, end):
+            yield Problem(
+                "features.tau_ms",
+                run.features.tau_ms,
+                f"the autoencoder's {name} range, {share:g} of the {run.n_steps - run.models.start_s * STEPS_PER_SECOND:,} ms from "
+                f"models.start_s on, less its part of the gaps of {CAUSAL_CUTOFF_TAUS} tau_ms + models.autoencoder.steps = {gap_ms:,} ms, "
+                f"has {max(end - begin, 0):,} ms and none of the sequences of {steps} ms; expected at least one: simulate longer, start "
+                "earlier, take a smaller tau_ms or more sequences, or raise its share in models.split",
+            )
+
+
+def _count_sequences(run: RunConfig, begin: int, end: int) -> int:
+    """Number of the autoencoder's sequences, which are evenly spaced after models.start_s, that lie in a range [ms]."""
+    model, start = run.models.autoencoder, run.models.start_s * STEPS_PER_SECOND
+    duration = run.n_steps - start
+    in_all = min(model.sequences, duration)
+    # sequence i starts at start + floor(i duration / in_all)
+    first, stop = (-(-(step - start) * in_all // duration) for step in (begin, end - model.steps + 1))
+    return max(min(stop, in_all) - max(first, 0), 0)
 
 
 def _check_files(run: RunConfig) -> Iterator[Problem]:

@@ -1,9 +1,9 @@
 """What a stage's results depend on, as one short hash.
 
-A stage's fingerprint covers the keys of its configuration, the syntax trees (without docstrings) of its package and of every
-module of ours that it imports, the versions of the libraries these import, and the fingerprint of the stage before it. Ranks,
-paths, and the duration are left out: they do not change what a shard holds. Snakemake gets the fingerprint as a rule's
-parameter, so that a changed stage is run again and nothing before it is.
+A stage's fingerprint covers the keys of its configuration, the code that computes (of its package and of every module of ours that
+it imports), and the fingerprint of the stage before it. What only words a message is left out: docstrings, comments, the arguments
+of `raise`, logging and warnings, descriptions of keys. So are ranks, paths and the duration: they do not change what a shard holds.
+Versions of libraries are provenance and do not count. The key of a result is made of this (`places`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.metadata
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,13 @@ from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
 _PACKAGE = Path(__file__).parent
 _NOT_RESULTS = {"simulation": ("ranks", "duration_s")}
 """Keys that do not change what any one shard holds."""
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+_NO_RESULTS = {
+    f"spikelens.{name}" for name in ("access", "clean", "errors", "fingerprint", "limits", "places", "progress", "refusals", "watch")
+}
+"""Modules that stages import and that change no result: they word messages, show progress, watch the clock, and name places."""
+_LOGS = ("log", "logger", "logging", "warnings")
+_TEXTS = ("description", "title", "help", "examples")
+"""Keyword arguments that only tell a reader what something is."""
 
 
 def fingerprint(run: RunConfig, stage: Stage) -> str:
@@ -76,30 +80,82 @@ def _file_digest(path: str, _mtime_ns: int, _size: int) -> str:
 
 @functools.cache
 def source_hash(stage: Stage) -> str:
-    """Hash the code of a stage's package, of the modules of ours it imports, and the versions of the libraries they import."""
+    """Hash the code that computes: that of a stage's package and of the modules of ours that it imports."""
     ours: dict[str, str] = {}
-    libraries: set[str] = set()
     waiting = [f"spikelens.{stage}"] + [f"spikelens.{stage}.{path.stem}" for path in sorted((_PACKAGE / stage).glob("*.py"))]
     while waiting:
         module = waiting.pop()
         path = _module_path(module)
-        if path is None or module in ours:
+        if path is None or module in ours or module in _NO_RESULTS:
             continue
         ours[module], imported = _read_module(path)
-        for name in imported:
-            if name.split(".")[0] == "spikelens":
-                waiting.append(name)
-            else:
-                libraries.add(name.split(".")[0])
-    return _digest([sorted(ours.items()), _versions(libraries)])
+        waiting += [name for name in imported if name.split(".")[0] == "spikelens"]
+    return _digest(sorted(ours.items()))
 
 
 @functools.cache
 def _read_module(path: Path) -> tuple[str, frozenset[str]]:
-    """A module's syntax tree without docstrings, as text, and what it imports; stages share modules, and each is parsed once."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imported = frozenset(_imports(tree))
-    return ast.dump(_without_docstrings(tree)), imported
+    """What a module computes, as text, and what it imports; stages share modules, and each is parsed once."""
+    source = path.read_text(encoding="utf-8")
+    return computing(source), frozenset(_imports(ast.parse(source)))
+
+
+def computing(source: str) -> str:
+    """What a module computes, as text that is the same for all versions of Python: its syntax tree without messages and docstrings.
+
+    `ast.dump` differs between versions: fields come (`type_params` in 3.12), and empty ones go (3.13).
+    """
+    return _written(_WithoutMessages().visit(ast.parse(source)))
+
+
+class _WithoutMessages(ast.NodeTransformer):
+    """Drops what only words a message or explains: it can change no result."""
+
+    def visit_Raise(self, node: ast.Raise) -> ast.Raise:
+        error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return ast.Raise(exc=error, cause=None)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        value = node.value
+        called = value.func if isinstance(value, ast.Call) else None
+        logs = isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id in _LOGS
+        is_docstring = isinstance(value, ast.Constant)
+        return None if logs or is_docstring else self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "Problem":
+            return ast.Call(func=node.func, args=[], keywords=[])
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS]
+        return self.generic_visit(node)
+
+
+def _written(node: Any) -> str:
+    """A syntax tree as text: names of nodes and of their fields that are not empty, constants with their type."""
+    if isinstance(node, ast.JoinedStr):
+        return f"JoinedStr({_written(_merged(node.values))})"
+    if isinstance(node, ast.AST):
+        ignored = ("ctx", "kind", "type_comment")
+        fields = [(name, value) for name, value in ast.iter_fields(node) if name not in ignored and value is not None and value != []]
+        if isinstance(node, ast.Constant):  # None is a value here
+            return f"Constant({type(node.value).__name__} {node.value!r})"
+        return f"{type(node).__name__}({','.join(f'{name}={_written(value)}' for name, value in fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_written, node))}]"
+    return repr(node)
+
+
+def _merged(values: list[ast.expr]) -> list[ast.expr]:
+    """The parts of an f-string, with constants that follow one another as one: versions of Python divide them differently."""
+    merged: list[ast.expr] = []
+    for value in values:
+        last = merged[-1] if merged else None
+        if isinstance(value, ast.Constant) and not value.value:
+            continue
+        if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
+            merged[-1] = ast.Constant(str(last.value) + str(value.value))
+        else:
+            merged.append(value)
+    return merged
 
 
 def _module_path(module: str) -> Path | None:
@@ -123,25 +179,6 @@ def _imports(tree: ast.Module) -> set[str]:
             if node.module != "spikelens":
                 names.add(node.module)
     return names
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [child for child in node.body if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))] or [
-                ast.Pass()
-            ]
-    return tree
-
-
-def _versions(libraries: set[str]) -> dict[str, str]:
-    third_party = sorted(library for library in libraries if library not in sys.stdlib_module_names)
-    return {name: _version(name) for name in third_party}
-
-
-@functools.cache
-def _version(library: str) -> str:
-    return importlib.metadata.version(_DISTRIBUTIONS.get(library, library))
 
 
 def _digest(content: Any) -> str:

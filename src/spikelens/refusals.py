@@ -18,10 +18,13 @@ from spikelens.errors import NOT_GIVEN, Problem
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 CONNECTION_PATTERN = r"^\w+->\w+$"
+RESULTS_PATTERN = r"""^[^-\s{}<>$`"'\\\x00-\x1f\x7f][^{}<>$`"'\\\x00-\x1f\x7f]*$"""
+"""Paths go through the shell, through commands that would take a '-' for an option, and through snakemake's formats."""
 
 _EXPECTED = {
     NAME_PATTERN: "letters, digits, '.', '_' and '-', a letter or digit first",
     CONNECTION_PATTERN: "source->target, like E->I",
+    RESULTS_PATTERN: "a path without {{ }} < > $ ` \\ or quotes, on one line, that does not begin with '-' or a space",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -44,15 +47,22 @@ _EXPECTED = {
 }
 """What to say for each pattern, and for each of pydantic's error types that our types can give."""
 
+_MAX_TOLD = 1_000
+"""So many faults are put into words: a list of a million wrong values would take minutes."""
+
 _Path = tuple[str | int, ...]
 """Keys and indices from the top of a configuration to a value."""
+
+
+class CommandLineText(str):
+    """Text that was given with snakemake's `--config`, which makes text of all values within a section."""
 
 
 def problems_of(kind: type[BaseModel], error: ValidationError) -> list[Problem]:
     """What pydantic found in a configuration of the type `kind`: one problem a key."""
     schema = kind.model_json_schema()
     found: dict[_Path, Problem] = {}
-    for detail in error.errors():
+    for detail in error.errors(include_url=False)[:_MAX_TOLD]:
         path = _key_path(schema, detail["loc"])
         problem, other = _problem(schema, path, dict(detail)), found.get(path)
         # a union reports each of its members
@@ -80,13 +90,16 @@ def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Pro
             return Problem(".".join(parents), given, f"expected {_said(schema, path[:-1], 'minItems')} entries")
         case "missing":
             return Problem(key, NOT_GIVEN, "expected this key; add it")
-    wording = _EXPECTED.get(limits.get("pattern", detail["type"]), detail["msg"])
-    return Problem(key, given, f"expected {wording.format(**limits)}{_number_hint(detail['type'], given)}")
+    known_wording = _EXPECTED.get(limits.get("pattern", detail["type"]))
+    wording = detail["msg"] if known_wording is None else known_wording.format(**limits)
+    return Problem(key, given, f"expected {wording}{_text_hint(detail['type'], given)}")
 
 
-def _number_hint(fault: str, given: Any) -> str:
-    """What to write for a number that stands as text: in YAML 1.1, for one, where it has an exponent but no point or sign."""
-    if fault not in ("int_type", "float_type") or not isinstance(given, str):
+def _text_hint(fault: str, given: Any) -> str:
+    """What to write for a number or truth value that stands as text, or for a whole number that stands as another one."""
+    if isinstance(given, CommandLineText) and not fault.startswith(("string", "literal")):
+        return "; values of --config are text here; put them in a file and pass --configfile"
+    if fault not in ("int_type", "float_type") or not isinstance(given, str | float):
         return ""
     try:
         number = float(given)
@@ -95,9 +108,7 @@ def _number_hint(fault: str, given: Any) -> str:
     if not math.isfinite(number) or (fault == "int_type" and not number.is_integer()):
         return ""
     shown = str(int(number)) if fault == "int_type" else repr(number)
-    if "." not in shown:
-        shown = shown.replace("e", ".0e")
-    return f"; YAML reads {given} as text; write {shown} (an exponent needs a point and a sign, like 1.0e-3)"
+    return f"; {given} is text here; write {shown} without quotes" if isinstance(given, str) else f"; write {shown}"
 
 
 def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem:

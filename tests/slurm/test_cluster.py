@@ -51,7 +51,7 @@ def simulate(run, *launcher):
 
 def test_two_ranks_on_each_of_two_nodes_give_the_same_bytes_as_one_process(cluster, built, tmp_path):
     """Every file of raster, weights and state."""
-    alone, spread = (load_run(shutil.copytree(built.folder, tmp_path / name)) for name in ("alone", "spread"))
+    alone, spread = (load_run(shutil.copytree(built.folder, tmp_path / name, symlinks=True)) for name in ("alone", "spread"))
     for segment in range(alone.n_segments):
         simulate_segment(alone, segment)
     finished = simulate(spread, *spread.cluster.srun.split())

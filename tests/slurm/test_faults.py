@@ -163,7 +163,7 @@ def full_disk(project: Struck) -> None:
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], check=True)
     try:
-        shutil.copytree(kept, disk, dirs_exist_ok=True)
+        shutil.copytree(kept, disk, dirs_exist_ok=True, symlinks=True)
         free = os.statvfs(disk)
         filler = disk / "filler"
         filler.write_bytes(bytes(free.f_bavail * free.f_bsize - 64 * 1024))
@@ -172,7 +172,7 @@ def full_disk(project: Struck) -> None:
         filler.unlink()
         project.finish()
         shutil.rmtree(kept)
-        shutil.copytree(disk, kept)
+        shutil.copytree(disk, kept, symlinks=True)
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
     disk.rmdir()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from spikelens import jobs, places, stores
-from spikelens.config import load_runs, read_yaml
+from spikelens.config import load_runs, read_files
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
 from spikelens.models.contents import DESCRIPTION
@@ -34,9 +34,9 @@ def refuse(error):
     os._exit(2)
 
 
+# What snakemake itself makes of the files (its `config`) is not used: it reads 0010 as 8.
 try:
-    for path in CONFIG_FILES:
-        read_yaml(Path(path))
+    CONTENT = read_files(map(Path, CONFIG_FILES), workflow.config_settings.config)
 except SpikelensError as error:
     refuse(error)
 
@@ -46,7 +46,7 @@ if not workflow.overwrite_configfiles:
 
 
 try:
-    RUNS = load_runs(config, ", ".join(CONFIG_FILES))
+    RUNS = load_runs(CONTENT, ", ".join(CONFIG_FILES))
     if workflow.is_main_process:
         refuse_unfit(RUNS, ", ".join(CONFIG_FILES))
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import STEPS_PER_SECOND, RunConfig, Tft
-from spikelens.errors import SpikelensError
+from spikelens.config import STEPS_PER_SECOND, RunConfig, Tft, check_sequences
+from spikelens.errors import ConfigError, SpikelensError
 from spikelens.features.spikes import between, of_neurons, read_spikes
 from spikelens.features.traces import spike_traces
 from spikelens.stores import MISSING_COUNT, evenly_spaced, layout, read_shard
@@ -49,29 +49,21 @@ class AutoencoderSequences:
     neurons: NDArray[np.int64]
 
 
-def sequence_ranges(run: RunConfig) -> dict[str, tuple[int, int]]:
-    """Ranges of the autoencoder's sequences [ms]; the gap holds a sequence and the reach of a trace, so no two share a spike."""
-    return run.time_ranges(run.models.autoencoder.steps + run.causal_cutoff_steps)
-
-
 def sequence_starts(run: RunConfig) -> dict[str, NDArray[np.int64]]:
     """First step of each sequence [ms] by range: evenly spaced without overlap; those not wholly inside a range are dropped."""
     model = run.models.autoencoder
     first = run.models.start_s * STEPS_PER_SECOND
     starts = first + evenly_spaced(run.n_steps - first, model.sequences)
-    return {name: starts[(starts >= begin) & (starts + model.steps <= end)] for name, (begin, end) in sequence_ranges(run).items()}
+    return {name: starts[(starts >= begin) & (starts + model.steps <= end)] for name, (begin, end) in run.autoencoder_ranges().items()}
 
 
 def autoencoder_sequences(run: RunConfig) -> AutoencoderSequences:
     """Compute the traces of the autoencoder's sequences from the spikes, a segment and a block at a time."""
     model = run.models.autoencoder
     starts = sequence_starts(run)
-    for name, chosen in starts.items():
-        if not len(chosen):
-            raise SpikelensError(
-                f"the autoencoder's {name} range {sequence_ranges(run)[name]} ms holds no sequence of {model.steps} ms; "
-                "simulate longer, or raise its share in models.split"
-            )
+    problems = list(check_sequences(run))
+    if problems:
+        raise ConfigError(run.path, problems)
     neurons = evenly_spaced(run.network.neurons, model.neurons)
     times = (np.concatenate(list(starts.values()))[:, None] + np.arange(model.steps)).ravel()
     traces = np.empty((len(times), len(neurons)), np.float32)

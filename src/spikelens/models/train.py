@@ -39,7 +39,7 @@ from spikelens.models.baselines import (
 )
 from spikelens.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from spikelens.models.contents import HISTORY
-from spikelens.models.data import TftName, autoencoder_sequences, rate_series, sequence_ranges, tft_config
+from spikelens.models.data import TftName, autoencoder_sequences, rate_series, tft_config
 from spikelens.models.load import new_module, save
 from spikelens.models.ranks import ALONE, Ranks, repeatable
 from spikelens.models.tft import predict
@@ -95,6 +95,12 @@ class Task:
     """Held-out scores of a module: "scores", "baselines" by name, "units"."""
 
 
+def _environment_threads() -> int:
+    """Threads by OMP_NUM_THREADS, which may list those of nested regions, like 2,1."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return max(int(first), 1) if first.isdecimal() else 1
+
+
 def train(
     run: RunConfig, name: ModelName, seed: int, threads: int | None = None, ranks: Ranks = ALONE, deadline: Deadline | None = None
 ) -> None:
@@ -105,7 +111,7 @@ def train(
     Parameters
     ----------
     threads
-        Taken from OMP_NUM_THREADS where it is not given, and 1 without either.
+        Taken from OMP_NUM_THREADS, of a list its first number, where it is not given, and 1 without either.
     deadline
         When the process must have ended: an epoch that would not be done by then is not begun.
 
@@ -119,7 +125,7 @@ def train(
         raise SpikelensError(
             f"{ranks.size} ranks share the parts of a batch, but models.{name}.parts = {parts}: take fewer ranks or more parts"
         )
-    torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.set_num_threads(threads or _environment_threads())
     started = time.monotonic()
     folder = model_folder(run, name, seed)
     task = autoencoder_task(run, seed) if name == "autoencoder" else tft_task(run, name, seed)
@@ -173,7 +179,7 @@ def autoencoder_task(run: RunConfig, seed: int) -> Task:
     return Task(
         config=config,
         scaling={"mean": mean.tolist(), "std": [std]},
-        ranges_ms=sequence_ranges(run),
+        ranges_ms=run.autoencoder_ranges(),
         n_items={name: len(starts) for name, starts in data.starts.items()},
         train=Batches(lambda chosen: sequences[chosen], len(sequences), config.batch_size, generator=_generator(seed)),
         validation=Batches(lambda chosen: validation[chosen], len(validation), _VALIDATED_AT_ONCE),
