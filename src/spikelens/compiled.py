@@ -7,7 +7,9 @@ it one for each kind of processor: the nodes of a cluster may differ, and share 
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +19,8 @@ import numba as nb
 from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+log = logging.getLogger(__name__)
 
 _KEPT = 3
 """Caches of so many versions of the code are kept."""
@@ -44,17 +48,69 @@ def _forget_old(version: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-_FOLDER = _cache_folder()
-if not _FOLDER.is_dir():
-    _FOLDER.mkdir(parents=True, exist_ok=True)
-    _forget_old(_FOLDER.parent)
-nb.config.CACHE_DIR = str(_FOLDER)
+def _made_cache() -> Path | None:
+    """The folder of the cache, made where it is missing; None where nothing can be written, with a warning."""
+    try:
+        folder = _cache_folder()
+    except RuntimeError as error:  # no home folder
+        log.warning("compiled code cannot be kept (%s), and is compiled again by each job: set NUMBA_CACHE_DIR", error)
+        return None
+    try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _forget_old(folder.parent)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        text = (
+            "compiled code cannot be kept in %s (%s), and is compiled again by each job: set NUMBA_CACHE_DIR"
+        )
+        log.warning(text, folder, error.strerror)
+        return None
+    return folder
+
+
+_FOLDER = _made_cache()
+if _FOLDER is not None:
+    nb.config.CACHE_DIR = str(_FOLDER)
 
 
 def compiled(function: Any = None, **options: Any) -> Any:
     """Compile a function with numba on its first call; `@compiled` or `@compiled(inline="always")`."""
-    decorate = nb.njit(cache=True, **options)
-    return decorate if function is None else decorate(function)
+    if function is None:
+        return lambda given: compiled(given, **options)
+    dispatcher = nb.njit(cache=_FOLDER is not None, **options)(function)
+    if _FOLDER is not None:
+        _forgive_damage(dispatcher._cache._cache_file)
+    return dispatcher
+
+
+def _forgive_damage(file: Any) -> None:
+    """Let a damaged file of the cache count as missing: numba would raise whatever unpickling it raises, in every job from then on."""
+    load_index, load_data = file._load_index, file._load_data
+
+    def index() -> Any:
+        try:
+            return load_index()
+        except Exception as error:
+            _discard(file._index_path, error)
+            return {}
+
+    def data(name: str) -> Any:
+        try:
+            return load_data(name)
+        except OSError:
+            raise
+        except Exception as error:
+            _discard(file._data_path(name), error)
+            raise FileNotFoundError(name) from error  # which numba takes for a miss
+
+    file._load_index, file._load_data = index, data
+
+
+def _discard(path: str, error: Exception) -> None:
+    log.warning("%s is damaged (%s); it is removed, and the code is compiled again", path, error or type(error).__name__)
+    Path(path).unlink(missing_ok=True)
 
 
 @intrinsic
