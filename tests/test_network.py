@@ -17,7 +17,7 @@ from scipy import stats
 
 from spikelens.config import expected_synapses, load_runs, read_yaml
 from spikelens.errors import NetworkError
-from spikelens.network.build import build_blocks, drawn_synapses, read_edges
+from spikelens.network.build import build_blocks, drawn_synapses, read_edges, warn_of_oddities
 from spikelens.network.outdegree import fixed_outdegree, hypergeometric, mode_chance
 from spikelens.random import uniform, words
 from spikelens.stores import UNITS_PER_MV, block_group, layout, max_delay, n_synapses, open_group, read_array, read_shard
@@ -521,3 +521,25 @@ def test_an_edge_table_comes_out_whole_and_in_order(tmp_path, suffix):
     for name, values in zip(NAMES, (table[c] for c in ("source", "target", "delay_ms", "weight_mv", "plastic")), strict=True):
         expected = np.rint(values[order] * UNITS_PER_MV) if name == "weight" else values[order]
         np.testing.assert_array_equal(getattr(synapses, name), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({}, None),
+        ({"weight_mv": [6e-6, 6e-6, -4e-6]}, "3 of 3 weights round to 0 mV; the smallest step is 2^-16 mV: are they in mV?"),
+        ("from 1", "every neuron has an edge but neuron 0: do its ids count from 1?"),
+    ],
+    ids=["as it should be", "volts", "ids from 1"],
+)
+def test_an_edge_table_that_is_hardly_meant_so_is_told_of_once(tmp_path, caplog, changes, warning):
+    caplog.set_level("WARNING")
+    table = {**GOOD_EDGES, **(changes if isinstance(changes, dict) else {})}
+    run = edge_run(tmp_path, ".csv", table)
+    if changes == "from 1":
+        source = np.arange(1, run.network.neurons)
+        table = {"source": source, "target": np.roll(source, 1), "delay_ms": 1, "weight_mv": 1.0, "plastic": False}
+        run = edge_run(tmp_path, ".csv", {name: np.broadcast_to(values, source.shape) for name, values in table.items()})
+    edges = read_edges(run)
+    warn_of_oddities(run, edges)
+    assert [record.message.removeprefix(f"{run.network.edges}: ") for record in caplog.records] == ([warning] if warning else [])

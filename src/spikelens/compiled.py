@@ -62,9 +62,7 @@ def _made_cache() -> Path | None:
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        text = (
-            "compiled code cannot be kept in %s (%s), and is compiled again by each job: set NUMBA_CACHE_DIR"
-        )
+        text = "compiled code cannot be kept in %s (%s), and is compiled again by each job: set NUMBA_CACHE_DIR"
         log.warning(text, folder, error.strerror)
         return None
     return folder
@@ -80,7 +78,7 @@ def compiled(function: Any = None, **options: Any) -> Any:
     if function is None:
         return lambda given: compiled(given, **options)
     dispatcher = nb.njit(cache=_FOLDER is not None, **options)(function)
-    if _FOLDER is not None:
+    if _FOLDER is not None and hasattr(dispatcher, "_cache"):  # without it where NUMBA_DISABLE_JIT is set
         _forgive_damage(dispatcher._cache._cache_file)
     return dispatcher
 

@@ -54,6 +54,8 @@ def build_blocks(run: RunConfig, blocks: Iterable[int]) -> None:
     """
     ensure(layout(run, "network"))
     edges = None if run.network.edges is None else read_edges(run)
+    if edges is not None and 0 in (blocks := list(blocks)):  # each block's job reads the table; one tells what is odd about it
+        warn_of_oddities(run, edges)
     for block in blocks:
         synapses = drawn_synapses(run, block) if edges is None else edges_onto(edges, *run.block_range(block))
         check_weight_sums(run, synapses, block)
@@ -177,7 +179,7 @@ def read_edges(run: RunConfig) -> Synapses:
     if (same := np.flatnonzero(key[1:] == key[:-1])).size:
         row = int(np.maximum(order[same], order[same + 1]).min())
         edge = int(target[row]), int(source[row]), int(delay[row])
-        raise NetworkError(f"{path}, row {row}: {edge}, expected each edge (target, source, delay) once")
+        raise NetworkError(f"{path}, row {row}: {edge}, expected each edge (target, source, delay) once; add the weights of such edges up")
     del key
     return Synapses(
         source.astype(np.int32)[order],
@@ -198,6 +200,20 @@ def _check_edges(path: str, table: dict[str, NDArray[Any]], network: Network) ->
     refuse_rows(path, np.abs(weight) >= MAX_WEIGHT_MV, weight, f"a weight below {MAX_WEIGHT_MV:,} mV")
     w_max = network.weight_max_mv
     refuse_rows(path, plastic & ((weight < 0) | (weight > w_max)), weight, f"a plastic weight in 0 .. network.weight_max_mv = {w_max}")
+
+
+def warn_of_oddities(run: RunConfig, edges: Synapses) -> None:
+    """Warn of an edge table that can be simulated and is hardly meant so: weights in another unit, ids that count from 1."""
+    path, n = run.network.edges, run.network.neurons
+    zero = int(np.count_nonzero(edges.weight == 0))
+    if zero > len(edges) / 2:
+        log.warning(
+            "%s: %s of %s weights round to 0 mV; the smallest step is 2^-16 mV: are they in mV?", path, f"{zero:,}", f"{len(edges):,}"
+        )
+    touched = np.zeros(n, np.bool_)
+    touched[edges.source] = touched[edges.target] = True
+    if n > 1 and not touched[0] and touched[1:].all():
+        log.warning("%s: every neuron has an edge but neuron 0: do its ids count from 1?", path)
 
 
 def edges_onto(synapses: Synapses, first: int, end: int) -> Synapses:
