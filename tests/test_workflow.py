@@ -231,6 +231,21 @@ def test_an_edited_kernel_computes_elsewhere_and_undoing_the_edit_finds_the_old_
     assert project.plan() == set()
 
 
+def test_slurm_without_sbatch_is_refused_at_once(tmp_path):
+    """Each job would be submitted again and again, for ten minutes and without a word."""
+    project, commands = Project.new(tmp_path / "project"), tmp_path / "bin"
+    commands.mkdir()
+    for name in ("bash", "sh", "which"):
+        (commands / name).symlink_to(shutil.which(name))
+    command = project.command("--workflow-profile", "profiles/slurm")
+    command["env"]["PATH"] = str(commands)
+    refused = subprocess.run(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+    assert refused.returncode == 2, refused.stdout
+    assert "sbatch not found: log in to a node that submits jobs" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert not project.results.exists()
+
+
 def test_a_second_call_on_the_same_run_is_refused_and_leaves_no_lock(project):
     """From another folder, say: snakemake's own lock is kept where it was called."""
     project.change({"report.neurons": 3})

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -67,8 +68,21 @@ wildcard_constraints:
 HELD = []  # the lock on the runs' folder: it ends with this process
 
 
+def refuse_without_sbatch():
+    """Jobs that can't be submitted would be tried again, silently, for ten minutes and more.
+
+    Raises
+    ------
+    SpikelensError
+        If jobs go to SLURM and sbatch is not there.
+    """
+    if workflow.executor_plugin.name == "slurm" and shutil.which("sbatch") is None:
+        raise SpikelensError("sbatch not found: log in to a node that submits jobs, or load SLURM's module")
+
+
 onstart:
     try:
+        refuse_without_sbatch()
         HELD.append(places.hold(Path(RUNS[0].run.results, RUNS[0].run.name)))
         for run in RUNS:
             stores.prepare(run)
