@@ -217,7 +217,7 @@ def test_nothing_is_lost_by_another_configuration_and_going_back_plans_nothing(p
 def contents(project) -> dict[Path, bytes]:
     """Every file of the results but those that say which configuration is current."""
     files = [path for path in project.results.rglob("*") if path.is_file() and "current" not in path.relative_to(project.results).parts]
-    return {path: path.read_bytes() for path in files if path.name != "config.json" and path.suffix != ".log"}
+    return {path: path.read_bytes() for path in files if path.name not in ("config.json", ".lock") and path.suffix != ".log"}
 
 
 def test_an_edited_kernel_computes_elsewhere_and_undoing_the_edit_finds_the_old_results(project):
