@@ -412,7 +412,7 @@ def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged
     flip_any(run.folder / damaged, random.Random(damaged))
     before = contents(run, OWNER)
     assert main([stage[0], run.path, *stage[1:]]) == 2
-    assert f"{run.folder / damaged} cannot be read" in capsys.readouterr().err
+    assert f"{(run.folder / damaged).resolve()} cannot be read" in capsys.readouterr().err
     assert contents(run, OWNER) == before
     assert not [path for path in (run.folder / "models").rglob("*") if path.is_file()]
 
@@ -425,5 +425,5 @@ def test_no_report_is_drawn_of_a_damaged_shard(tmp_path, capsys, damaged):
     run, _ = synthetic_run(tmp_path)
     flip_any(run.folder / damaged, random.Random(6))
     assert main(["report", run.path]) == 2
-    assert f"{run.folder / damaged} cannot be read" in capsys.readouterr().err
+    assert f"{(run.folder / damaged).resolve()} cannot be read" in capsys.readouterr().err
     assert not (run.folder / "current" / "summary.json").exists()

@@ -147,7 +147,11 @@ def test_an_edited_message_in_any_module_changes_no_fingerprint(tmp_path, monkey
     before = source_hash.__wrapped__(stage)
     for path in package.rglob("*.py"):
         text = path.read_text()
-        edited = text.replace("expected ", "we expected ").replace("log.info(", "log.debug(") if path.name != "refusals.py" else text
+        edited = (
+            text.replace(": expected ", ": we expected ").replace(", expected ", ", we expected ").replace("log.info(", "log.debug(")
+            if path.name != "refusals.py"
+            else text
+        )
         path.write_text(edited.replace('"""', '"""In other words: ', 1))
     _read_module.cache_clear()
     changed = source_hash.__wrapped__(stage)

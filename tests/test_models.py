@@ -24,11 +24,11 @@ from spikelens.models.baselines import (
     pca_reconstruction,
     reconstruction_scores,
 )
-from spikelens.models.contents import model_folder
 from spikelens.models.data import autoencoder_sequences, rate_series, sequence_starts, training_scale
 from spikelens.models.load import load_autoencoder, load_tft, new_module, read_description, save
 from spikelens.models.tft import forecast, predict
 from spikelens.models.train import Epochs, _environment_threads, train
+from spikelens.places import model_folder
 from spikelens.stores import MISSING_COUNT, ensure, layout, prepare, write_shard
 
 TINY = {

@@ -253,13 +253,12 @@ def test_verify_finds_nothing_in_a_whole_run_also_when_consolidated(full_run: Ru
 def test_verify_names_missing_empty_damaged_and_orphan_files_and_nothing_else(full_run: RunConfig) -> None:
     spikes, state = layout(full_run, "spikes"), layout(full_run, "state")
     missing, empty = spikes.shard_path("spikes", (0, 0)), spikes.shard_path("spikes", (1, 1))
-    damaged, orphan = state.shard_path("v", (0, 1)), spikes.shard_path("spikes", (9, 0))
+    damaged, orphan = state.shard_path("v", (0, 1)), spikes.shard_path("spikes", (0, 9))
     lost = store_path(full_run, "weights") / "1/weight/zarr.json"
     changed = store_path(full_run, "network") / "in_weight/zarr.json"
     missing.unlink()
     empty.write_bytes(b"")
     damaged.write_bytes(damaged.read_bytes()[:-3])
-    orphan.parent.mkdir()
     orphan.write_bytes(b"x")
     lost.unlink()
     changed.write_bytes(changed.read_bytes()[:50])

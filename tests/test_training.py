@@ -27,10 +27,10 @@ from spikelens.cli import main
 from spikelens.config import MODEL_NAMES, RunConfig, load_run
 from spikelens.errors import SpikelensError
 from spikelens.models.checkpoint import read_checkpoint
-from spikelens.models.contents import model_folder
 from spikelens.models.load import new_module
 from spikelens.models.ranks import ALONE, Ranks
 from spikelens.models.train import Epochs, autoencoder_task, step, tft_task, train
+from spikelens.places import model_folder
 from spikelens.stores import verify
 
 N_EPOCHS = 3
