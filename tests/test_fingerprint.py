@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,9 +81,10 @@ def test_a_tables_content_matters_and_its_place_does_not(tmp_path, key, first):
         ('yield Problem("a.key", x, "expected more")', 'yield Problem("a.key", x, "expected at least 3")'),
         ('y = Field(gt=0, description="spikes")', 'y = Field(gt=0, description="the spikes")'),
         ('warnings.warn("slow")', 'warnings.warn("this is slow")'),
+        ('print("slow")', 'print("this is slow")'),
         ('"""Docstring."""', '"""Another."""'),
     ],
-    ids=["error", "log", "problem", "description", "warning", "docstring"],
+    ids=["error", "log", "problem", "description", "warning", "print", "docstring"],
 )
 def test_the_wording_of_messages_does_not_count(before, after):
     module = "def f(x):\n    y = x + 1\n    {}\n    return y\n"
@@ -95,6 +97,56 @@ def test_the_wording_of_messages_does_not_count(before, after):
 def test_what_is_computed_counts(after):
     module = "def f(x):\n    {}\n    return y\n"
     assert computing(module.format("y = x + 1")) != computing(module.format(after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('axes.set(title="In-degree")', 'axes.set(title="Number of sources")'),
+        ('warnings.simplefilter("error")', 'warnings.simplefilter("ignore")'),
+        ("log.append(x)", "log.append(y)"),
+    ],
+    ids=["title of a figure", "filter", "list"],
+)
+def test_what_only_looks_like_a_message_counts(before, after):
+    module = "def f(x):\n    y = x + 1\n    {}\n    return y\n"
+    assert computing(module.format(before)) != computing(module.format(after))
+
+
+def test_the_title_of_a_figure_changes_the_report_and_nothing_before_it(monkeypatch, tmp_path):
+    assert stages_changed_by("report/activity.py", 'title="In-degree"', 'title="Sources"', monkeypatch, tmp_path) == ["report"]
+
+
+def test_an_edited_kernel_changes_the_simulation_and_no_network(monkeypatch, tmp_path):
+    old, new = "np.float32(30.0)", "np.float32(20.0)"
+    assert stages_changed_by("simulation/kernel.py", old, new, monkeypatch, tmp_path) == list(STAGES[1:])
+
+
+def test_versions_of_libraries_do_not_count(monkeypatch, tmp_path):
+    content = small_config(tmp_path)
+    before = fingerprints(content)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0.1")
+    for name in ("numpy", "pandas", "pydantic", "torch", "xarray", "yaml"):
+        if name in sys.modules:
+            monkeypatch.setattr(sys.modules[name], "__version__", "99.0.1")
+    source_hash.cache_clear()
+    assert fingerprints(content) == before
+
+
+def stages_changed_by(file, old, new, monkeypatch, tmp_path):
+    """Stages whose fingerprint an edit of one file of the package changes."""
+    content, package = small_config(tmp_path), tmp_path / "spikelens"
+    shutil.copytree(REPOSITORY / "src/spikelens", package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = fingerprints(content)
+    text = (package / file).read_text()
+    assert old in text
+    (package / file).write_text(text.replace(old, new))
+    with monkeypatch.context() as patched:
+        patched.setattr("spikelens.fingerprint._PACKAGE", package)
+        source_hash.cache_clear()
+        after = fingerprints(content)
+    source_hash.cache_clear()
+    return [stage for stage in STAGES if after[stage] != before[stage]]
 
 
 SYNTAX = """
@@ -126,10 +178,19 @@ def test_the_same_source_gives_the_same_text_under_every_python():
     assert hashlib.sha256(computing(SYNTAX).encode()).hexdigest() == "38e36d8a0c18d4b2c5ab09a06c190ce245f297cee1980cad57055a99617c80de"
 
 
+def interpreter(version) -> str | None:
+    """A Python of this version: on PATH, or among those that pyenv keeps, whose commands on PATH work only once chosen."""
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python")
+    for python in (shutil.which(f"python{version}"), *map(str, kept)):
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
 def test_another_python_gives_every_stage_the_same_fingerprint(version):
-    python = shutil.which(f"python{version}")
-    if python is None or subprocess.run([python, "-c", ""], capture_output=True).returncode:
+    python = interpreter(version)
+    if python is None:
         pytest.skip(f"python{version} is not installed here; the stored digest is compared all the same")
     path = REPOSITORY / "src/spikelens/fingerprint.py"
     script = "import sys, types; m = types.ModuleType('m'); source = open(sys.argv[1]).read()\n"

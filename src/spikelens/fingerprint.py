@@ -24,9 +24,10 @@ _NO_RESULTS = {
     f"spikelens.{name}" for name in ("access", "clean", "errors", "fingerprint", "limits", "places", "progress", "refusals", "watch")
 }
 """Modules that stages import and that change no result: they word messages, show progress, watch the clock, and name places."""
-_LOGS = ("log", "logger", "logging", "warnings")
+_LEVELS = ("debug", "info", "warning", "error", "exception", "critical", "log")
+_TELLS = {"log": _LEVELS, "logger": _LEVELS, "logging": _LEVELS, "warnings": ("warn",)}
 _TEXTS = ("description", "title", "help", "examples")
-"""Keyword arguments that only tell a reader what something is."""
+"""Keyword arguments of pydantic's Field that only tell a reader what a key is."""
 
 
 def fingerprint(run: RunConfig, stage: Stage) -> str:
@@ -116,17 +117,26 @@ class _WithoutMessages(ast.NodeTransformer):
         return ast.Raise(exc=error, cause=None)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        value = node.value
-        called = value.func if isinstance(value, ast.Call) else None
-        logs = isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id in _LOGS
-        is_docstring = isinstance(value, ast.Constant)
-        return None if logs or is_docstring else self.generic_visit(node)
+        is_docstring = isinstance(node.value, ast.Constant)
+        return None if is_docstring or _only_tells(node.value) else self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if isinstance(node.func, ast.Name) and node.func.id == "Problem":
+        name = node.func.id if isinstance(node.func, ast.Name) else None
+        if name == "Problem":
             return ast.Call(func=node.func, args=[], keywords=[])
-        node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS]
+        if name == "Field":  # of a figure, a title is part of the result
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS]
         return self.generic_visit(node)
+
+
+def _only_tells(node: ast.expr) -> bool:
+    """Whether a statement is a call that only tells a reader something: of print, of a logger, of warnings.warn."""
+    match node:
+        case ast.Call(func=ast.Name(id="print")):
+            return True
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=called)):
+            return called in _TELLS.get(name, ())
+    return False
 
 
 def _written(node: Any) -> str:
