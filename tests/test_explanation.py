@@ -398,7 +398,7 @@ def test_mean_weights_are_over_all_synapses_of_a_neuron_and_unknown_without_any(
 
 
 def test_weight_at_the_end_stands_in_where_averages_are_not_kept(make_run):
-    run = make_run({**SHORT, "simulation.weight_average": False, "simulation.duration_s": 2})
+    run = make_run({**SHORT, "simulation.weight_average": False, "simulation.duration_s": 2, "features.tau_ms": 10.0})
     build_blocks(run, range(run.n_blocks))
     weights = [block_group(run, "weights", block) for block in range(run.n_blocks)]
     for group in weights:
