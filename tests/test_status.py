@@ -60,7 +60,7 @@ def test_of_a_finished_run_every_job_is_done_and_its_cost_is_what_was_measured(f
     assert all(row["done"] == row["jobs"] == row["measured_jobs"] for row in found["rules"])
     assert (found["segments"]["done"], found["jobs"], found["notes"]) == ([0, 1, 2], [], [])
     simulation = next(row for row in found["rules"] if row["rule"] == "simulation")
-    tables = [path.read_text().splitlines() for path in (finished.results / "current/benchmarks").glob("*.tsv")]
+    tables = [path.read_text().splitlines() for path in finished.results.glob("simulation/*/benchmarks/*.tsv")]
     wall_s = sum(float(rows[1].split("\t")[rows[0].split("\t").index("s")]) for rows in tables)
     assert simulation["wall_s"] == pytest.approx(wall_s)
     assert simulation["core_hours"] == pytest.approx(2 * wall_s / 3600)
