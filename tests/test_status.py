@@ -117,10 +117,10 @@ def test_a_job_is_seen_running_then_unclear_after_a_kill_and_ended_once_unlocked
             os.killpg(snakemake.pid, signal.SIGKILL)
     run, later = load_run(project.results), time.time() + status.SIGN_OF_LIFE_S + 60
     killed = simulation_of(run, later)
-    if killed.state == "failed":  # the ranks' watcher outlived them for long enough to say so
+    if killed.state == "failed":  # ranks or their watcher outlived snakemake for long enough to say so
         assert "ended first, without a message: killed" in killed.line
         log = run.folder / killed.log
-        log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if "ended first" not in line))
+        log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if " INFO " in line))
     assert simulation_of(run, later).state == "unclear", "it might compute in silence"
     assert project.snakemake("--unlock").returncode == 0
     assert simulation_of(run, later).state == "ended"
