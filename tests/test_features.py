@@ -16,16 +16,17 @@ from conftest import small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import spikelens
 from spikelens.config import RunConfig, load_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.features.causal import causal_component, causal_components, dense_causal_components, history_steps
-from spikelens.features.rates import mean_rates, running_counts, running_rate
+from spikelens.features.rates import bin_counts, running_rate, window_counts
 from spikelens.features.run import compute_features, read_synapses
 from spikelens.features.spikes import read_spikes
 from spikelens.features.traces import advance, decay_table, spike_trace, spike_traces
 from spikelens.network.build import Synapses, build_blocks
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import MISSING_COUNT, UNITS_PER_MV, block_group, layout, max_delay, open_group, prepare, read_array, read_shard
+from spikelens.stores import UNITS_PER_MV, block_group, layout, max_delay, open_group, prepare, read_array, read_shard
 
 BRIEF = {
     "models.autoencoder.sequences": 60,
@@ -116,7 +117,7 @@ def test_only_shards_that_overlap_are_needed_and_a_missing_one_is_refused(make_r
     with pytest.raises(StoreError, match="spikes/c/2/1"):
         read_spikes(run, 3000, 4001)
     with pytest.raises(StoreError, match="spikes/c/2/1"):
-        compute_features(run, [1], [0])
+        compute_features(run, [2], [0])
     group.shard_path("spikes", (1, 0)).write_bytes(b"")
     with pytest.raises(StoreError, match="spikes/c/1/0"):
         read_spikes(run, 0, 2001)
@@ -200,32 +201,26 @@ def test_raster_with_a_gap_in_time_or_without_time_is_refused():
 # --- rates ---
 
 
-def test_running_counts_equal_elephants_binned_spike_trains():
+def test_bin_counts_equal_elephants_binned_spike_trains():
     raster = random_raster(5, 3000, 6)
-    counts = running_counts(*as_list(raster), 6, slice(0, 60), 3000, 50, 100)
     trains = [neo.SpikeTrain(np.flatnonzero(train) * pq.ms, t_stop=3000 * pq.ms) for train in raster.T]
-    for offset in (0, 50):
-        binned = elephant.conversion.BinnedSpikeTrain(
-            trains, bin_size=100 * pq.ms, t_start=offset * pq.ms, t_stop=(2900 + offset) * pq.ms, tolerance=1e-8
-        )
-        np.testing.assert_array_equal(counts[offset // 50 : 58 + offset // 50 : 2], binned.to_array().T)
+    binned = elephant.conversion.BinnedSpikeTrain(trains, bin_size=50 * pq.ms, t_start=0 * pq.ms, t_stop=3000 * pq.ms, tolerance=1e-8)
+    np.testing.assert_array_equal(bin_counts(*as_list(raster), 6, 0, 3000, 50), binned.to_array().T)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     step_ms=st.integers(1, 12),
-    steps_per_window=st.integers(1, 9),
-    samples=st.tuples(st.integers(0, 20), st.integers(1, 20)),
+    width=st.integers(1, 9),
+    first=st.integers(0, 20),
+    n_bins=st.integers(9, 20),
 )
-def test_running_counts_equal_the_formula(seed, step_ms, steps_per_window, samples):
-    raster, window_ms, end = random_raster(seed, 400, 3, 0.2), step_ms * steps_per_window, 400
-    chosen = slice(samples[0], samples[0] + samples[1])
-    counts = running_counts(*as_list(raster), 3, chosen, end, step_ms, window_ms)
-    for row, k in zip(counts, range(chosen.start, chosen.stop), strict=True):
-        t = k * step_ms
-        expected = raster[t : t + window_ms].sum(axis=0) if t + window_ms <= end else np.full(3, MISSING_COUNT)
-        np.testing.assert_array_equal(row, expected)
+def test_running_counts_equal_the_formula(seed, step_ms, width, first, n_bins):
+    raster, start = random_raster(seed, 500, 3, 0.2), first * step_ms
+    counts = window_counts(bin_counts(*as_list(raster), 3, start, start + n_bins * step_ms, step_ms), width)
+    expected = [raster[t : t + width * step_ms].sum(axis=0) for t in range(start, start + (n_bins - width + 1) * step_ms, step_ms)]
+    np.testing.assert_array_equal(counts, expected)
 
 
 def test_running_rate_of_a_raster_is_in_hertz_and_nan_where_the_window_reaches_beyond():
@@ -240,10 +235,9 @@ def test_running_rate_of_a_raster_is_in_hertz_and_nan_where_the_window_reaches_b
         running_rate(as_xarray(raster), window_ms=105, step_ms=10)
 
 
-def test_stored_rate_is_in_hertz_and_nan_in_the_last_window_only(module_run):
-    run = module_run
+def test_an_opened_run_shows_rates_in_hertz_and_nan_in_the_last_window_only(module_run):
+    run, rate = module_run, spikelens.open(module_run.folder).rate
     raster = read_array(layout(run, "spikes"), "spikes")
-    rate = xr.open_zarr(layout(run, "features").path, consolidated=False, decode_timedelta=False)["rate"]
     window, step = run.features.window_ms, run.features.step_ms
     assert rate.dims == ("time", "neuron")
     assert rate.attrs["units"] == "Hz"
@@ -256,19 +250,13 @@ def test_stored_rate_is_in_hertz_and_nan_in_the_last_window_only(module_run):
     assert step == 10
 
 
-def test_mean_rates_are_those_of_the_raster(module_run):
+def test_population_counts_are_those_of_the_raster(module_run):
     run = module_run
     raster = read_array(layout(run, "spikes"), "spikes")
-    rates = mean_rates(run)
-    assert rates.dims == ("time", "population")
-    assert rates["population"].values.tolist() == ["all", "E", "I"]
-    assert rates.attrs["units"] == "Hz"
-    for t in (0, 1990, 5950):
-        window = raster[t : t + 50]
-        expected = [part.mean() * 1000 for part in (window, window[:, :160], window[:, 160:])]
-        np.testing.assert_allclose(rates.sel(time=t), expected)
-    assert rates.sel(time=slice(5951, None)).isnull().all()
-    assert rates.sel(time=slice(None, 5950)).notnull().all()
+    counts = read_array(layout(run, "features"), "population_count").sum(axis=1)
+    for column, (first, end) in enumerate(run.populations.values()):
+        expected = raster[:, first:end].reshape(len(counts), -1).sum(axis=1)
+        np.testing.assert_array_equal(counts[:, column], expected)
 
 
 # --- causal components ---
@@ -405,7 +393,7 @@ def test_causal_component_takes_the_weight_in_force_at_the_target_spike(make_run
 
 def test_features_are_the_same_for_one_segment_or_three_and_for_two_block_sizes(make_run, module_run):
     expected = features_of(module_run)
-    assert expected["rate"].any()
+    assert expected["count"].any()
     assert expected["omega"].any()
     whole = features_of(simulated_and_featured(make_run({"simulation.segment_s": 6}, "whole")))
     assert expected.keys() == whole.keys()
@@ -413,7 +401,7 @@ def test_features_are_the_same_for_one_segment_or_three_and_for_two_block_sizes(
         assert values.tobytes() == whole[name].tobytes(), name
     changes = {"network.block_size": 100, "simulation.chunk_neurons": 100}
     coarse = features_of(simulated_and_featured(make_run(changes, "coarse")))
-    for name in ("rate", "omega", "omega_unweighted", "omega_dense"):
+    for name in ("count", "omega", "omega_unweighted", "omega_dense"):
         assert expected[name].tobytes() == coarse[name].tobytes(), name
 
 
@@ -422,7 +410,7 @@ def test_shards_of_one_segment_and_block_do_not_depend_on_what_else_is_computed(
     compute_features(run, [1], [2])
     expected = features_of(module_run)
     root, group = layout(run, "features"), block_group(run, "features", 2)
-    for name, index in (("rate", (1, 2)), ("population_count", (1, 2, 0)), ("omega_dense", (1, 0, 2))):
+    for name, index in (("count", (1, 2)), ("population_count", (1, 2, 0)), ("omega_dense", (1, 0, 2))):
         region = root.arrays[name].region(index)
         np.testing.assert_array_equal(read_shard(root, name, index), expected[name][region])
     groups = [root, *(block_group(run, "features", block) for block in range(run.n_blocks))]
@@ -430,14 +418,10 @@ def test_shards_of_one_segment_and_block_do_not_depend_on_what_else_is_computed(
     assert present == {*root.shard_paths(segments=[1], blocks=[2]), *group.shard_paths(segments=[1])}
 
 
-def test_a_longer_run_changes_the_former_last_segment_only_where_windows_reached_beyond(make_run, module_run):
+def test_a_longer_run_begins_with_the_features_of_a_shorter_one(make_run, module_run):
     short = features_of(simulated_and_featured(make_run({**BRIEF, "simulation.duration_s": 4}, "short")))
     longer = features_of(module_run)
-    complete = slice(0, (4000 - 50) // 10 + 1)
-    np.testing.assert_array_equal(short["rate"][complete], longer["rate"][complete])
-    assert (short["rate"][complete.stop :] == MISSING_COUNT).all()
-    assert (longer["rate"][complete.stop : 400] != MISSING_COUNT).all()
-    for name in ("trace", "omega", "omega_unweighted", "omega_dense"):
+    for name in ("count", "population_count", "trace", "omega", "omega_unweighted", "omega_dense"):
         assert short[name].tobytes() == longer[name][: len(short[name])].tobytes(), name
 
 
@@ -445,7 +429,7 @@ def test_a_short_last_segment_has_short_shards_and_the_same_values(make_run, mod
     changes = {**BRIEF, "simulation.duration_s": 5, "features.omega_window_s": 2}
     run = simulated_and_featured(make_run(changes, "short"))
     features, longer = features_of(run), features_of(module_run)
-    assert features["rate"].shape == (500, 200)
+    assert features["count"].shape == (500, 200)
     assert features["omega"].shape[0] == 3
     assert features["trace"].tobytes() == longer["trace"][:5000].tobytes()
     last_second = longer["omega_unweighted"][4]

@@ -224,12 +224,12 @@ def test_nothing_made_by_another_configuration_passes_for_this_ones(make_run):
     run = make_run()
     build_blocks(run, range(run.n_blocks))
     group = layout(run, "features")
-    write_shard(group, "rate", (0, 0), np.ones(group.arrays["rate"].shards, np.uint16))
+    write_shard(group, "count", (0, 0), np.ones(group.arrays["count"].shards, np.uint16))
     stored = read_shard(layout(run, "network"), "in_degree", (0,))
     other = make_run({"features.tau_ms": 10.0, "features.omega_dense": False})
     assert other.path == run.path
     with pytest.raises(StoreError, match="shard is missing"):
-        read_shard(layout(other, "features"), "rate", (0, 0))
+        read_shard(layout(other, "features"), "count", (0, 0))
     assert not (other.folder / "current/features.zarr" / "omega_dense").exists(), "an array that was switched off is gone"
     np.testing.assert_array_equal(read_shard(layout(other, "network"), "in_degree", (0,)), stored)
 

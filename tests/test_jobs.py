@@ -50,8 +50,8 @@ def test_a_job_is_its_rule_with_the_wildcards_filled(run):
     rule, jobs = next((rule, jobs) for rule, jobs in by_rule(run) if rule.rule == "features")
     assert (rule.log, rule.stamp) == ("logs/features/{segment}-{block}.log", f"{rule.stamps}/{{segment}}-{{block}}")
     assert (jobs[5].log, jobs[5].stamp) == ("logs/features/2-1.log", f"{rule.stamps}/2-1")
-    assert rule.files[0] == f"{rule.folder}/features.zarr/rate/c/{{segment}}/{{block}}"
-    assert jobs[5].files[0] == f"{rule.folder}/features.zarr/rate/c/2/1"
+    assert rule.files[0] == f"{rule.folder}/features.zarr/count/c/{{segment}}/{{block}}"
+    assert jobs[5].files[0] == f"{rule.folder}/features.zarr/count/c/2/1"
     assert [[job.numbers["segment"] for job in jobs] for rule, jobs in by_rule(run) if rule.rule == "simulation"] == [[0, 1, 2, 3]]
 
 

@@ -29,7 +29,7 @@ from spikelens.models.load import load_autoencoder, load_tft, new_module, read_d
 from spikelens.models.tft import forecast, predict
 from spikelens.models.train import Epochs, _environment_threads, train
 from spikelens.places import model_folder
-from spikelens.stores import MISSING_COUNT, ensure, layout, prepare, write_shard
+from spikelens.stores import ensure, layout, prepare, write_shard
 
 TINY = {
     "network.neurons": 12,
@@ -62,17 +62,13 @@ def random_raster(run: RunConfig, seed: int = 0) -> np.ndarray:
 
 
 def write_activity(run: RunConfig, raster: np.ndarray) -> None:
-    """Store a raster, and the running counts that belong to it, counted one window at a time."""
-    step, window = run.features.step_ms, run.features.window_ms
-    counts = np.full((run.n_steps // step, run.network.neurons), MISSING_COUNT, np.uint16)
-    for row, start in enumerate(range(0, run.n_steps - window + 1, step)):
-        counts[row] = raster[start : start + window].sum(axis=0)
-    by_population = np.full((len(counts), run.n_blocks, 2), -1, np.int32)
+    """Store a raster, and the spike counts per bin that belong to it."""
+    counts = raster.reshape(-1, run.features.step_ms, run.network.neurons).sum(axis=1).astype(np.uint16)
+    by_population = np.zeros((len(counts), run.n_blocks, 2), np.int32)
     for block, (p, (first, end)) in itertools.product(range(run.n_blocks), enumerate(run.populations.values())):
         low, high = run.block_range(block)
         by_population[:, block, p] = counts[:, max(low, first) : max(min(high, end), max(low, first))].sum(axis=1, dtype=np.int32)
-    by_population[counts[:, 0] == MISSING_COUNT] = -1
-    for store, arrays in (("spikes", {"spikes": raster}), ("features", {"rate": counts, "population_count": by_population})):
+    for store, arrays in (("spikes", {"spikes": raster}), ("features", {"count": counts, "population_count": by_population})):
         group = layout(run, store)
         ensure(group)
         for name, values in arrays.items():
@@ -199,7 +195,7 @@ def test_sampled_rates_are_spikes_counted_in_windows_side_by_side(tmp_path):
 
 def test_a_lost_shard_of_rates_is_an_error_and_not_silence(tmp_path):
     run = tiny_run(tmp_path)
-    layout(run, "features").shard_path("rate", (1, 2)).unlink()
+    layout(run, "features").shard_path("count", (1, 2)).unlink()
     with pytest.raises(StoreError, match="missing"):
         rate_series(run, "tft_neuron")
 

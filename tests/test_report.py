@@ -109,17 +109,13 @@ def _write_features(run: RunConfig, truth: Truth, rng: np.random.Generator) -> N
     spikes, features = layout(run, "spikes"), layout(run, "features")
     for index in spikes.arrays["spikes"].indices():
         write_shard(spikes, "spikes", index, truth.spikes[spikes.arrays["spikes"].region(index)])
-    before = np.concatenate([np.zeros((1, run.network.neurons), np.int64), truth.spikes.cumsum(axis=0)])
-    starts = np.arange(0, run.n_steps, run.features.step_ms)
-    ends = starts + run.features.window_ms
-    count = before[np.minimum(ends, run.n_steps)] - before[starts]
+    count = truth.spikes.reshape(-1, run.features.step_ms, run.network.neurons).sum(axis=1)
     for index in features.arrays["population_count"].indices():
         time, block, _ = features.arrays["population_count"].region(index)
         own = slice(*run.block_range(block.start))
         ids = np.arange(run.network.neurons)[own]
         of = [count[time, own][:, (ids >= first) & (ids < end)].sum(axis=1) for first, end in run.populations.values()]
-        values = np.where(ends[time, None] > run.n_steps, -1, np.column_stack(of))
-        write_shard(features, "population_count", index, values[:, None].astype(np.int32))
+        write_shard(features, "population_count", index, np.column_stack(of)[:, None].astype(np.int32))
     if run.features.omega_dense:
         for index in features.arrays["omega_dense"].indices():
             shape = [part.stop - part.start for part in features.arrays["omega_dense"].region(index)]

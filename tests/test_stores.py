@@ -22,7 +22,6 @@ from spikelens.errors import StoreError
 from spikelens.stores import (
     ANY_SYNAPSE,
     BLOCK_STORES,
-    MISSING_COUNT,
     OWNER,
     UNITS_PER_MV,
     Array,
@@ -225,7 +224,7 @@ def test_writing_replaces_a_damaged_shard_also_a_short_last_one(make_run: MakeRu
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("store", "array", "index"), [("spikes", "spikes", (0, 1)), ("state", "v", (2, 3)), ("features", "rate", (1, 0))])
+@pytest.mark.parametrize(("store", "array", "index"), [("spikes", "spikes", (0, 1)), ("state", "v", (2, 3)), ("features", "count", (1, 0))])
 def test_any_flipped_bit_is_an_error_that_names_the_file_and_never_a_wrong_number(
     make_run: MakeRun, store: StoreName, array: str, index: tuple[int, ...]
 ) -> None:
@@ -453,15 +452,34 @@ def test_weights_are_stored_as_integers_and_shown_in_mv(full_run: RunConfig) -> 
     assert read_shard(group, "weight", (0, 0)).dtype == np.int32
 
 
-def test_counts_are_shown_as_rates_and_a_window_beyond_the_end_as_nan(full_run: RunConfig) -> None:
-    group = layout(full_run, "features")
-    stored = np.zeros(shape_of(group, "rate", (2, 0)), dtype=np.uint16)
-    stored[0], stored[-1] = 3, MISSING_COUNT
-    write_shard(group, "rate", (2, 0), stored)
-    rate = open_group(group).rate.values[80:, :10]
-    assert (rate[0] == 3 / 0.050).all()
-    assert (rate[1:-1] == 0).all()
-    assert np.isnan(rate[-1]).all()
+def _edit(path: Path, old: str, new: str) -> None:
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"separator": "/"', '"separator": "."'), ('"shape": [\n    6000', '"shape": [\n    2000'), ('"zarr_format"', '"zarr_fermat"')],
+)
+def test_damaged_metadata_change_nothing_that_is_read(full_run: RunConfig, old: str, new: str) -> None:
+    """Arrays are opened as their layout says: zarr would read fill values, or fewer cells, without a word."""
+    group = layout(full_run, "spikes")
+    expected = read_array(group, "spikes")
+    assert expected.any()
+    path = group.path / "spikes/zarr.json"
+    _edit(path, old, new)
+    np.testing.assert_array_equal(read_array(group, "spikes"), expected)
+    np.testing.assert_array_equal(open_group(group).spikes.values, expected)
+    assert [fault for fault in verify(full_run) if str(path) in fault]
+
+
+def test_damage_in_consolidated_metadata_is_told(full_run: RunConfig) -> None:
+    consolidate(full_run)
+    path = layout(full_run, "spikes").path / "zarr.json"
+    assert [fault for fault in verify(full_run) if str(path) in fault] == []
+    _edit(path, '"separator": "/"', '"separator": "."')
+    assert [fault for fault in verify(full_run) if f"{path}: its consolidated metadata" in fault]
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,17 @@ class OpenRun:
 
     @functools.cached_property
     def features(self) -> xr.Dataset:
-        """Running rates [Hz], spike counts of populations, causal components of all pairs."""
+        """Spike counts per bin of neurons and populations, causal components of all pairs."""
         return self._root("features")
+
+    @functools.cached_property
+    def rate(self) -> xr.DataArray:
+        """Running rate R_i(t) of every neuron over features.window_ms from t on [Hz], (time, neuron); NaN beyond the run's end."""
+        features = self.config.features
+        width = features.window_ms // features.step_ms
+        counts = self.features["count"].rolling(time=width).sum().shift(time=1 - width)
+        rate: xr.DataArray = (counts * (1000 / features.window_ms)).rename("rate")
+        return rate.assign_attrs(long_name=f"running rate over the next {features.window_ms} ms", units="Hz")
 
     @functools.cached_property
     def causal_components(self) -> xr.Dataset:

@@ -234,7 +234,7 @@ class Simulation(Section):
 class Features(Section):
     """Quantities computed from the spikes; times are the paper's T_w and tau."""
 
-    step_ms: Annotated[Positive, Field(description="rates are stored every so often [ms]")] = 10
+    step_ms: Annotated[Positive, Field(description="width of the bins in which spikes are counted [ms]")] = 10
     window_ms: Annotated[Positive, Field(description="T_w, the window of the running rate [ms]")] = 100
     tau_ms: Annotated[PositiveFloat, Field(description="time constant of traces and causal components [ms]")] = 20.0
     omega_window_s: Annotated[Positive, Field(description="causal components are summed over windows this long [s]")] = 20

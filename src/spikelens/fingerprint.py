@@ -18,8 +18,8 @@ from typing import Any
 from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
 
 _PACKAGE = Path(__file__).parent
-_NOT_RESULTS = {"simulation": ("ranks", "duration_s")}
-"""Keys that do not change what any one shard holds."""
+_NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "features": ("window_ms",)}
+"""Keys that do not change what any one shard of a stage holds; windows of rates are added up from bins by who reads them."""
 _NO_RESULTS = {
     f"spikelens.{name}" for name in ("access", "clean", "errors", "fingerprint", "limits", "places", "progress", "refusals", "watch")
 }
@@ -41,6 +41,8 @@ def model_fingerprint(run: RunConfig, model: ModelName) -> str:
     models = run.models.model_dump(mode="json")
     own = {key: models[key] for key in ("start_s", "split", model)}
     del own[model]["seeds"], own[model]["ranks"]
+    if model.startswith("tft"):
+        own["window_ms"] = run.features.window_ms
     return _digest([fingerprint(run, "features"), own, run.simulation.duration_s, source_hash("models")])
 
 
@@ -58,6 +60,7 @@ def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
     if stage == "explanation":
         section["duration_s"] = run.simulation.duration_s
     if stage == "models":
+        section["window_ms"] = run.features.window_ms
         for name in MODEL_NAMES:
             del section[name]["ranks"]
     return section

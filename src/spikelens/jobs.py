@@ -87,20 +87,18 @@ class Job:
 
 
 def by_rule(run: RunConfig) -> Iterator[tuple[Job, list[Job]]]:
-    """What the jobs of each rule write, and all these jobs. Segments whose stamps lie apart, as the last one's may, have a rule each."""
+    """What the jobs of each rule write, and all these jobs."""
     blocks = range(run.n_blocks)
     folder = {stage: _below(run, stage_folder(run, stage)) for stage in STAGES if stage != "models"}
     network = Job("network", _shards(run, "network"), folder["network"], _below(run, stamp_folder(run, "network")))
     yield network, [network.of(block=block) for block in blocks]
     shards = _shards(run, "spikes", "state", "weights", "records")
     of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
-    for stamps, segments in _by_stamps(run, "simulation"):
-        simulation = Job("simulation", of_segment, folder["simulation"], stamps)
-        yield simulation, [simulation.of(segment=segment) for segment in segments]
-    of_block = _shards(run, "features")
-    for stamps, segments in _by_stamps(run, "features"):
-        features = Job("features", of_block, folder["features"], stamps)
-        yield features, [features.of(segment=segment, block=block) for segment in segments for block in blocks]
+    segments = range(run.n_segments)
+    simulation = Job("simulation", of_segment, folder["simulation"], _below(run, stamp_folder(run, "simulation")))
+    yield simulation, [simulation.of(segment=segment) for segment in segments]
+    features = Job("features", _shards(run, "features"), folder["features"], _below(run, stamp_folder(run, "features")))
+    yield features, [features.of(segment=segment, block=block) for segment in segments for block in blocks]
     for name in MODEL_NAMES:
         models = _below(run, models_folder(run, name))
         model = Job(f"models_{name}", tuple(f"{models}/{{seed}}/{file}" for file in MODEL_FILES), models)
@@ -130,12 +128,6 @@ def wanted_files(run: RunConfig) -> list[str]:
     stamps = [job.stamp for job in jobs if job.stamp]
     lost = [path for job in jobs if job.stamp and is_there(job.stamp) for path in job.files if not is_there(path)]
     return stamps + lost + [path for job in jobs if not job.stamp for path in job.files]
-
-
-def _by_stamps(run: RunConfig, stage: Stage) -> Iterator[tuple[str, list[int]]]:
-    """Segments by the folder of their stamps: all are alike, but perhaps for the last."""
-    folders = itertools.groupby(range(run.n_segments), lambda segment: stamp_folder(run, stage, segment))
-    return ((_below(run, folder), list(segments)) for folder, segments in folders)
 
 
 def _shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:

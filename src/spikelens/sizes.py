@@ -181,7 +181,7 @@ def features_memory(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> float:
     """The segment's spikes of all neurons being sorted, one raster shard, all pairs of a block, its synapses and traces."""
     features, n, block = run.features, run.network.neurons, min(run.network.block_size, run.network.neurons)
     n_windows = -(-run.simulation.segment_s // features.omega_window_s)
-    reach_s = run.simulation.segment_s + (CAUSAL_CUTOFF_TAUS * features.tau_ms + features.window_ms) / 1000
+    reach_s = run.simulation.segment_s + (CAUSAL_CUTOFF_TAUS * features.tau_ms) / 1000
     spikes = 56 * n * rate_hz * reach_s
     raster = 2 * run.segment_steps * block
     dense = n * block * (16 + 8 * n_windows) if features.omega_dense else 0
@@ -256,8 +256,8 @@ _OTHERS_SHARE = 0.85
 """Of an array of float32 that is dense."""
 _BYTES_A_SPIKE = 2.5
 """In the raster."""
-_RATE_SHARE_A_HZ = 0.011
-"""Of running rates: what is left for each Hz of the mean rate."""
+_COUNT_SHARE_A_HZ = 0.006
+"""Of spike counts per bin: what is left for each Hz of the mean rate."""
 _METADATA_BYTES = 2_000
 _ITEM_BYTES = 200_000
 """A figure or table of the report."""
@@ -311,8 +311,8 @@ def _stored_share(run: RunConfig, store: StoreName, name: str, rate_hz: float) -
     match store, name:
         case "spikes", "spikes":
             return min(1.0, _BYTES_A_SPIKE * rate_hz / 1000)
-        case "features", "rate":
-            return min(1.0, _RATE_SHARE_A_HZ * rate_hz)
+        case "features", "count":
+            return min(1.0, _COUNT_SHARE_A_HZ * rate_hz)
         case "network", "weight":
             equal = run.network.edges is None and all(isinstance(c.weight_mv, float) for c in run.network.connections.values())
             return _EQUAL_WEIGHTS_SHARE if equal else _OTHERS_SHARE

@@ -13,7 +13,7 @@ Stores of a run, by the stage that owns them:
     weights.zarr      <block>: weight (boundary, synapse), weight_average (segment, synapse)
     state.zarr        v, u, last_spike, recent_spikes (boundary, neuron), stamp; blocks/<block>: weight_change (boundary, synapse)
     records.zarr      v, u (time, neuron); synapses: weight (time, synapse); only where simulation.record chooses some
-    features.zarr     rate (time, neuron), population_count; omega_dense; blocks/<block>: trace (time, neuron), omega (window, synapse)
+    features.zarr     count (time, neuron), population_count; omega_dense; blocks/<block>: trace (time, neuron), omega (window, synapse)
     explanation.zarr  attention, forecasts, reconstructions, encoder statistics
 
 Boundary k is the end of segment k. Every matrix over pairs of neurons is [source, target]. Synapses of a block are those onto
@@ -28,7 +28,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -41,7 +41,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import MemoryStore
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Stage, Tft, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
@@ -50,6 +51,7 @@ from spikelens.places import CONFIGURATIONS, link_current, name_old_results, sta
 
 if TYPE_CHECKING:
     import xarray as xr
+    from zarr.abc.store import ByteRequest
 
 StoreName = Literal["network", "spikes", "weights", "state", "records", "features", "explanation"]
 OWNER: dict[StoreName, Any] = {
@@ -67,8 +69,6 @@ UNITS_PER_MV = 65_536
 """Weights, weight changes and input currents are int32 in units of 2^-16 mV."""
 NO_SPIKE = -1_000_000_000
 """Stands for the time of a spike that never was: far before the start, and no overflow when subtracted."""
-MISSING_COUNT = 65_535
-"""Spike count of a window that reaches beyond the run's end; xarray shows NaN."""
 STDP_LAGS = 256
 """Length of the stored STDP tables; they are zero from 194 on."""
 
@@ -463,35 +463,26 @@ def _features_layout(run: RunConfig) -> _Layout:
     per_chunk = run.simulation.chunk_ms // features.step_ms
     populations = list(run.network.populations)
     arrays = {
-        "rate": Array(
+        "count": Array(
             ("time", "neuron"),
             (n_samples, n),
             (per_segment, size),
             "uint16",
-            {
-                "long_name": f"running rate over the next {features.window_ms} ms",
-                "units": "Hz",
-                "scale_factor": 1000 / features.window_ms,
-                "_FillValue": MISSING_COUNT,
-            },
+            {"long_name": f"spikes in a bin of {features.step_ms} ms", "units": "1"},
             chunks=(per_chunk, run.simulation.chunk_neurons),
             by=("segment", "block"),
-            fill_value=MISSING_COUNT,
         ),
         "population_count": Array(
             ("time", "block", "of_population"),
             (n_samples, run.n_blocks, len(populations)),
             (per_segment, 1, len(populations)),
             "int32",
-            {
-                "long_name": f"spikes of a population's neurons in a block over the next {features.window_ms} ms; -1: beyond the end",
-                "units": "1",
-            },
+            {"long_name": f"spikes of a population's neurons in a block in a bin of {features.step_ms} ms", "units": "1"},
             by=("segment", "block", ""),
         ),
     }
     coordinates = {
-        **_time_coordinate(n_samples, features.step_ms, long_name="start of the rate's window"),
+        **_time_coordinate(n_samples, features.step_ms, long_name="start of the bin"),
         **_neuron_coordinates(run),
         "of_population": Coordinate(("of_population",), np.array(populations, dtype=np.dtypes.StringDType()), {"long_name": "population"}),
     }
@@ -643,18 +634,7 @@ def _metadata(group: Group) -> _Files:
     for name in group.subgroups:
         root.create_group(name)
     for name, array in group.arrays.items():
-        dtype = np.dtype(array.dtype)
-        root.create_array(
-            name,
-            shape=array.shape,
-            chunks=array.chunk_shape,
-            shards=array.shards,
-            dtype=dtype,
-            compressors=_codecs(dtype),
-            fill_value=array.fill_value,
-            dimension_names=array.dims,
-            attributes=dict(array.attrs),
-        )
+        _create_array(root, name, array)
     for name, coordinate in group.coordinates.items():
         text = coordinate.values.dtype.kind == "T"
         created = root.create_array(
@@ -668,6 +648,26 @@ def _metadata(group: Group) -> _Files:
             config={"write_empty_chunks": True},
         )
         created[...] = coordinate.values
+    return _files_of(store)
+
+
+def _create_array(root: zarr.Group, name: str, array: Array) -> None:
+    """Create an array without cells."""
+    dtype = np.dtype(array.dtype)
+    root.create_array(
+        name,
+        shape=array.shape,
+        chunks=array.chunk_shape,
+        shards=array.shards,
+        dtype=dtype,
+        compressors=_codecs(dtype),
+        fill_value=array.fill_value,
+        dimension_names=array.dims,
+        attributes=dict(array.attrs),
+    )
+
+
+def _files_of(store: MemoryStore) -> _Files:
     return {key: bytes(value.to_bytes()) for key, value in store._store_dict.items()}
 
 
@@ -745,42 +745,27 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def stamp_folder(run: RunConfig, stage: Stage, segment: int = 0) -> Path:
-    """Where the jobs of a stage (on a segment) leave an empty file each, once their shards are there.
+def stamp_folder(run: RunConfig, stage: Stage) -> Path:
+    """Where the jobs of a stage leave an empty file each, once their shards are there.
 
     It is what a later job takes as input, in the place of all shards of an earlier one: snakemake looks at every input of every job.
     """
-    # rates look ahead, and the last segment has nothing ahead
-    last = "-last" if stage == "features" and segment == run.n_segments - 1 else ""
-    return stage_folder(run, stage) / f"stamps{last}"
+    return stage_folder(run, stage) / "stamps"
 
 
 def prepare(run: RunConfig) -> None:
     """Make a run's folder ready: its configuration, the metadata of every store, and the links to what is current.
 
-    No result is removed: another configuration has other folders (`places`). What goes is files that a killed job did not finish, and
-    the stamps of features that were the last segment's and are not any more, or the other way round.
+    No result is removed: another configuration has other folders (`places`). Only files that a killed job did not finish are.
     """
     for path in run.folder.rglob(f".*{_UNFINISHED}"):
         path.unlink(missing_ok=True)
     _write_config(run)
     _register(run)
-    for stamp in _outlived_stamps(run):
-        stamp.unlink(missing_ok=True)
     for store in stores_of(run):
         ensure(layout(run, store))
     link_current(run)
     name_old_results(run)
-
-
-def _outlived_stamps(run: RunConfig) -> Iterator[Path]:
-    """Stamps of features whose segment has become the last one of the run, or is it no longer: its rates look ahead."""
-    last = run.n_segments - 1
-    folder = stage_folder(run, "features")
-    for stamp in folder.glob("stamps*/*"):
-        is_last = stamp.name.split("-")[0] == str(last)
-        if is_last != (stamp.parent.name == "stamps-last"):
-            yield stamp
 
 
 def _register(run: RunConfig) -> None:
@@ -913,16 +898,35 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
 
 
 def _open_array(group: Group, array: str) -> zarr.Array[Any]:
-    """Open an array to read it; metadata that were lost are restored first."""
-    path = group.path / array / "zarr.json"
-    if not path.is_file():
-        ensure(group, only_missing=True)
-    try:
-        return zarr.open_array(str(path.parent), mode="r", zarr_format=3)
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        raise StoreError(f"{path} cannot be read ({error}); delete it and run snakemake, which writes it again") from error
+    """Open an array to read it, as its layout says; its zarr.json on disk is not read."""
+    store = MemoryStore()
+    _create_array(zarr.create_group(store, zarr_format=3), array, group.arrays[array])
+    return zarr.open_array(_LaidOut(group.path, _files_of(store)), path=array, mode="r", zarr_format=3)
+
+
+class _LaidOut(WrapperStore[LocalStore]):
+    """A folder whose metadata and coordinates come from the layout: what zarr.json on disk says cannot mislead a reader.
+
+    A flipped bit in a shape, a separator or a codec would make zarr read fill values in the place of shards, without a word.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        super().__init__(LocalStore(folder, read_only=True))
+        self._files = files
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        if key not in self._files:
+            return None if key.endswith("zarr.json") else await super().get(key, prototype, byte_range)
+        held = MemoryStore({key: default_buffer_prototype().buffer.from_bytes(self._files[key])})
+        return await held.get(key, prototype, byte_range)
+
+    async def exists(self, key: str) -> bool:
+        return key in self._files or await super().exists(key)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        below = f"{prefix.rstrip('/')}/" if prefix else ""
+        for name in dict.fromkeys(key.removeprefix(below).split("/")[0] for key in self._files if key.startswith(below)):
+            yield name
 
 
 def read_array(group: Group, array: str, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> NDArray[Any]:
@@ -967,8 +971,7 @@ def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iter
     import xarray as xr  # not above: its import takes longer than many a job that only reads and writes shards
 
     require(group.shard_paths(None, segments, blocks))
-    ensure(group, only_missing=True)
-    opened: xr.Dataset = xr.open_zarr(group.path, consolidated=False, decode_timedelta=False)
+    opened: xr.Dataset = xr.open_zarr(_LaidOut(group.path, _metadata(group)), consolidated=False, decode_timedelta=False)
     return opened.assign_coords({name: coordinate.load() for name, coordinate in opened.coords.items()})
 
 
@@ -1039,6 +1042,23 @@ def _of_longer_runs(group: Group) -> Iterator[Path]:
         yield from (group.path / name / "c").glob("*")
 
 
+def _is_consolidated(path: Path) -> bool:
+    """Whether a group's consolidated metadata, if it has any, are what the zarr.json of its members say."""
+    content = json.loads(path.read_bytes())
+    members = (content.get("consolidated_metadata") or {}).get("metadata", {})
+    return all(_same_member(path.parent / name / "zarr.json", member) for name, member in members.items())
+
+
+def _same_member(path: Path, member: Any) -> bool:
+    try:
+        own = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(member, dict) and all(
+        own.get(key) == member.get(key) for key in (own.keys() | member.keys()) - {"consolidated_metadata"}
+    )
+
+
 def _faults(group: Group) -> Iterator[str]:
     """What is wrong with the metadata and the shards of one group; shards of arrays with wrong metadata are not decoded."""
     unreadable: set[str] = set()
@@ -1051,6 +1071,8 @@ def _faults(group: Group) -> Iterator[str]:
             unreadable.add(key.split("/")[0])
             fault, remedy = ("is missing", "run") if current is None else ("is not what config.json says", "delete it and run")
             yield f"{path}: {fault}; {remedy} snakemake, which writes it again"
+        elif key == "zarr.json" and not _is_consolidated(path):
+            yield f"{path}: its consolidated metadata are not those of the arrays; delete it and run snakemake, which writes it again"
     for name, spec in group.arrays.items():
         for index in spec.indices():
             try:

@@ -92,12 +92,8 @@ onstart:
 
 
 def rule_name(run, of_rule):
-    """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own.
-
-    A last segment may have a rule of its own, too: where it is short, or has nothing ahead, its stamp says so.
-    """
-    last = "_last" if of_rule[0].numbers.get("segment") else ""
-    return f"{of_rule[0].rule}{last}" if len(RUNS) == 1 else f"{of_rule[0].rule}{last}_{RUNS.index(run)}"
+    """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own."""
+    return of_rule[0].rule if len(RUNS) == 1 else f"{of_rule[0].rule}_{RUNS.index(run)}"
 
 
 def asked(run, rule):

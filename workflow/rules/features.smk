@@ -1,11 +1,11 @@
 # Stage 3: one job a segment and block. A job reads the spikes of its own segment and a halo in its neighbours: the last 20 tau
-# before (kernels) and the first T_w after (rates look ahead). So when a run grows, only the former last segment is made again.
+# before (kernels). Nothing looks ahead: a run that grows keeps all its features.
 
 
 def segments_around(run):
     """Segments that hold the spikes, and the state at the start, that a segment's features take."""
     segments = stamps(run, "simulation")
-    return lambda wildcards: segments[max(int(wildcards.segment) - 1, 0) : int(wildcards.segment) + 2]
+    return lambda wildcards: segments[max(int(wildcards.segment) - 1, 0) : int(wildcards.segment) + 1]
 
 
 for run, job, of_rule in rules_of("features"):

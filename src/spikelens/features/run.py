@@ -1,7 +1,7 @@
 """The features stage at its edge: spikes and synapses are read, features computed block by block, shards written.
 
-A segment's spikes are read once, with a halo: as far back as the exponentials reach before its start, and one rate window after
-its end. Beyond the spikes, memory holds the features of one segment and block at a time.
+A segment's spikes are read once, with a halo: as far back as the exponentials reach before its start. Nothing looks ahead, so a run
+that grows keeps all its features. Beyond the spikes, memory holds the features of one segment and block at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.features.causal import causal_components, dense_causal_components, history_steps
-from spikelens.features.rates import population_counts, running_counts
+from spikelens.features.rates import bin_counts, population_counts
 from spikelens.features.spikes import of_neurons, read_spikes
 from spikelens.features.traces import spike_traces
 from spikelens.network.build import Synapses
@@ -55,22 +55,21 @@ def compute_features(run: RunConfig, segments: Iterable[int], blocks: Iterable[i
         for done, (segment, block) in enumerate(itertools.product(segments, blocks)):
             if block == blocks[0]:
                 start, end = run.segment_range(segment)
-                spikes = read_spikes(run, start - history, end + run.features.window_ms)
+                spikes = read_spikes(run, start - history, end)
                 log.info("segment %d: %d spikes read", segment, len(spikes[0]))
-            _write_rates(run, group, segment, block, spikes)
+            _write_counts(run, group, segment, block, spikes)
             if "omega_dense" in group.arrays:
                 _write_dense(run, group, segment, block, spikes)
             _write_block(run, segment, block, spikes)
             progress.update(done + 1)
 
 
-def _write_rates(run: RunConfig, group: Group, segment: int, block: int, spikes: Spikes) -> None:
-    """Write the running counts of a block's neurons, and their sums over each population."""
+def _write_counts(run: RunConfig, group: Group, segment: int, block: int, spikes: Spikes) -> None:
+    """Write the spike counts per bin of a block's neurons, and their sums over each population."""
     first, end = run.block_range(block)
     own = of_neurons(*spikes, np.arange(first, end))
-    samples = group.arrays["rate"].region((segment, block))[0]
-    counts = running_counts(*own, end - first, samples, run.n_steps, run.features.step_ms, run.features.window_ms)
-    write_shard(group, "rate", (segment, block), counts)
+    counts = bin_counts(*own, end - first, *run.segment_range(segment), run.features.step_ms)
+    write_shard(group, "count", (segment, block), counts)
     sums = population_counts(counts, first, run.populations)
     write_shard(group, "population_count", (segment, block, 0), sums[:, np.newaxis])
 

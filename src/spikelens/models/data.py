@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig, Tft, check_sequences
-from spikelens.errors import ConfigError, SpikelensError
+from spikelens.errors import ConfigError
 from spikelens.features.spikes import between, of_neurons, read_spikes
 from spikelens.features.traces import spike_traces
-from spikelens.stores import MISSING_COUNT, evenly_spaced, layout, read_shard
+from spikelens.stores import evenly_spaced, layout, read_shard
 
 TftName = Literal["tft_population", "tft_neuron"]
 
@@ -148,28 +148,28 @@ def training_scale(
     return trained.mean(axis=0).astype(np.float32), np.maximum(trained.std(axis=0), floor).astype(np.float32)
 
 
-def _sampled_rows(run: RunConfig) -> Iterator[tuple[int, slice, NDArray[np.int64]]]:
-    """For each segment: its samples (places in the series), and the rows of its shards of running rates where they stand."""
+def _binned_rows(run: RunConfig) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]]:
+    """For each segment that has any: how many of its bins belong to whole samples, which samples these are, and the first bin of each."""
     every = run.features.window_ms // run.features.step_ms
-    n_samples = run.n_steps // run.features.window_ms
+    n_used = run.n_steps // run.features.window_ms * every
     for segment in range(run.n_segments):
-        begin, end = (step // run.features.step_ms for step in run.segment_range(segment))
-        first, last = -(-begin // every), min(-(-end // every), n_samples)
-        yield segment, slice(first, last), np.arange(first, last) * every - begin
+        begin, end = (min(step // run.features.step_ms, n_used) for step in run.segment_range(segment))
+        if begin < end:
+            samples, rows = np.unique(np.arange(begin, end) // every, return_index=True)
+            yield segment, end - begin, samples, rows
 
 
 def _neuron_counts(run: RunConfig, neurons: NDArray[np.int64]) -> NDArray[np.int64]:
     """Spikes of each neuron in each sample, (n_samples, n_neurons)."""
     group = layout(run, "features")
-    counts = np.empty((run.n_steps // run.features.window_ms, len(neurons)), np.int64)
-    for segment, samples, rows in _sampled_rows(run):
+    counts = np.zeros((run.n_steps // run.features.window_ms, len(neurons)), np.int64)
+    for segment, n_bins, samples, rows in _binned_rows(run):
         for block in range(run.n_blocks):
             first, end = run.block_range(block)
             columns = slice(*np.searchsorted(neurons, (first, end)))
             if columns.start < columns.stop:
-                shard = read_shard(group, "rate", (segment, block))
-                counts[samples, columns] = shard[np.ix_(rows, neurons[columns] - first)]
-    _refuse_missing(run, bool((counts == MISSING_COUNT).any()), "rate")
+                shard = read_shard(group, "count", (segment, block))[:n_bins, neurons[columns] - first]
+                counts[samples, columns] += np.add.reduceat(shard, rows, axis=0, dtype=np.int64)
     return counts
 
 
@@ -177,19 +177,9 @@ def _population_counts(run: RunConfig) -> NDArray[np.int64]:
     """Spikes of the network and of each population in each sample, (n_samples, 1 + n_populations)."""
     group = layout(run, "features")
     counts = np.zeros((run.n_steps // run.features.window_ms, 1 + len(run.network.populations)), np.int64)
-    missing = False
-    for segment, samples, rows in _sampled_rows(run):
+    for segment, n_bins, samples, rows in _binned_rows(run):
         for block in range(run.n_blocks):
-            shard = read_shard(group, "population_count", (segment, block, 0))[rows, 0]
-            missing |= bool((shard < 0).any())
-            counts[samples, 1:] += shard
-    _refuse_missing(run, missing, "population_count")
+            shard = read_shard(group, "population_count", (segment, block, 0))[:n_bins, 0]
+            counts[samples, 1:] += np.add.reduceat(shard, rows, axis=0, dtype=np.int64)
     counts[:, 0] = counts[:, 1:].sum(axis=1)
     return counts
-
-
-def _refuse_missing(run: RunConfig, missing: bool, array: str) -> None:
-    if missing:
-        raise SpikelensError(
-            f"{layout(run, 'features').path}/{array} lacks rates inside the run; compute the features of {run.folder} again"
-        )

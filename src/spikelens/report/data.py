@@ -16,6 +16,7 @@ from spikelens.config import MODEL_NAMES, ModelName, RunConfig
 from spikelens.errors import StoreError
 from spikelens.explanation.contents import SCORES
 from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
+from spikelens.features.rates import window_counts
 from spikelens.models.contents import DESCRIPTION, HISTORY
 from spikelens.places import model_folder, stage_folder
 from spikelens.stores import UNITS_PER_MV, block_group, layout, open_group, read_array, read_shard
@@ -115,11 +116,12 @@ def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDAr
 
 
 def population_counts(run: RunConfig) -> NDArray[np.float64]:
-    """Spikes of each population in the T_w after each sample, (n_samples, n_populations); NaN where T_w reaches beyond the end."""
-    counts = read_array(layout(run, "features"), "population_count")
-    total = counts.sum(axis=1).astype(float)
-    total[(counts < 0).any(axis=(1, 2))] = np.nan
-    return np.asarray(total)
+    """Spikes of each population in the T_w after each bin's start, (n_bins, n_populations); NaN where T_w reaches beyond the end."""
+    counts = read_array(layout(run, "features"), "population_count").sum(axis=1)
+    windows = window_counts(counts, run.features.window_ms // run.features.step_ms)
+    total = np.full(counts.shape, np.nan)
+    total[: len(windows)] = windows
+    return total
 
 
 def running_rates(run: RunConfig) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ _FEW_NEURONS = 20_000
 """Fewer take less time for a step than Python for calling one: a rank that is alone then stays in compiled code for a second."""
 _LATE = (
     "It ends now, and nothing of the segment is written. Ask for more time (snakemake --set-resources simulation:runtime={minutes}; "
-    "a short last segment has the rule simulation_last, and in a sweep rules end in a number), or "
+    "in a sweep, rules end in a number), or "
     "take a smaller simulation.segment_s (`spikelens plan` names one that fits a limit) or more ranks (simulation.ranks)"
 )
 """What to do about a segment that will not be done in time."""
