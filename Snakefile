@@ -1,6 +1,6 @@
 # Six stages, one rule file each: network -> simulation -> features -> models -> explanation -> report.
-# Here: the configuration is checked before anything else happens, and `rule all` asks for what every job of every run leaves, and
-# for each shard that was lost, so that it brings the job back that makes it.
+# Here: the configuration is checked before anything else happens, and `rule all` asks for the flag of every job that all its files are
+# there. `snakemake simulation`, or another stage, does the jobs of that stage and those that they need.
 
 
 include: "workflow/rules/common.smk"
@@ -18,6 +18,17 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        lambda wildcards: [path for run in RUNS for path in below(run, jobs.wanted_files(run))],
+        whole(*STAGES),
     message:
         "complete: " + ", ".join(run.path for run in RUNS)
+
+
+for stage in STAGES:
+
+    rule:
+        name:
+            stage
+        input:
+            whole(stage),
+        message:
+            f"complete: {stage} of " + ", ".join(run.path for run in RUNS)

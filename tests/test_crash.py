@@ -374,7 +374,7 @@ def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(who
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("store", "array", "index"), [("state", "v", (0, 1)), ("spikes", "spikes", (2, 3)), ("features", "rate", (1, 0))])
+@pytest.mark.parametrize(("store", "array", "index"), [("state", "v", (0, 1)), ("spikes", "spikes", (2, 3)), ("features", "count", (1, 0))])
 def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, index):
     """One bit of every byte (data, checksums, the shard's own index), and the file cut off at every byte, or longer by one."""
     run = copy_of(whole, tmp_path / "run")
@@ -404,7 +404,7 @@ def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, 
     + [("current/weights.zarr/2/weight/c/1/0", ["simulate", "--segments", "2"])]
     + [(f"current/spikes.zarr/spikes/c/{shard}", ["features", "--segments", "0", "--blocks", "1"]) for shard in ("0/1", "1/1")]
     + [("current/weights.zarr/1/weight/c/0/0", ["features", "--segments", "1", "--blocks", "1"])]
-    + [("current/features.zarr/rate/c/1/2", ["train", "--model", "tft_neuron"])]
+    + [("current/features.zarr/count/c/1/2", ["train", "--model", "tft_neuron"])]
     + [("current/features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
 )
 def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged, stage):

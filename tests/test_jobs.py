@@ -1,4 +1,4 @@
-"""What jobs.py says of a run: each file has one job, and what is asked for is enough to bring back what was lost.
+"""What jobs.py says of a run: each file has one job.
 
 That snakemake's rules say the same, tests/test_status.py holds against its own summary.
 """
@@ -12,7 +12,7 @@ from conftest import small_config
 
 from spikelens import sizes
 from spikelens.config import load_runs
-from spikelens.jobs import by_rule, jobs_of, wanted_files
+from spikelens.jobs import by_rule, jobs_of
 from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, block_layout, layout, recorded_synapses_layout, stores_of
 
 RECORD = {"every_ms": 10, "neurons": [5, 6], "synapses": [[5, 6]]}
@@ -23,12 +23,6 @@ SHORT_ENDS = {"network.block_size": 150, "simulation.chunk_neurons": 150, "simul
 def run(tmp_path):
     """Of two blocks and four segments, the last of each short."""
     return load_runs(small_config(tmp_path, SHORT_ENDS))[0]
-
-
-def touch(run, *files):
-    for file in files:
-        (run.folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (run.folder / file).touch()
 
 
 def test_each_shard_of_each_layout_has_one_job(run):
@@ -48,16 +42,8 @@ def test_there_are_as_many_jobs_as_are_planned_each_with_its_own_log(run):
 
 def test_a_job_is_its_rule_with_the_wildcards_filled(run):
     rule, jobs = next((rule, jobs) for rule, jobs in by_rule(run) if rule.rule == "features")
-    assert (rule.log, rule.stamp) == ("logs/features/{segment}-{block}.log", f"{rule.stamps}/{{segment}}-{{block}}")
-    assert (jobs[5].log, jobs[5].stamp) == ("logs/features/2-1.log", f"{rule.stamps}/2-1")
+    assert rule.log == f"{rule.folder}/logs/{{segment}}-{{block}}.log"
+    assert (jobs[5].made, jobs[5].manifest) == (f"{rule.folder}/done/2-1.made", f"{rule.folder}/manifests/2-1.json")
     assert rule.files[0] == f"{rule.folder}/features.zarr/count/c/{{segment}}/{{block}}"
     assert jobs[5].files[0] == f"{rule.folder}/features.zarr/count/c/2/1"
     assert [[job.numbers["segment"] for job in jobs] for rule, jobs in by_rule(run) if rule.rule == "simulation"] == [[0, 1, 2, 3]]
-
-
-def test_of_shards_only_those_that_a_done_job_lost_are_asked_for(run):
-    always = [file for job in jobs_of(run) for file in ([job.stamp] if job.stamp else job.files)]
-    assert wanted_files(run) == always
-    first, second = (job for job in jobs_of(run) if job.rule == "simulation" and job.name in ("0", "1"))
-    touch(run, first.stamp, *first.files[:-2], *second.files[:-2])
-    assert sorted(wanted_files(run)) == sorted([*always, *first.files[-2:]])

@@ -138,17 +138,6 @@ def finished(tmp_path_factory) -> Project:
     return Project(made_once(tmp_path_factory, "finished", finish))
 
 
-def test_recorded_values_are_outputs_of_the_segments_that_record_them(tmp_path):
-    project = Project.new(tmp_path / "project", {"simulation.record": {"every_ms": 10, "neurons": [5, 6], "synapses": [[5, 6]]}})
-    made_by = re.findall(
-        rf"^{RUN}/simulation/\w+/records\.zarr/(\S+)\t-\t(\w+)\t", project.snakemake("--summary").stdout, flags=re.MULTILINE
-    )
-    arrays = ("v", "u", "synapses/weight")
-    assert sorted(made_by) == sorted((f"{name}/c/{segment}/0", "simulation") for name in arrays for segment in SEGMENTS)
-    project.change({"simulation.record": {"every_ms": 1, "neurons": [], "synapses": []}})
-    assert "records.zarr" not in project.snakemake("--summary").stdout
-
-
 @pytest.fixture
 def project(finished, tmp_path) -> Project:
     """A copy of the finished run, which two ranks made; here one goes on: ranks that wait spin, on cores that others need."""
@@ -205,7 +194,7 @@ def test_nothing_is_lost_by_another_configuration_and_going_back_plans_nothing(p
     """Another network under the same run.name: its results stand beside the old ones, which are found again."""
     before = contents(project)
     project.change({"network.seed": 2})
-    project.run("--until", "network")
+    project.run("network")
     for command in ("check", "plan", "prepare", "status"):
         assert project.spikelens(command, *([RUN] if command == "status" else [])).returncode == 0
     assert contents(project).items() >= before.items()
@@ -403,7 +392,7 @@ def test_a_run_grows_also_after_a_call_that_failed_midway(project):
 
 def check_same_shards(project, fresh):
     """Every shard of a run that is made now, as far as the features, is in the other, with the same bytes."""
-    fresh.run("--until", "features")
+    fresh.run("features")
     stored = ("spikes", "weights", "state", "features")
     shards = [path for store in stored for path in fresh.results.glob(f"current/{store}.zarr/**/c/**/*")]
     files = [path.relative_to(fresh.results) for path in shards if path.is_file()]
@@ -418,7 +407,7 @@ def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simul
     project = Project.new(tmp_path / "project", longer)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     driver = subprocess.Popen(**project.command(), **quiet)
-    second = project.results / "logs/simulation/1.log"
+    second = project.results / "current/logs/simulation/1.log"
     wait_for(second.exists)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
@@ -453,7 +442,7 @@ def test_a_sweep_gives_runs_side_by_side(finished, project):
     stages = {name: int(n) for name, n in re.findall(r"^(\w+?)_\d+ +(\d+)$", output, flags=re.MULTILINE)}
     assert stages.keys() >= {"network", "simulation", "features", "explanation", "report"}
     assert len(re.findall(r"^ *Job \d+: network: ", output, flags=re.MULTILINE)) == 2 * (2 + 1)
-    made = project.snakemake("--until", "network_0", "network_3")
+    made = project.snakemake("--until", "build_network_0", "build_network_3")
     assert made.returncode == 0, made.stdout[-3000:]
     for run in ("p=0.1,network.block_size=100", "p=0.3,network.block_size=200"):
         assert (project.results / f"network.connections.E->E.{run}" / "current/network.zarr/in_degree/c/0").is_file()
@@ -462,7 +451,7 @@ def test_a_sweep_gives_runs_side_by_side(finished, project):
 
 def test_environment_modules_are_loaded_before_a_job_where_snakemake_is_told_so(tmp_path):
     project = Project.new(tmp_path / "project", {"cluster.modules": ["openmpi/5.0", "python"]})
-    command = project.command("--software-deployment-method", "env-modules", "--until", "network")
+    command = project.command("--software-deployment-method", "env-modules", "network")
     # jobs run side by side: each shell writes into a file of its own
     command["env"]["BASH_FUNC_module%%"] = f"() {{ echo $* >> {tmp_path}/modules-$$; }}"
     subprocess.run(**command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)

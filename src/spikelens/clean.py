@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spikelens.config import MODEL_NAMES, STAGES, RunConfig, load_config
 from spikelens.errors import SpikelensError
-from spikelens.places import CONFIGURATIONS, models_folder, stage_folder
+from spikelens.places import CONFIGURATIONS, models_folder, root, stage_folder
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 
@@ -38,15 +38,15 @@ def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
     SpikelensError
         If there is no such configuration, or one cannot be read: what it uses is not known then.
     """
-    registered = {path.stem: path for path in sorted((run.folder / CONFIGURATIONS).glob("*.json"))}
+    registered = {path.stem: path for path in sorted((root(run) / CONFIGURATIONS).glob("*.json"))}
     if configuration is not None and configuration not in registered:
         raise SpikelensError(f"--configuration {configuration}: expected one of {', '.join(registered) or 'none: nothing is registered'}")
-    used = {name: set(_folders_of(load_config(path, run.folder))) for name, path in registered.items()}
+    used = {name: set(_folders_of(load_config(path, root(run)))) for name, path in registered.items()}
     others = set().union(*(folders for name, folders in used.items() if name != configuration), _folders_of(run))
     if configuration is not None:
-        candidates: Iterable[Path] = used[configuration] & set(_results(run.folder))
+        candidates: Iterable[Path] = used[configuration] & set(_results(root(run)))
     else:
-        candidates = _results(run.folder)
+        candidates = _results(root(run))
     return [_measured(folder) for folder in sorted(candidates) if folder not in others]
 
 
@@ -55,7 +55,7 @@ def remove(run: RunConfig, found: Iterable[Unused], configuration: str | None = 
     for result in found:
         shutil.rmtree(result.folder)
     if configuration is not None:
-        (run.folder / CONFIGURATIONS / f"{configuration}.json").unlink(missing_ok=True)
+        (root(run) / CONFIGURATIONS / f"{configuration}.json").unlink(missing_ok=True)
 
 
 def as_text(found: Iterable[Unused]) -> str:

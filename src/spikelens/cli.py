@@ -9,11 +9,17 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spikelens.config import ASSUMED_RATE_HZ, MODEL_NAMES, ModelName, RunConfig, Stage, json_schema, load_run, load_runs, read_yaml
 from spikelens.errors import SpikelensError, disk_remedy, mendable
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Comm
 
 log = logging.getLogger("spikelens")
 
@@ -100,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "tell what of a run is done, running, failed and waiting")
     status.add_argument("run", help="the run's folder")
     status.add_argument("--json", action="store_true", help="print only JSON")
-    add("verify", _verify, "check every file of a run's stores").add_argument("run", help="the run's folder")
+    verify = add("verify", _verify, "compare every file of a run with its checksum")
+    verify.add_argument("run", help="the run's folder")
+    verify.add_argument("--repair", action="store_true", help="have the next call of snakemake do the jobs of damaged files again")
     clean = add("clean", _clean, "list results that no configuration uses, and remove them with --yes")
     clean.add_argument("run", help="the run's folder")
     clean.add_argument("--configuration", metavar="NAME", help="list what this configuration alone uses (a file in RUN/configurations)")
@@ -181,12 +189,30 @@ def _refuse_unplanned(options: argparse.Namespace, key: str) -> None:
         )
 
 
+@contextmanager
+def _job(run: RunConfig, rule: str, numbers: Mapping[str, int] | None = None, comm: Comm | None = None) -> Iterator[bool]:
+    """Do one job: tells whether there is anything to do, and writes its manifest once it is done."""
+    from spikelens import manifests
+    from spikelens.jobs import job_of
+
+    job, started = job_of(run, rule, numbers or {}), time.time()
+    if manifests.is_whole(run, job, comm):
+        log.info("%s: nothing to do: every file that its manifest lists is there", job.name)
+        yield False
+        return
+    yield True
+    manifests.write(run, job, started, comm)
+
+
 def _network(options: argparse.Namespace) -> None:
     """Draw the synapses onto blocks of neurons and write network.zarr."""
     from spikelens.network.build import build_blocks
 
     run = _planned_run(options, "network")
-    build_blocks(run, _range(options.blocks, run.n_blocks, "blocks"))
+    for block in _range(options.blocks, run.n_blocks, "blocks"):
+        with _job(run, "network", {"block": block}) as to_do:
+            if to_do:
+                build_blocks(run, [block])
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -203,7 +229,9 @@ def _simulate(options: argparse.Namespace) -> None:
             writing_s = writing_seconds(run, shipped(), run.simulation.segment_s)
             deadline = Deadline(options.limit_min, process_started(), writing_s)
         for segment in _range(options.segments, run.n_segments, "segments"):
-            simulate_segment(run, segment, comm, deadline)
+            with _job(run, "simulation", {"segment": segment}, comm) as to_do:
+                if to_do:
+                    simulate_segment(run, segment, comm, deadline)
 
 
 def _features(options: argparse.Namespace) -> None:
@@ -211,7 +239,12 @@ def _features(options: argparse.Namespace) -> None:
     from spikelens.features.run import compute_features
 
     run = _planned_run(options, "features")
-    compute_features(run, _range(options.segments, run.n_segments, "segments"), _range(options.blocks, run.n_blocks, "blocks"))
+    blocks = _range(options.blocks, run.n_blocks, "blocks")
+    for segment in _range(options.segments, run.n_segments, "segments"):
+        for block in blocks:
+            with _job(run, "features", {"segment": segment, "block": block}) as to_do:
+                if to_do:
+                    compute_features(run, [segment], [block])
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -234,7 +267,9 @@ def _train(options: argparse.Namespace) -> None:
         chosen = [(name, seed) for name in names for seed in _seeds(run, name, options.seed)]
         with joined(comm) as ranks:
             for name, seed in chosen:
-                train(run, name, seed, ranks=ranks, deadline=deadline)
+                with _job(run, f"models_{name}", {"seed": seed}, comm) as to_do:
+                    if to_do:
+                        train(run, name, seed, ranks=ranks, deadline=deadline)
 
 
 def _seeds(run: RunConfig, name: ModelName, seed: int | None) -> Sequence[int]:
@@ -247,18 +282,27 @@ def _seeds(run: RunConfig, name: ModelName, seed: int | None) -> Sequence[int]:
 
 def _explain(options: argparse.Namespace) -> None:
     """Record attention, forecasts and reconstructions, and score them against the wiring, with controls."""
+    from spikelens import manifests
     from spikelens.explanation.run import explain
 
-    explain(_planned_run(options, "explanation"))
+    run = _planned_run(options, "explanation")
+    with _job(run, "explanation") as to_do:
+        if to_do:
+            manifests.refuse_damaged(run, "models")
+            explain(run)
 
 
 def _report(options: argparse.Namespace) -> None:
     """Draw the figures and write the tables and summary.json; `spikelens html` then makes the one report file."""
+    from spikelens import manifests
     from spikelens.report.run import make_report
     from spikelens.stores import consolidate
 
     run = _planned_run(options, "report")
-    make_report(run)
+    with _job(run, "report") as to_do:
+        if to_do:
+            manifests.refuse_damaged(run, "models", "explanation")
+            make_report(run)
     consolidate(run)
 
 
@@ -308,8 +352,11 @@ def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunC
 
 def _prepare(options: argparse.Namespace) -> None:
     """Write each run's config.json and the metadata of its stores, as snakemake does before its first job."""
-    from spikelens.stores import prepare
+    from spikelens.places import root
+    from spikelens.stores import prepare, remove_unfinished
 
+    for folder in {root(run) for run in _loaded(options)}:
+        remove_unfinished(folder)
     for run in _loaded(options):
         prepare(run)
         print(run.path)
@@ -343,14 +390,29 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    """Check that every shard of a run is there and decodes, that metadata are what config.json says, and that nothing else is there."""
-    from spikelens.stores import verify
+    """Compare every file of a run with the checksum in its job's manifest, and the stores' metadata with config.json."""
+    from spikelens import manifests
+    from spikelens.jobs import jobs_of
+    from spikelens.places import root
+    from spikelens.stores import heal, verify
 
     run = load_run(options.run)
-    faults = verify(run)
-    if faults:
-        raise SpikelensError("\n".join([*faults, f"{len(faults)} faults in {run.path}; delete damaged files and run snakemake again"]))
-    print(f"{run.path}: every file is there and whole")
+    jobs = list(jobs_of(run))
+    found = {job.manifest: manifests.faults(run, job) for job in jobs}
+    checked = frozenset(root(run) / file for job in jobs for file in job.files)
+    faults = [*(fault for of_job in found.values() for fault in of_job), *verify(run, checked)]
+    looked = f"{len(jobs):,} jobs, {len(checked):,} files, and the stores' metadata"
+    if not faults:
+        print(f"{run.path}: every file is there and whole ({looked})")
+        return
+    told = "\n".join([*faults, f"{len(faults)} faults in {run.path} ({looked})"])
+    if not options.repair:
+        raise SpikelensError(f"{told}; run `spikelens verify {run.path} --repair`, then snakemake")
+    hit = [job for job in jobs if found[job.manifest]]
+    for job in hit:
+        manifests.mark(run, job, found[job.manifest])
+    heal(run, only_missing=False)
+    print(f"{told}; metadata are restored, and the next call of snakemake does {len(hit):,} jobs again")
 
 
 def _clean(options: argparse.Namespace) -> None:

@@ -1,15 +1,14 @@
 """What each job of the workflow writes: the one statement of it, which the rules declare and `spikelens status` looks for.
 
-Paths lie below the run's folder. Those of a rule hold {segment}, {block} and {seed} in the place of a job's numbers, as snakemake
-writes wildcards. The Snakefile imports this module whenever it is read, by each job again: nothing that takes time is imported here.
-No stage imports it, since a stage's results would then seem to follow from it (fingerprint.py).
+Paths lie below the folder that all runs of a configuration share (`places.root`). Those of a rule hold {segment}, {block} and {seed}
+in the place of a job's numbers, as snakemake writes wildcards. The Snakefile imports this module whenever it is read, by each job
+again: nothing that takes time is imported here. No stage imports it, since a stage's results would then seem to follow from it
+(fingerprint.py).
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,9 +16,9 @@ from pathlib import Path
 from spikelens.config import MODEL_NAMES, STAGES, RunConfig, Stage
 from spikelens.explanation.contents import TABLES
 from spikelens.models.contents import MODEL_FILES
-from spikelens.places import models_folder, stage_folder
+from spikelens.places import models_folder, root, stage_folder
 from spikelens.report.contents import FIGURES, SUMMARY
-from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_layout, layout, recorded_synapses_layout, stamp_folder
+from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_layout, layout, recorded_synapses_layout
 
 Rule = str
 """A stage, and for models also which: "models_tft_neuron"."""
@@ -51,8 +50,6 @@ class Job:
     """Its files, with wildcards."""
     folder: str = ""
     """Where its results are kept: `<stage>/<key>`, for models `models/<name>/<key>`."""
-    stamps: str | None = None
-    """Where its stamp lies."""
     numbers: Mapping[str, int | str] = field(default_factory=lambda: _WILDCARDS)
 
     def of(self, **numbers: int | str) -> Job:
@@ -73,13 +70,23 @@ class Job:
         return [path.format(**self.numbers) for path in self.paths]
 
     @property
-    def stamp(self) -> str | None:
-        """An empty file that it leaves once its shards are there."""
-        return None if self.stamps is None else f"{self.stamps}/{self.name}"
+    def manifest(self) -> str:
+        """The list of its files that it writes last (`manifests`)."""
+        return f"{self.folder}/manifests/{self.name}.json"
+
+    @property
+    def made(self) -> str:
+        """The flag that jobs which read its results have as input."""
+        return f"{self.folder}/done/{self.name}.made"
+
+    @property
+    def whole(self) -> str:
+        """The flag that all its files are there."""
+        return f"{self.folder}/done/{self.name}.whole"
 
     @property
     def log(self) -> str:
-        return f"logs/{self.stage}/{self.name}.log"
+        return f"{self.folder}/logs/{self.name}.log"
 
     @property
     def benchmark(self) -> str:
@@ -90,14 +97,14 @@ def by_rule(run: RunConfig) -> Iterator[tuple[Job, list[Job]]]:
     """What the jobs of each rule write, and all these jobs."""
     blocks = range(run.n_blocks)
     folder = {stage: _below(run, stage_folder(run, stage)) for stage in STAGES if stage != "models"}
-    network = Job("network", _shards(run, "network"), folder["network"], _below(run, stamp_folder(run, "network")))
+    network = Job("network", _shards(run, "network"), folder["network"])
     yield network, [network.of(block=block) for block in blocks]
     shards = _shards(run, "spikes", "state", "weights", "records")
     of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
     segments = range(run.n_segments)
-    simulation = Job("simulation", of_segment, folder["simulation"], _below(run, stamp_folder(run, "simulation")))
+    simulation = Job("simulation", of_segment, folder["simulation"])
     yield simulation, [simulation.of(segment=segment) for segment in segments]
-    features = Job("features", _shards(run, "features"), folder["features"], _below(run, stamp_folder(run, "features")))
+    features = Job("features", _shards(run, "features"), folder["features"])
     yield features, [features.of(segment=segment, block=block) for segment in segments for block in blocks]
     for name in MODEL_NAMES:
         models = _below(run, models_folder(run, name))
@@ -116,18 +123,9 @@ def jobs_of(run: RunConfig) -> Iterator[Job]:
     return itertools.chain.from_iterable(jobs for _, jobs in by_rule(run))
 
 
-def wanted_files(run: RunConfig) -> list[str]:
-    """What a finished run has; of shards those that were lost, since there may be very many, and a job not done makes them anyway."""
-    listed = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
-
-    def is_there(path: str) -> bool:
-        folder, name = os.path.split(f"{run.path}/{path}")
-        return name in listed(folder)
-
-    jobs = list(jobs_of(run))
-    stamps = [job.stamp for job in jobs if job.stamp]
-    lost = [path for job in jobs if job.stamp and is_there(job.stamp) for path in job.files if not is_there(path)]
-    return stamps + lost + [path for job in jobs if not job.stamp for path in job.files]
+def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
+    """The job of a rule with these numbers."""
+    return next(job for job, _ in by_rule(run) if job.rule == rule).of(**numbers)
 
 
 def _shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:
@@ -151,4 +149,4 @@ def _groups(run: RunConfig, store: StoreName) -> Iterator[Group]:
 
 
 def _below(run: RunConfig, path: Path) -> str:
-    return str(path.relative_to(run.folder))
+    return str(path.relative_to(root(run)))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from spikelens.config import MODEL_NAMES, ModelName, RunConfig, Stage
+from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
 from spikelens.errors import SpikelensError, StoreError, disk_remedy
 from spikelens.fingerprint import fingerprint, model_fingerprint
 
@@ -30,14 +30,19 @@ CURRENT = "current"
 """The folder of links, below the run's folder."""
 
 
+def root(run: RunConfig) -> Path:
+    """The folder that all runs of a configuration share: members of a sweep, `<key>=<value>`, find the same results in it."""
+    return run.folder.parent if "=" in run.folder.name else run.folder
+
+
 def stage_folder(run: RunConfig, stage: Stage) -> Path:
     """Folder of a stage's results; those of models are kept by model (`models_folder`)."""
-    return run.folder / stage / fingerprint(run, stage)
+    return root(run) / stage / fingerprint(run, stage)
 
 
 def models_folder(run: RunConfig, name: ModelName) -> Path:
     """Folder of all trained models of one name: they differ in their seeds only."""
-    return run.folder / "models" / name / model_fingerprint(run, name)
+    return root(run) / "models" / name / model_fingerprint(run, name)
 
 
 def model_folder(run: RunConfig, name: ModelName, seed: int | str) -> Path:
@@ -113,6 +118,10 @@ def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
     yield "explanation", explanation
     yield "report", stage_folder(run, "report")
     yield "summary.json", stage_folder(run, "report") / "summary.json"
+    for stage in (stage for stage in STAGES if stage != "models"):
+        yield f"logs/{stage}", stage_folder(run, stage) / "logs"
+    for name in MODEL_NAMES:
+        yield f"logs/models/{name}", models_folder(run, name) / "logs"
 
 
 _OLD = ("network", "spikes", "weights", "state", "records", "features", "explanation")

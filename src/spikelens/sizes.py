@@ -268,7 +268,7 @@ class Disk(NamedTuple):
 
     n_shards: int
     n_files: int
-    """Shards, metadata, stamps, models, tables, figures, and a log and a benchmark of each job."""
+    """Shards, metadata, flags, manifests, models, tables, figures, and a log and a benchmark of each job."""
     bytes_of: dict[str, float]
     """By store, and "models" and "report"; estimated."""
 
@@ -284,9 +284,8 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
         bytes_of[store] = bytes_of.get(store, 0) + times * (stored + _METADATA_BYTES * group.n_metadata_files)
     jobs = n_jobs(run)
     n_models = sum(len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
-    stamps = jobs["network"] + jobs["simulation"] + jobs["features"]
-    # 4: the summary, config.json, the registered configuration and the lock; at the end, a log and a benchmark of each job
-    others = stamps + len(MODEL_FILES) * n_models + len(TABLES) + len(FIGURES) + 4 + 2 * sum(jobs.values())
+    # 4: the summary, config.json, the registered configuration and the lock; 5: two flags, a manifest, a log and a benchmark of each job
+    others = len(MODEL_FILES) * n_models + len(TABLES) + len(FIGURES) + 4 + 5 * sum(jobs.values())
     bytes_of["models"] = sum(4.0 * n_weights(run, name) * len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
     bytes_of["report"] = _ITEM_BYTES * (len(FIGURES) + 1)
     return Disk(n_shards, n_shards + n_metadata + others, bytes_of)

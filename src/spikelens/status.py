@@ -1,7 +1,7 @@
 """Where a run stands: its jobs done, running, failed and waiting, from what they left on disk. `spikelens status` prints it.
 
-Nothing is locked or written, and no job is asked. A job is done when all of its files are there, with a stamp of this configuration and
-code. Of the others, snakemake's markers (.snakemake/incomplete) tell which it has begun, and their logs how far they are. Files cannot
+Nothing is locked or written, and no job is asked. A job is done when every file that its manifest lists is there (`manifests`). Of the
+others, snakemake's markers (.snakemake/incomplete) tell which it has begun, and their logs how far they are. Files cannot
 tell a job that thinks from one that was killed: where that is so, it is said.
 """
 
@@ -20,14 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from spikelens import slurm
+from spikelens import manifests, slurm
 from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
 from spikelens.jobs import RULES, Job, Rule, jobs_of
+from spikelens.places import root
 from spikelens.plan import benchmarks
 from spikelens.sizes import n_ranks
 
-State = Literal["done", "running", "queued", "unclear", "failed", "ended", "lost", "unstamped", "waiting"]
+State = Literal["done", "running", "queued", "unclear", "failed", "ended", "lost", "waiting"]
 STATES: tuple[State, ...] = get_args(State)
 MEANING: dict[State, str] = {
     "done": "done",
@@ -37,7 +38,6 @@ MEANING: dict[State, str] = {
     "failed": "failed",
     "ended": "ended without a result: killed or cancelled",
     "lost": "was done, but files are missing: snakemake makes it again",
-    "unstamped": "complete, but made without snakemake or by other code: snakemake makes it again",
     "waiting": "waiting",
 }
 
@@ -80,6 +80,8 @@ class Status:
     """How a run stands."""
 
     path: str
+    folder: str
+    """Where the results and logs of all runs of the configuration are."""
     jobs: tuple[Standing, ...]
     spent: dict[Rule, Spent]
     notes: tuple[str, ...]
@@ -95,7 +97,7 @@ def look(run: RunConfig, now: float | None = None) -> Status:
         rows = benchmarks(run, rule)
         wall_s = sum(row[0] for row in rows)
         spent[rule] = Spent(len(rows), wall_s, wall_s * n_ranks(run, rule) / 3600)
-    return Status(run.path, jobs, spent, tuple(workflow.notes))
+    return Status(run.path, str(root(run)), jobs, spent, tuple(workflow.notes))
 
 
 # --- what snakemake knows -----------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class Workflow:
 
     def _find(self, run: RunConfig) -> Path | None:
         for folder in (Path.cwd(), *run.folder.absolute().parents, *run.folder.resolve().parents):
-            if (folder / ".snakemake").is_dir() and (folder / self._own).resolve() == run.folder.resolve():
+            if (folder / ".snakemake").is_dir() and (folder / self._own).resolve() == root(run).resolve():
                 return folder / ".snakemake"
         return None
 
@@ -172,8 +174,9 @@ class Workflow:
 
 
 def _configured_path(run: RunConfig) -> str:
-    """The run's folder as snakemake knows it: that of config.json, not that of the command line."""
-    return str(json.loads((run.folder / "config.json").read_text(encoding="utf-8"))["path"])
+    """The folder of all runs as snakemake knows it: that of config.json, not that of the command line."""
+    path = Path(json.loads((run.folder / "config.json").read_text(encoding="utf-8"))["path"])
+    return str(path.parent if "=" in path.name else path)
 
 
 def _external_id(content: str) -> str | None:
@@ -199,24 +202,26 @@ class Seen:
 
     def __init__(self, run: RunConfig, workflow: Workflow, now: float) -> None:
         self._run, self._workflow, self._now = run, workflow, now
-        self._folder = str(run.folder)
+        self._folder, self._size = root(run), manifests.listed()
         # written whenever snakemake starts: an older log is of a call before, and its job waits again
         self._started = (run.folder / "config.json").stat().st_mtime
 
     def standing(self, job: Job) -> Standing:
         """How a job stands."""
-        marker = self._workflow.begun.get(job.files[0])
-        if marker is None and self._is_complete(job):
-            return Standing(job.rule, job.name, "done" if self._is_stamped(job) else "unstamped", job.log)
+        marker = self._workflow.begun.get(job.made)
+        found = manifests.state(self._folder, job, self._size)
+        if marker is None and found == "whole":
+            return Standing(job.rule, job.name, "done", job.log)
         log = _End.of(Path(self._folder, job.log))
         if marker is not None:
             return self._begun(job, *marker, log)
         if log is None or log.written < self._started:
-            state: State = "failed" if job.log in self._workflow.failed else "waiting"
-        elif self._ended_well(job, log):
-            state = "lost"
+            unchanged: State = "lost" if found == "lost" else "waiting"
+            state: State = "failed" if job.log in self._workflow.failed else unchanged
         elif log.error or job.log in self._workflow.failed:
             state = "failed"
+        elif found == "lost":
+            state = "lost"
         else:
             state = "unclear" if self._now - log.written < SIGN_OF_LIFE_S else "ended"
         return self._with_log(job, state, None if state == "waiting" else log)
@@ -240,19 +245,6 @@ class Seen:
         since = begun if log is None else log.written
         age_s = None if since is None else round(max(self._now - since, 0.0), 1)
         return Standing(job.rule, job.name, state, job.log, None if log is None else log.line, age_s)
-
-    def _ended_well(self, job: Job, log: _End) -> bool:
-        """Whether snakemake has measured the job after its last line, which it does only of one that ended well."""
-        try:
-            return os.stat(f"{self._folder}/{job.benchmark}").st_mtime >= log.written
-        except OSError:
-            return False
-
-    def _is_complete(self, job: Job) -> bool:
-        return all(os.path.exists(f"{self._folder}/{path}") for path in job.files)
-
-    def _is_stamped(self, job: Job) -> bool:
-        return job.stamp is None or os.path.exists(f"{self._folder}/{job.stamp}")
 
 
 def _of_slurm(state: str | None) -> State:
@@ -338,7 +330,7 @@ def _job_lines(status: Status, state: State) -> Iterator[str]:
     for job in jobs[:_SHOWN]:
         age = "" if job.age_s is None else f" ({_age(job.age_s)} ago)"
         name = job.rule if job.name == job.rule else f"{job.rule} {job.name.removeprefix(job.rule.removeprefix('models_') + '-')}"
-        see = f"; see {status.path}/{job.log}" if state in ("failed", "ended", "unclear") else ""
+        see = f"; see {status.folder}/{job.log}" if state in ("failed", "ended", "unclear") else ""
         yield f"  {name}: {job.line or ('no line yet' if state in ('running', 'queued') else 'no line')}{age}{see}"
     if len(jobs) > _SHOWN:
         yield f"  and {len(jobs) - _SHOWN:,} more (--json lists all)"

@@ -44,10 +44,10 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
-from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Stage, Tft, load_run
+from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Tft, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.fingerprint import fingerprint
-from spikelens.places import CONFIGURATIONS, link_current, name_old_results, stage_folder
+from spikelens.places import CONFIGURATIONS, link_current, name_old_results, root, stage_folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -692,7 +692,8 @@ def ensure(group: Group, *, only_missing: bool = False) -> None:
         current = path.read_bytes() if path.is_file() else None
         if key == "zarr.json" and current is not None and not changed:
             current = _without_consolidated(current)
-        if current == content or (only_missing and current is not None):
+        unchanged = current == content and (key != "zarr.json" or _is_consolidated(path))
+        if unchanged or (only_missing and current is not None):
             continue
         write_atomically(path, content)
         changed = True
@@ -745,21 +746,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def stamp_folder(run: RunConfig, stage: Stage) -> Path:
-    """Where the jobs of a stage leave an empty file each, once their shards are there.
-
-    It is what a later job takes as input, in the place of all shards of an earlier one: snakemake looks at every input of every job.
-    """
-    return stage_folder(run, stage) / "stamps"
-
-
 def prepare(run: RunConfig) -> None:
     """Make a run's folder ready: its configuration, the metadata of every store, and the links to what is current.
 
-    No result is removed: another configuration has other folders (`places`). Only files that a killed job did not finish are.
+    Nothing is removed: another configuration has other folders (`places`).
     """
-    for path in run.folder.rglob(f".*{_UNFINISHED}"):
-        path.unlink(missing_ok=True)
     _write_config(run)
     _register(run)
     for store in stores_of(run):
@@ -768,9 +759,15 @@ def prepare(run: RunConfig) -> None:
     name_old_results(run)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files that killed jobs did not finish."""
+    for path in folder.rglob(f".*{_UNFINISHED}"):
+        path.unlink(missing_ok=True)
+
+
 def _register(run: RunConfig) -> None:
     """Keep the configuration beside those of earlier calls: `spikelens clean` leaves what any of them uses."""
-    path = run.folder / CONFIGURATIONS / f"{fingerprint(run, 'report')}.json"
+    path = root(run) / CONFIGURATIONS / f"{fingerprint(run, 'report')}.json"
     if not path.is_file():
         write_atomically(path, run.model_dump_json(indent=2).encode())
 
@@ -779,8 +776,8 @@ def _write_config(run: RunConfig) -> None:
     write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
 
 
-def heal(run: RunConfig) -> None:
-    """Restore what was lost of a run's metadata and of its config.json; everything that is there stays as it is."""
+def heal(run: RunConfig, *, only_missing: bool = True) -> None:
+    """Restore what was lost of a run's metadata and of its config.json; with `only_missing=False`, also what was changed."""
     if not run.folder.is_dir():
         return
     try:
@@ -789,13 +786,13 @@ def heal(run: RunConfig) -> None:
         _write_config(run)
     for store in stores_of(run):
         if store_path(run, store).is_dir():
-            ensure(layout(run, store), only_missing=True)
-    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
-        if (store_path(run, store) / block_folder(store, block)).is_dir() and _has_counts(run, block):
-            ensure(block_layout(run, store, block, n_synapses(run, block)), only_missing=True)
-    if (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
-        with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
-            ensure(recorded_group(run), only_missing=True)
+            ensure(layout(run, store), only_missing=only_missing)
+    with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
+        for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+            if (store_path(run, store) / block_folder(store, block)).is_dir() and _has_counts(run, block):
+                ensure(block_layout(run, store, block, n_synapses(run, block)), only_missing=only_missing)
+        if (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
+            ensure(recorded_group(run), only_missing=only_missing)
 
 
 def _has_counts(run: RunConfig, block: int) -> bool:
@@ -997,8 +994,13 @@ def naming_damage(*groups: Group) -> Iterator[None]:
 # --- verification -------------------------------------------------------------------------------------------------------
 
 
-def verify(run: RunConfig) -> list[str]:
+def verify(run: RunConfig, checked: frozenset[Path] | None = None) -> list[str]:
     """Check a run's stores: metadata against the configuration, every shard present, not empty and decodable, nothing besides.
+
+    Parameters
+    ----------
+    checked : frozenset of Path, optional
+        Shards that were compared with their checksums, and are not decoded.
 
     Returns
     -------
@@ -1020,7 +1022,7 @@ def verify(run: RunConfig) -> list[str]:
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:
-        faults += _faults(group)
+        faults += _faults(group, checked or frozenset())
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
     for store in OWNER:
         for path in sorted(store_path(run, store).rglob("*")):
@@ -1059,7 +1061,7 @@ def _same_member(path: Path, member: Any) -> bool:
     )
 
 
-def _faults(group: Group) -> Iterator[str]:
+def _faults(group: Group, checked: frozenset[Path] = frozenset()) -> Iterator[str]:
     """What is wrong with the metadata and the shards of one group; shards of arrays with wrong metadata are not decoded."""
     unreadable: set[str] = set()
     for key, content in _metadata(group).items():
@@ -1074,7 +1076,7 @@ def _faults(group: Group) -> Iterator[str]:
         elif key == "zarr.json" and not _is_consolidated(path):
             yield f"{path}: its consolidated metadata are not those of the arrays; delete it and run snakemake, which writes it again"
     for name, spec in group.arrays.items():
-        for index in spec.indices():
+        for index in (index for index in spec.indices() if group.shard_path(name, index) not in checked):
             try:
                 if name in unreadable:
                     require([group.shard_path(name, index)])

@@ -18,8 +18,8 @@ from test_workflow import RUN, TWO_BLOCKS, Project, wait_for
 
 from slurm.conftest import stored
 from slurm.workflow import OnCluster
-from spikelens import stores
 from spikelens.config import load_run
+from spikelens.jobs import job_of
 
 pytestmark = pytest.mark.slow
 
@@ -31,14 +31,14 @@ AT_ONCE = 4
 def simulated(project: Project, segment: int) -> str:
     """The file that says that a segment is simulated; snakemake makes it and all that it needs."""
     run = load_run(project.results)
-    return f"{RUN}/{stores.stamp_folder(run, 'simulation', segment).relative_to(run.folder)}/{segment}"
+    return f"{RUN}/{job_of(run, 'simulation', {'segment': segment}).whole}"
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory) -> Project:
     """A project with network and first segment, made here."""
     project = Project.new(tmp_path_factory.mktemp("faults") / "begun", SPREAD)
-    project.run("--until", "network")
+    project.run("network")
     project.run(simulated(project, 0))
     return project
 
@@ -114,7 +114,7 @@ def scontrol_requeue(project: Struck) -> None:
 
 def time_limit(project: Struck) -> None:
     """A job that hangs is ended after its minute, and is tried again with more time; it had been told how long it may run."""
-    driver = project.simulate("--set-resources", "simulation:runtime=1 if attempt == 1 else 20")
+    driver = project.simulate("--set-resources", "simulate:runtime=1 if attempt == 1 else 20")
     job = project.hold(driver)
     assert {tuple(rank.cmdline()[-2:]) for rank in project.ranks()} == {("--limit-min", "1")}
     said = project.finish(driver)
@@ -124,7 +124,7 @@ def time_limit(project: Struck) -> None:
 
 def memory(project: Struck) -> None:
     """It is tried again with more. Only SLURM's own log tells the cause; where it is, snakemake says."""
-    said = project.finish(project.simulate("--set-resources", "simulation:mem_mb_per_cpu=150 if attempt == 1 else 1500"))
+    said = project.finish(project.simulate("--set-resources", "simulate:mem_mb_per_cpu=150 if attempt == 1 else 1500"))
     job = re.search(r"SLURM-job '(\d+)' failed, SLURM status is: 'FAILED'", said)[1]
     assert re.search(r"exceeded memory limit \(\d+ > \d+\), being killed", project.slurm_log(job))
 
@@ -185,7 +185,7 @@ def wrong_words(project: Struck) -> None:
     assert "sbatch: error: invalid partition specified: nowhere" in said
     said = project.fail("--default-resources", "slurm_account=nobody")
     assert re.search(r"The given account nobody appears to be invalid. Available accounts:\s+(root, )?lab", said)
-    said = project.fail("--set-resources", "simulation:mpi=srun --mpi=none")
+    said = project.fail("--set-resources", "simulate:mpi=srun --mpi=none")
     assert "1 MPI ranks were started, 2 were asked for (--ranks)" in said
     project.finish()
 

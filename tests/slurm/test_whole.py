@@ -26,7 +26,7 @@ def test_every_stage_runs_on_the_cluster_to_the_same_bytes_and_then_nothing_is_l
         rule: re.search(r"NumNodes=(\d+)", cluster.ask("scontrol", "show", "--oneliner", "job", job)[0])[1] for job, rule in submitted
     }
     assert len(submitted) == 9, "network, three segments, features, three models, explanation and report"
-    assert {rule for rule, n in n_nodes.items() if n == "2"} == {"rule_simulation", "rule_models_tft_neuron"}
+    assert {rule for rule, n in n_nodes.items() if n == "2"} == {"rule_simulate", "rule_train_tft_neuron"}
     assert stored(there.results) == stored(here.results)
     for name in MODEL_NAMES:
         weights = f"current/models/{name}/1/weights.safetensors"

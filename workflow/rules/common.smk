@@ -7,11 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from spikelens import jobs, places, stores
-from spikelens.config import load_runs, read_files
+from spikelens import jobs, manifests, places, stores
+from spikelens.config import MODEL_NAMES, STAGES, load_runs, read_files
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
-from spikelens.models.contents import DESCRIPTION
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
@@ -55,6 +54,8 @@ try:
     if workflow.is_main_process and not dry_run:
         for run in RUNS:
             stores.heal(run)
+    if workflow.is_main_process:
+        manifests.restore_flags(RUNS)
 except SpikelensError as error:
     refuse(error)
 
@@ -83,7 +84,8 @@ def refuse_without_sbatch():
 onstart:
     try:
         refuse_without_sbatch()
-        HELD.append(places.hold(Path(RUNS[0].run.results, RUNS[0].run.name)))
+        HELD.append(places.hold(places.root(RUNS[0])))
+        stores.remove_unfinished(places.root(RUNS[0]))
         for run in RUNS:
             stores.prepare(run)
     except SpikelensError as error:
@@ -91,9 +93,20 @@ onstart:
         refuse(error)
 
 
-def rule_name(run, of_rule):
-    """A rule stands for a stage of one run: runs of a sweep may differ in their blocks, so each has rules of its own."""
-    return of_rule[0].rule if len(RUNS) == 1 else f"{of_rule[0].rule}_{RUNS.index(run)}"
+VERBS = {
+    "network": "build_network",
+    "simulation": "simulate",
+    "features": "compute_features",
+    **{f"models_{name}": f"train_{name}" for name in MODEL_NAMES},
+    "explanation": "explain",
+    "report": "make_report",
+}
+
+
+def rule_name(run, job):
+    """A rule does the jobs of one key: runs of a sweep that differ in it have rules of their own, which end in a number."""
+    keys = [other.folder for _, other, _ in DECLARED if other.rule == job.rule]
+    return VERBS[job.rule] if len(keys) == 1 else f"{VERBS[job.rule]}_{keys.index(job.folder)}"
 
 
 def asked(run, rule):
@@ -136,40 +149,43 @@ RANKS = "${{mpi:+--ranks {resources.tasks}}}"
 LIMIT = "${{submitted:+--limit-min {resources.runtime}}}"
 
 
-# For each rule: its run, what a job of it writes (with wildcards), and its jobs.
-DECLARED = [(run, job, of_rule) for run in RUNS for job, of_rule in jobs.by_rule(run)]
+def declared():
+    """For each rule: its run, what a job of it writes (with wildcards), and its jobs. Of runs that share results, the one with most jobs."""
+    found = {}
+    for run in RUNS:
+        for job, of_rule in jobs.by_rule(run):
+            if job.folder not in found or len(of_rule) > len(found[job.folder][2]):
+                found[job.folder] = run, job, of_rule
+    return list(found.values())
+
+
+DECLARED = declared()
+DOERS = {}  # flag of a job -> a run that it belongs to
+for run in RUNS:
+    for job in jobs.jobs_of(run):
+        DOERS.setdefault(f"{places.root(run)}/{job.made}", run.path)
+
+
+def doer(wildcards, output):
+    """The folder of the run whose configuration a job reads."""
+    return DOERS[str(output.made)]
 
 
 def rules_of(stage):
-    """The same for the rules of a stage, of all runs."""
+    """What is declared of a stage."""
     return [(run, job, of_rule) for run, job, of_rule in DECLARED if job.stage == stage]
 
 
-def rule_job(run, rule):
-    """What a job of a rule writes, with wildcards."""
-    return next(job for other, job, _ in DECLARED if other is run and job.rule == rule)
+def below(run, path):
+    """A path from where snakemake is, of one below the folder that all runs share."""
+    return f"{places.root(run)}/{path}"
 
 
-def jobs_of(run, *stages):
-    """The jobs of some stages of a run."""
-    return [job for other, _, of_rule in DECLARED if other is run for job in of_rule if job.stage in stages]
+def made(run, *stages):
+    """What jobs that read the results of stages have as input: a flag for each job. They say when a result is there, and not how new it is."""
+    return [below(run, job.made) for job in jobs.jobs_of(run) if job.stage in stages]
 
 
-def below(run, paths):
-    """Paths from where snakemake is, of those in the run's folder."""
-    return [f"{run.path}/{path}" for path in paths]
-
-
-def stamps(run, *stages):
-    """What jobs that read shards have as input: naming the shards would cost snakemake, for each job, as many looks as there are."""
-    return below(run, (job.stamp for job in jobs_of(run, *stages)))
-
-
-def descriptions(run):
-    """What jobs that read models have as input: of a model's files, the one that is written last."""
-    return below(run, (path for job in jobs_of(run, "models") for path in job.files if path.endswith(DESCRIPTION)))
-
-
-def segments_of(of_rule):
-    """A wildcard's constraint to the segments of a rule's jobs."""
-    return "|".join(dict.fromkeys(str(job.numbers["segment"]) for job in of_rule))
+def whole(*stages):
+    """The flags that all files of the jobs of some stages are there, of all runs."""
+    return list(dict.fromkeys(below(run, job.whole) for run in RUNS for job in jobs.jobs_of(run) if job.stage in stages))

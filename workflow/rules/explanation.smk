@@ -4,16 +4,16 @@ for run, job, of_rule in rules_of("explanation"):
 
     rule:
         name:
-            rule_name(run, of_rule)
+            rule_name(run, job)
         input:
-            stored=stamps(run, "network", "simulation", "features"),
-            models=descriptions(run),
+            ancient(made(run, "network", "simulation", "features", "models")),
         output:
-            below(run, job.files),
+            made=touch(below(run, job.made)),
+            whole=touch(below(run, job.whole)),
         log:
-            f"{run.path}/{job.log}",
+            below(run, job.log),
         benchmark:
-            f"{run.path}/{job.benchmark}"
+            below(run, job.benchmark)
         group:
             together("outcome")
         envmodules:
@@ -22,7 +22,7 @@ for run, job, of_rule in rules_of("explanation"):
         resources:
             **asked(run, "explanation"),
         params:
-            run=run.path,
+            run=doer,
             fingerprint=fingerprint(run, "explanation"),
         message:
             "explanation: {params.run}"

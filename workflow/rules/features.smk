@@ -4,27 +4,30 @@
 
 def segments_around(run):
     """Segments that hold the spikes, and the state at the start, that a segment's features take."""
-    segments = stamps(run, "simulation")
+    segments = made(run, "simulation")
     return lambda wildcards: segments[max(int(wildcards.segment) - 1, 0) : int(wildcards.segment) + 1]
+
+
+def of_block(run):
+    blocks = made(run, "network")
+    return lambda wildcards: blocks[int(wildcards.block)]
 
 
 for run, job, of_rule in rules_of("features"):
 
     rule:
         name:
-            rule_name(run, of_rule)
+            rule_name(run, job)
         input:
-            network=f"{run.path}/{rule_job(run, 'network').stamp}",
-            simulation=segments_around(run),
+            network=ancient(of_block(run)),
+            simulation=ancient(segments_around(run)),
         output:
-            below(run, job.files),
-            stamp=touch(f"{run.path}/{job.stamp}"),
+            made=touch(below(run, job.made)),
+            whole=touch(below(run, job.whole)),
         log:
-            f"{run.path}/{job.log}",
+            below(run, job.log),
         benchmark:
-            f"{run.path}/{job.benchmark}"
-        wildcard_constraints:
-            segment=segments_of(of_rule),
+            below(run, job.benchmark)
         group:
             together("features")
         envmodules:
@@ -34,7 +37,7 @@ for run, job, of_rule in rules_of("features"):
             **asked(run, "features"),
             turn=1,
         params:
-            run=run.path,
+            run=doer,
             fingerprint=fingerprint(run, "features"),
         message:
             "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"

@@ -7,22 +7,23 @@ for run, job, of_rule in rules_of("models"):
 
     rule:
         name:
-            rule_name(run, of_rule)
+            rule_name(run, job)
         input:
-            stamps(run, "simulation" if model == "autoencoder" else "features"),
+            ancient(made(run, "simulation" if model == "autoencoder" else "features")),
         output:
-            below(run, job.files),
+            made=touch(below(run, job.made)),
+            whole=touch(below(run, job.whole)),
         log:
-            f"{run.path}/{job.log}",
+            below(run, job.log),
         benchmark:
-            f"{run.path}/{job.benchmark}"
+            below(run, job.benchmark)
         envmodules:
             *run.cluster.modules,
         threads: n_ranks(run, job.rule)
         resources:
             **asked(run, job.rule),
         params:
-            run=run.path,
+            run=doer,
             model=model,
             fingerprint=model_fingerprint(run, model),
         message:

@@ -4,16 +4,14 @@ for run, job, of_rule in rules_of("network"):
 
     rule:
         name:
-            rule_name(run, of_rule)
-        input:
-            run.network.edges or [],
+            rule_name(run, job)
         output:
-            below(run, job.files),
-            stamp=touch(f"{run.path}/{job.stamp}"),
+            made=touch(below(run, job.made)),
+            whole=touch(below(run, job.whole)),
         log:
-            f"{run.path}/{job.log}",
+            below(run, job.log),
         benchmark:
-            f"{run.path}/{job.benchmark}"
+            below(run, job.benchmark)
         group:
             together("network")
         envmodules:
@@ -23,7 +21,7 @@ for run, job, of_rule in rules_of("network"):
             **asked(run, "network"),
             turn=1,
         params:
-            run=run.path,
+            run=doer,
             fingerprint=fingerprint(run, "network"),
         message:
             "network: block {wildcards.block} of {params.run}"

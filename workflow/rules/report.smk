@@ -6,25 +6,25 @@ from spikelens.report.contents import FIGURES, SUMMARY
 def shown_item(run, folder, item):
     """An item of the report, with its caption, in its stage's section."""
     labels = {"item": item.name.replace("_", " ")} if len(RUNS) == 1 else {"item": item.name.replace("_", " "), "run": run.folder.name}
-    return report(f"{run.path}/{folder}/{item.file}", caption=f"../report/{item.caption}", category=item.category, labels=labels)
+    return report(below(run, f"{folder}/{item.file}"), caption=f"../report/{item.caption}", category=item.category, labels=labels)
 
 
 for run, job, of_rule in rules_of("report"):
 
     rule:
         name:
-            rule_name(run, of_rule)
+            rule_name(run, job)
         input:
-            stored=stamps(run, "network", "simulation", "features"),
-            models=descriptions(run),
-            explanation=below(run, rule_job(run, "explanation").files),
+            ancient(made(run, "network", "simulation", "features", "models", "explanation")),
         output:
             [shown_item(run, job.folder, item) for item in FIGURES],
-            f"{run.path}/{job.folder}/{SUMMARY}",
+            below(run, f"{job.folder}/{SUMMARY}"),
+            made=touch(below(run, job.made)),
+            whole=touch(below(run, job.whole)),
         log:
-            f"{run.path}/{job.log}",
+            below(run, job.log),
         benchmark:
-            f"{run.path}/{job.benchmark}"
+            below(run, job.benchmark)
         group:
             together("outcome")
         envmodules:
@@ -33,7 +33,7 @@ for run, job, of_rule in rules_of("report"):
         resources:
             **asked(run, "report"),
         params:
-            run=run.path,
+            run=doer,
             fingerprint=fingerprint(run, "report"),
         message:
             "report: {params.run}"

@@ -1,9 +1,9 @@
 # Stage 2: one job a segment, on MPI ranks; segment k starts from the state at the end of segment k-1.
-# That state is `ancient`: results are deterministic, so that a segment made again leaves the later ones as they are.
+# Every input is `ancient`: results are deterministic, so that a segment made again leaves the later ones as they are.
 
 
 def segment_before(run):
-    segments = stamps(run, "simulation")
+    segments = made(run, "simulation")
     return lambda wildcards: segments[int(wildcards.segment) - 1] if wildcards.segment != "0" else []
 
 
@@ -11,27 +11,24 @@ for run, job, of_rule in rules_of("simulation"):
 
     rule:
         name:
-            rule_name(run, of_rule)
+            rule_name(run, job)
         input:
-            network=stamps(run, "network"),
-            events=run.drive.events or [],
+            network=ancient(made(run, "network")),
             state=ancient(segment_before(run)),
         output:
-            below(run, job.files),
-            stamp=touch(f"{run.path}/{job.stamp}"),
+            made=touch(below(run, job.made)),
+            whole=touch(below(run, job.whole)),
         log:
-            f"{run.path}/{job.log}",
+            below(run, job.log),
         benchmark:
-            f"{run.path}/{job.benchmark}"
-        wildcard_constraints:
-            segment=segments_of(of_rule),
+            below(run, job.benchmark)
         envmodules:
             *run.cluster.modules,
         threads: run.simulation.ranks
         resources:
             **asked(run, "simulation"),
         params:
-            run=run.path,
+            run=doer,
             fingerprint=fingerprint(run, "simulation"),
         message:
             "simulation: segment {wildcards.segment} of {params.run} on {resources.tasks} ranks"

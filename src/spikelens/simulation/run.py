@@ -52,7 +52,7 @@ PHASES = ("load", "step", "deliver", "update", "exchange", "plasticity", "write"
 _FEW_NEURONS = 20_000
 """Fewer take less time for a step than Python for calling one: a rank that is alone then stays in compiled code for a second."""
 _LATE = (
-    "It ends now, and nothing of the segment is written. Ask for more time (snakemake --set-resources simulation:runtime={minutes}; "
+    "It ends now, and nothing of the segment is written. Ask for more time (snakemake --set-resources simulate:runtime={minutes}; "
     "in a sweep, rules end in a number), or "
     "take a smaller simulation.segment_s (`spikelens plan` names one that fits a limit) or more ranks (simulation.ranks)"
 )

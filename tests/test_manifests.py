@@ -1,0 +1,242 @@
+"""Manifests: what is lost, damaged or swapped is told, and brought back by the jobs that were hit alone."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import time
+
+import pytest
+from conftest import made_once, small_config
+from test_workflow import BLOCKS, END, FEATURES, MODELS, RUN, SEGMENTS, Project, finish
+
+from spikelens import manifests
+from spikelens.config import load_run, load_runs
+from spikelens.errors import StoreError
+from spikelens.jobs import job_of, jobs_of
+from spikelens.places import root
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with one finished job, of the first segment; its files hold anything."""
+    run = load_runs(small_config(tmp_path, {"run.results": str(tmp_path / "results")}))[0]
+    for number, name in enumerate(simulated(run).files):
+        (root(run) / name).parent.mkdir(parents=True, exist_ok=True)
+        (root(run) / name).write_bytes(bytes([number]) * 10)
+    manifests.write(run, simulated(run), time.time())
+    return run
+
+
+def simulated(run):
+    return job_of(run, "simulation", {"segment": 0})
+
+
+def flags(run):
+    """Whether the job is made, and whether it is whole, once the workflow has been read."""
+    manifests.restore_flags([run])
+    return (root(run) / simulated(run).made).exists(), (root(run) / simulated(run).whole).exists()
+
+
+def test_flags_follow_from_the_manifest(run):
+    job = simulated(run)
+    assert flags(run) == (True, True)
+    path = root(run) / job.files[1]
+    content = path.read_bytes()
+    for injury in (path.unlink, lambda: path.write_bytes(b""), lambda: path.write_bytes(content + b"x")):
+        injury()
+        assert flags(run) == (True, False)
+        path.write_bytes(content)
+        assert flags(run) == (True, True)
+    shutil.rmtree((root(run) / job.made).parent)
+    assert flags(run) == (True, True)
+    manifest = root(run) / job.manifest
+    manifest.write_text(manifest.read_text().replace("10", "11", 1))
+    assert flags(run) == (True, False), "a damaged manifest: the job runs again, its followers do not"
+    manifest.unlink()
+    assert flags(run) == (True, False)
+    shutil.rmtree((root(run) / job.made).parent)
+    assert flags(run) == (False, False)
+
+
+def test_of_a_run_without_results_no_flag_is_written(tmp_path):
+    run = load_runs(small_config(tmp_path, {"run.results": str(tmp_path / "results")}))[0]
+    manifests.restore_flags([run])
+    assert not root(run).exists()
+
+
+def test_a_repair_that_dies_leaves_one_job_to_do(run):
+    job = simulated(run)
+    assert flags(run) == (True, True)
+    manifests.mark(run, job, ["a shard is damaged"])
+    for flag in (job.made, job.whole):  # as snakemake does when a job starts
+        (root(run) / flag).unlink(missing_ok=True)
+    assert flags(run) == (True, False)
+    assert not manifests.is_whole(run, job)
+    manifests.write(run, job, time.time())
+    assert flags(run) == (True, True)
+    assert manifests.is_whole(run, job)
+
+
+def test_faults_name_each_file(run):
+    job = simulated(run)
+    first, second, third = (root(run) / name for name in job.files[:3])
+    assert manifests.faults(run, job) == []
+    one, other = first.read_bytes(), second.read_bytes()
+    first.write_bytes(other)
+    second.write_bytes(one)
+    third.unlink()
+    assert [fault.split(": ")[0] for fault in manifests.faults(run, job)] == [str(first), str(second), str(third)]
+    with pytest.raises(StoreError, match=r"verify .* --repair"):
+        manifests.refuse_damaged(run, "simulation")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"\xff\x00", b'{"files": 3, "checksum": 0}'])
+def test_a_damaged_manifest_is_told(run, content):
+    path = root(run) / simulated(run).manifest
+    path.write_bytes(content)
+    assert manifests.faults(run, simulated(run))[0].startswith(f"{path} is damaged")
+    assert not manifests.is_whole(run, simulated(run))
+
+
+# --- the whole workflow -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path_factory, tmp_path) -> Project:
+    project = Project(made_once(tmp_path_factory, "finished", finish)).copy(tmp_path / "project")
+    project.change({"simulation.ranks": 1})
+    return project
+
+
+KINDS = {
+    "shards": re.compile(r"\.zarr/.*/c/"),
+    "metadata": re.compile(r"zarr\.json$"),
+    "tables": re.compile(r"(scores|associations|summary|model)\.json$|history\.jsonl$"),
+    "weights": re.compile(r"\.safetensors$"),
+    "figures": re.compile(r"\.(svg|html)$"),
+    "manifests": re.compile(r"manifests/.*\.json$"),
+}
+WITH_TIMES = re.compile(r"summary\.json$|model\.json$|history\.jsonl$|manifests/|\.svg$|\.html$|/report/")
+
+
+def injure(rng: random.Random, path, others) -> None:
+    """Lose, truncate, empty, swap or flip a bit."""
+    content = path.read_bytes()
+    same_size = [other for other in others if other != path and other.stat().st_size == len(content) and other.read_bytes() != content]
+    kind = rng.choice(["lose", "truncate", "empty", "flip", *(["swap"] if same_size else [])])
+    if kind == "lose":
+        path.unlink()
+    elif kind == "truncate":
+        path.write_bytes(content[: rng.randrange(1, len(content))])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "swap":
+        path.write_bytes(rng.choice(same_size).read_bytes())
+    else:
+        place = rng.randrange(len(content))
+        path.write_bytes(content[:place] + bytes([content[place] ^ (1 << rng.randrange(8))]) + content[place + 1 :])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_verify_names_every_injury_and_a_repair_brings_the_same_bytes_back_by_the_jobs_that_were_hit(project, seed):
+    rng, run = random.Random(seed), load_run(project.results)
+    folder = project.results.resolve()
+    files = [path for path in folder.rglob("*") if path.is_file() and "current" not in path.relative_to(folder).parts]
+    files = sorted(path for path in files if any(kind.search(str(path)) for kind in KINDS.values()))
+    before = {path: path.read_bytes() for path in files}
+    hit = set()
+    for name, kind in KINDS.items():
+        of_kind = [path for path in files if kind.search(str(path))]
+        hit |= set(rng.sample(of_kind, 4 if name == "manifests" else min(len(of_kind), 24)))
+    for path in sorted(hit):
+        injure(rng, path, [other for other in files if other not in hit])
+    told = project.spikelens("verify", RUN)
+    assert told.returncode == 2
+    assert "Traceback" not in told.stdout
+    owners = {root(run).resolve() / file: job for job in jobs_of(run) for file in (*job.files, job.manifest)}
+    named = {path for path in hit if str(path.relative_to(project.folder.resolve())) in told.stdout}
+    unknown = {path for path in hit if path in owners and root(run).resolve() / owners[path].manifest in hit}
+    assert sorted(hit - named - unknown) == [], "what a lost manifest listed cannot be told, and is made again"
+    assert len(named) > 60
+    repaired = project.spikelens("verify", RUN, "--repair")
+    assert repaired.returncode == 0, repaired.stdout
+    expected = {job_name(owners[path]) for path in hit if path in owners}
+    assert project.plan() == expected
+    project.run()
+    project.verify()
+    assert [path for path in files if not WITH_TIMES.search(str(path)) and not same(path, before[path])] == []
+
+
+def same(path, before: bytes) -> bool:
+    """Whether a file is as it was; group metadata may be consolidated or not."""
+    return path.name == "zarr.json" or path.read_bytes() == before
+
+
+def job_name(job) -> str:
+    """As the plan has it."""
+    if job.stage == "models":
+        return " ".join(job.name.rsplit("-", 1))
+    return " ".join([job.stage, *re.findall(r"\d+", job.name)])
+
+
+@pytest.mark.slow
+def test_a_repair_that_fails_still_leaves_one_job_to_do(project):
+    shard = project.results / "current/spikes.zarr/spikes/c/0/0"
+    before = shard.read_bytes()
+    shard.unlink()
+    shard.mkdir()
+    (shard / "in the way").touch()
+    assert project.snakemake().returncode == 1
+    assert project.plan() == {"simulation 0"}
+    shutil.rmtree(shard)
+    assert project.plan() == {"simulation 0"}
+    project.run()
+    assert shard.read_bytes() == before
+    assert project.plan() == set()
+
+
+@pytest.mark.slow
+def test_a_digit_that_was_changed_in_a_model_stops_the_explanation(project):
+    path = project.results / "current/models/autoencoder/1/model.json"
+    content = path.read_text()
+    path.write_text(re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), content, count=1))
+    project.change({"explanation.seed": 2})
+    failed = project.snakemake()
+    assert failed.returncode == 1
+    assert "model.json: is damaged: its checksum differs" in failed.stdout
+
+
+@pytest.mark.slow
+def test_results_that_were_copied_without_snakemakes_memory_are_whole_and_another_configuration_does_not_take_them(project):
+    shutil.rmtree(project.folder / ".snakemake")
+    shutil.rmtree(project.results / "simulation" / next((project.results / "simulation").iterdir()).name / "done")
+    assert project.plan() == set()
+    project.change({"models.tft_neuron.learning_rate": 0.01})
+    assert project.plan() == {"tft_neuron 1"} | END
+    project.change({"features.tau_ms": 7.0})
+    assert project.plan() == FEATURES | MODELS | END
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["simulation", "features"])
+def test_a_stage_is_a_target_with_several_segments(tmp_path, stage):
+    project = Project.new(tmp_path / "project")
+    planned = project.snakemake("--dry-run", stage).stdout
+    assert len(set(re.findall(r"Job \d+: simulation: segment (\d)", planned))) == len(SEGMENTS)
+    assert len(set(re.findall(r"Job \d+: features: segment (\d, block \d)", planned))) == (
+        len(SEGMENTS) * len(BLOCKS) if stage == "features" else 0
+    )
+    assert "models" not in planned
+
+
+@pytest.mark.slow
+def test_members_of_a_sweep_share_what_the_swept_key_does_not_touch(project):
+    """One simulation, one set of features, and a training for each width; those of the finished run are taken for its width."""
+    project.change({"sweep": {"models.tft_neuron.hidden_size": [8, 12, 4]}})
+    assert project.plan() == {"tft_neuron 1"} | END
+    stats = project.snakemake("--dry-run").stdout.partition("Job stats:")[2]
+    assert re.search(r"^train_tft_neuron_\d +1$", stats, re.M)
+    assert "simulate" not in stats
