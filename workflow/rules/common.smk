@@ -105,8 +105,8 @@ VERBS = {
 
 def rule_name(run, job):
     """A rule does the jobs of one key: runs of a sweep that differ in it have rules of their own, which end in a number."""
-    keys = [other.folder for _, other, _ in DECLARED if other.rule == job.rule]
-    return VERBS[job.rule] if len(keys) == 1 else f"{VERBS[job.rule]}_{keys.index(job.folder)}"
+    keys = KEYS[job.rule]
+    return VERBS[job.rule] if len(keys) == 1 else f"{VERBS[job.rule]}_{keys[job.folder]}"
 
 
 def asked(run, rule):
@@ -149,20 +149,32 @@ RANKS = "${{mpi:+--ranks {resources.tasks}}}"
 LIMIT = "${{submitted:+--limit-min {resources.runtime}}}"
 
 
+# Of each run, by its folder: what the jobs of each rule write, and all these jobs. It is asked for often, and takes milliseconds.
+BY_RULE = {run.path: list(jobs.by_rule(run)) for run in RUNS}
+
+
+def jobs_of(run, *stages):
+    """The jobs of some stages of a run (without any: of all)."""
+    return [job for rule, of_rule in BY_RULE[run.path] if rule.stage in (stages or STAGES) for job in of_rule]
+
+
 def declared():
     """For each rule: its run, what a job of it writes (with wildcards), and its jobs. Of runs that share results, the one with most jobs."""
     found = {}
     for run in RUNS:
-        for job, of_rule in jobs.by_rule(run):
+        for job, of_rule in BY_RULE[run.path]:
             if job.folder not in found or len(of_rule) > len(found[job.folder][2]):
                 found[job.folder] = run, job, of_rule
     return list(found.values())
 
 
 DECLARED = declared()
+KEYS = {}  # rule -> folder -> number of it
+for _, job, _ in DECLARED:
+    KEYS.setdefault(job.rule, {}).setdefault(job.folder, len(KEYS.get(job.rule, {})))
 DOERS = {}  # flag of a job -> a run that it belongs to
 for run in RUNS:
-    for job in jobs.jobs_of(run):
+    for job in jobs_of(run):
         DOERS.setdefault(f"{places.root(run)}/{job.made}", run.path)
 
 
@@ -183,9 +195,9 @@ def below(run, path):
 
 def made(run, *stages):
     """What jobs that read the results of stages have as input: a flag for each job. They say when a result is there, and not how new it is."""
-    return [below(run, job.made) for job in jobs.jobs_of(run) if job.stage in stages]
+    return [below(run, job.made) for job in jobs_of(run, *stages)]
 
 
 def whole(*stages):
     """The flags that all files of the jobs of some stages are there, of all runs."""
-    return list(dict.fromkeys(below(run, job.whole) for run in RUNS for job in jobs.jobs_of(run) if job.stage in stages))
+    return list(dict.fromkeys(below(run, job.whole) for run in RUNS for job in jobs_of(run, *stages)))
