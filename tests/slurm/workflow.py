@@ -44,7 +44,9 @@ class OnCluster(Project):
         """Processes of its simulation, once MPI has started on all of them: then another process watches them."""
         commands = {process: command for process in psutil.process_iter() if (command := _command_in(self.folder, process))}
         watched = any(part.endswith("watch.py") for command in commands.values() for part in command)
-        ranks = [process for process, command in commands.items() if "simulate" in command and "python" in command[0]]
+        ranks = [
+            process for process, command in commands.items() if [Path(part).name for part in command[1:3]] == ["spikelens", "simulate"]
+        ]
         return ranks if watched else []
 
     def hold(self, driver: subprocess.Popen[str]) -> str:
