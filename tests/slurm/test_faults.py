@@ -74,7 +74,7 @@ class Struck(OnCluster):
         return said
 
     def fail(self, *arguments: str) -> str:
-        """Call snakemake with something wrong; what it said. It ends with an error, and no result has changed; finished shards of a failed job stay."""
+        """Call snakemake with something wrong; what it said. It ends with an error and changes no result. A failed job may leave shards."""
         before = stored(self.results)
         finished = self.snakemake(self.target, "--retries", "0", *arguments)
         assert finished.returncode == 1, finished.stdout[-4000:]
