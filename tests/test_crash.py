@@ -370,7 +370,7 @@ def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(who
             path.write_bytes(content)
     flip_any(chosen[0], rng)
     assert main(["verify", run.path]) == 2
-    assert f"{chosen[0]} cannot be read" in capsys.readouterr().err
+    assert str(chosen[0]) in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -411,6 +411,8 @@ def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged
     """It ends with 2 and the file's name, and leaves nothing that it computed with it."""
     run = copy_of(whole, tmp_path / "run")
     flip_any(run.folder / damaged, random.Random(damaged))
+    for manifests in run.folder.glob("*/*/manifests"):
+        shutil.rmtree(manifests)  # with them, jobs that are done would have nothing to do
     before = contents(run, OWNER)
     assert main([stage[0], run.path, *stage[1:]]) == 2
     assert f"{(run.folder / damaged).resolve()} cannot be read" in capsys.readouterr().err

@@ -269,12 +269,15 @@ def _differing(folder: Path, manifest: Manifest, files: Sequence[str]) -> Iterat
 def refuse_damaged(run: RunConfig, *stages: Stage) -> None:
     """Refuse results of some stages that are not as they were written: a flipped digit in a JSON file would be used silently.
 
+    Results without a manifest, as calls from Python leave them, are not checked.
+
     Raises
     ------
     StoreError
         Naming every file that is damaged, missing or replaced.
     """
-    found = [fault for job in jobs_of(run) if job.stage in stages for fault in faults(run, job)]
+    jobs = [job for job in jobs_of(run) if job.stage in stages and (root(run) / job.manifest).exists()]
+    found = [fault for job in jobs for fault in faults(run, job)]
     if found:
         raise StoreError(
             "\n".join([*found, f"`spikelens verify {run.path} --repair` has the next call of snakemake make these files again"])

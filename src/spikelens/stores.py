@@ -749,8 +749,9 @@ def _sync_folder(folder: Path) -> None:
 def prepare(run: RunConfig) -> None:
     """Make a run's folder ready: its configuration, the metadata of every store, and the links to what is current.
 
-    Nothing is removed: another configuration has other folders (`places`).
+    No result is removed: another configuration has other folders (`places`). Only files that a killed job did not finish are.
     """
+    remove_unfinished(run.folder)
     _write_config(run)
     _register(run)
     for store in stores_of(run):
