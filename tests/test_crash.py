@@ -402,7 +402,7 @@ def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, 
     + [(f"current/state.zarr/{shard}", ["simulate", "--segments", "1"]) for shard in ("recent_spikes/c/0/0/2", "stamp/c/0/3/0")]
     + [("current/state.zarr/blocks/2/weight_change/c/0/0", ["simulate", "--segments", "1"])]
     + [("current/weights.zarr/2/weight/c/1/0", ["simulate", "--segments", "2"])]
-    + [(f"current/spikes.zarr/spikes/c/{shard}", ["features", "--segments", "0", "--blocks", "1"]) for shard in ("0/1", "1/1")]
+    + [("current/spikes.zarr/spikes/c/0/1", ["features", "--segments", segment, "--blocks", "1"]) for segment in "01"]
     + [("current/weights.zarr/1/weight/c/0/0", ["features", "--segments", "1", "--blocks", "1"])]
     + [("current/features.zarr/count/c/1/2", ["train", "--model", "tft_neuron"])]
     + [("current/features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
