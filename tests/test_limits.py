@@ -131,14 +131,14 @@ def test_the_segment_that_is_named_is_the_longest_that_fits_and_that_the_configu
 
 def test_a_segment_that_does_not_fit_is_refused_with_the_one_that_does(config, capsys):
     path = config({**MILLION, "cluster.limit_min": 2})
-    assert cli.main(["check", "--config", path]) == 2
+    assert cli.main(["check", path]) == 2
     message = capsys.readouterr().err
     assert "simulation.segment_s = 10: on 2 ranks, a segment is expected to need" in message
     assert "more than half of the limit, 2 min (cluster.limit_min)" in message
     named = int(message.split("(cluster.limit_min); ")[1].split(" fits")[0])
     assert 0 < named < 10
-    assert cli.main(["check", "--config", config({**MILLION, "cluster.limit_min": 2, "simulation.segment_s": named})]) == 0
-    assert cli.main(["check", "--config", config({**MILLION, "cluster.limit_min": 2, "simulation.segment_s": named + 1})]) == 2
+    assert cli.main(["check", config({**MILLION, "cluster.limit_min": 2, "simulation.segment_s": named})]) == 0
+    assert cli.main(["check", config({**MILLION, "cluster.limit_min": 2, "simulation.segment_s": named + 1})]) == 2
 
 
 def test_plan_takes_a_limit_and_shows_what_it_refuses(config, capsys):
@@ -160,11 +160,11 @@ def test_plan_takes_a_limit_and_shows_what_it_refuses(config, capsys):
 
 def test_where_no_segment_fits_the_ranks_are_named_that_do(config, capsys, tmp_path):
     limited = {**MILLION, "cluster.limit_min": 1, "features.omega_window_s": 5}
-    assert cli.main(["check", "--config", config(limited)]) == 2
+    assert cli.main(["check", config(limited)]) == 2
     found = re.search(r"not even the shortest segment fits; take simulation.ranks: (\d+), which is enough", capsys.readouterr().err)
     assert found
     for ranks, code in ((int(found[1]), 0), (int(found[1]) - 1, 2)):
-        assert cli.main(["check", "--config", config({**limited, "simulation.ranks": ranks})]) == code
+        assert cli.main(["check", config({**limited, "simulation.ranks": ranks})]) == code
     run = run_of(tmp_path, {**limited, "network.block_size": 20_000, "simulation.segment_s": 5})
     with pytest.raises(ConfigError, match=r"nor is a rank for each of the 50 blocks enough; take smaller blocks .*limit is 2 min"):
         walltime.refuse_unfit([run], "x", lambda run, rule: 40.0 if rule == "simulation" else 1.0)

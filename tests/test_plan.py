@@ -245,7 +245,7 @@ def test_the_last_benchmark_of_this_very_configuration_counts(make_run):
 )
 def test_what_check_refuses_is_refused_alike(config, capsys, changes):
     path = config(changes)
-    assert main(["check", "--config", path]) == 2
+    assert main(["check", path]) == 2
     refused = capsys.readouterr()
     assert main(["plan", path]) == 2
     assert capsys.readouterr() == refused

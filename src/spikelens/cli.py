@@ -1,6 +1,7 @@
-"""The command line: one subcommand for each stage, and a few for looking at runs. A rule's command is one call of it.
+"""The command line: one subcommand for each stage, and a few that look at runs. A rule's command is one call of it.
 
-Every command ends with 0, or with 2 and one message if the user can mend what is wrong, or with 1 and a traceback if we must.
+Every command ends with 0, with 2 and one message if the user can fix the cause, or with 1 and a traceback if the cause is a bug.
+`spikelens run` passes on the exit code of snakemake. Only what `--help` needs is imported at the top: it answers at once.
 """
 
 from __future__ import annotations
@@ -15,13 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spikelens.config import ASSUMED_RATE_HZ, MODEL_NAMES, ModelName, RunConfig, Stage, json_schema, load_run, load_runs, read_yaml
 from spikelens.errors import SpikelensError, disk_remedy, mendable
+from spikelens.names import ASSUMED_RATE_HZ, CONFIG_YAML, MODEL_NAMES, STAGES, ModelName, Stage
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
 
+    from spikelens.config import RunConfig
+
 log = logging.getLogger("spikelens")
+
+Command = Callable[[argparse.Namespace], int | None]
+"""What a subcommand does; returns the exit code where it is another one than 0."""
+PROFILE = "profiles/default"
+"""The profile of snakemake that `spikelens run` takes where none is named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _start_logging(getattr(options, "log", None))
-        options.command(options)
+        code = options.command(options)
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         log.error("%s", message)
         return 2
-    return 0
+    return code or 0
 
 
 def _start_logging(path: str | None) -> None:
@@ -57,14 +65,15 @@ def _start_logging(path: str | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spikelens", description="Simulate a reservoir of spiking neurons and explain what it does.")
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=(command.__doc__ or text))
         sub.set_defaults(command=command)
         return sub
 
-    def stage(name: str, command: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def stage(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         sub = add(name, command, text)
         sub.add_argument("run", help="the run's folder, e.g. results/reference (made by `spikelens prepare`)")
         sub.add_argument("--log", help="also write plain lines to this file")
@@ -87,34 +96,70 @@ def _parser() -> argparse.ArgumentParser:
     _limit(train)
     stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
     stage("report", _report, "stage 6: figures, tables and summary.json")
+    run = add("run", _run, "check a configuration, run all stages, and write the report")
+    _configuration(run)
+    run.add_argument("--until", choices=STAGES, metavar="STAGE", help=f"run this stage and what it needs: {', '.join(STAGES)}")
+    run.add_argument("--profile", metavar="FOLDER", help=f"snakemake's workflow profile, e.g. profiles/slurm (default: {PROFILE})")
+    run.add_argument("--cores", metavar="N", help="cores of this machine to use, or all (default: the profile's)")
+    run.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
     for name, command, text in (
         ("check", _check, "check a configuration; says what would be refused"),
-        ("prepare", _prepare, "make the folders of a configuration's runs ready"),
+        ("prepare", _prepare, "write the folders and metadata of a configuration's runs"),
         ("runs", _runs, "print the folders of a configuration's runs"),
         ("html", _html, "write the finished runs' report.html with snakemake --report"),
     ):
-        add(name, command, text).add_argument("--config", default="config.yaml", help="configuration file (default: config.yaml)")
-    plan = add("plan", _plan, "say what a configuration will cost, before anything is submitted")
-    plan.add_argument("config", nargs="?", default="config.yaml", help="configuration file (default: config.yaml)")
+        _configuration(add(name, command, text))
+    plan = add("plan", _plan, "print what a configuration will cost, before anything is submitted")
+    _configuration(plan)
     plan.add_argument("--rate-hz", type=_positive, default=ASSUMED_RATE_HZ, help="mean rate to assume [Hz] (default: %(default)g)")
     plan.add_argument("--cores", type=int, help="cores that snakemake will have (default: all of this machine)")
     plan.add_argument("--speeds", type=Path, help="speeds as `python -m benchmarks.speeds --out FILE` measures them")
     limit = plan.add_mutually_exclusive_group()
     limit.add_argument("--limit-min", type=_whole, help="longest time that a job may run [min] (default: cluster.limit_min)")
-    limit.add_argument("--partition", help="take that of this SLURM partition")
+    limit.add_argument("--partition", help="take the limit of this SLURM partition")
     plan.add_argument("--json", action="store_true", help="print only JSON")
-    status = add("status", _status, "tell what of a run is done, running, failed and waiting")
-    status.add_argument("run", help="the run's folder")
+    status = add("status", _status, "print which jobs of a run are done, running, failed and waiting")
+    _place(status)
     status.add_argument("--json", action="store_true", help="print only JSON")
-    verify = add("verify", _verify, "compare every file of a run with its checksum")
-    verify.add_argument("run", help="the run's folder")
+    verify = add("verify", _of_each_run(_verify), "compare every file of a run with its checksum")
+    _place(verify)
     verify.add_argument("--repair", action="store_true", help="have the next call of snakemake do the jobs of damaged files again")
-    clean = add("clean", _clean, "list results that no configuration uses, and remove them with --yes")
-    clean.add_argument("run", help="the run's folder")
+    clean = add("clean", _of_each_folder(_clean), "list results that no configuration uses, and remove them with --yes")
+    _place(clean)
     clean.add_argument("--configuration", metavar="NAME", help="list what this configuration alone uses (a file in RUN/configurations)")
     clean.add_argument("--yes", action="store_true", help="remove what is listed")
     add("schema", _schema, "print the JSON schema of config.yaml")
     return parser
+
+
+class _Version(argparse.Action):
+    """Print the version of the installed package; to find it takes time, and only this option needs it."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("spikelens")
+        except PackageNotFoundError:
+            found = "(not installed)"
+        print(f"spikelens {found}")
+        parser.exit()
+
+
+def _place(parser: argparse.ArgumentParser) -> None:
+    """The first argument of every command that looks at runs."""
+    text = "configuration file, or the folder of a run or sweep, e.g. results/reference (default: %(default)s)"
+    parser.add_argument("config", nargs="?", default=CONFIG_YAML, metavar="CONFIG", help=text)
+
+
+def _configuration(parser: argparse.ArgumentParser) -> None:
+    """The first argument, and keys to set."""
+    _place(parser)
+    text = "set a key, e.g. models.tft_neuron.learning_rate=1e-4; dotted key, value in YAML; may be given more than once"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
 def _blocks(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +208,13 @@ def _range(text: str | None, n: int, what: str) -> range:
     if not chosen or chosen.start < 0 or chosen.stop > n:
         raise SpikelensError(f"--{what} {text}: expected FIRST or FIRST:END within 0:{n}")
     return chosen
+
+
+def load_run(folder: str | Path) -> RunConfig:
+    """Read the configuration that a run keeps in its folder."""
+    from spikelens import config
+
+    return config.load_run(folder)
 
 
 def _planned_run(options: argparse.Namespace, stage: Stage) -> RunConfig:
@@ -307,7 +359,65 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _loaded(options: argparse.Namespace) -> list[RunConfig]:
-    return load_runs(read_yaml(Path(options.config)), options.config)
+    """The runs of the configuration or folder that is named, with the keys that are set."""
+    from spikelens.loading import load
+
+    return load([options.config], options.set)
+
+
+def _of_each_run(command: Command) -> Command:
+    """A command that takes one run, done for each run of a configuration or sweep; what it raises is raised at the end."""
+
+    def of_each(options: argparse.Namespace) -> None:
+        from spikelens.loading import look
+
+        _do_all(command, options, look(options.config))
+
+    of_each.__doc__ = command.__doc__
+    return of_each
+
+
+def _of_each_folder(command: Command) -> Command:
+    """As `_of_each_run`, done once for the runs of a sweep, whose results are in one folder."""
+
+    def of_each(options: argparse.Namespace) -> None:
+        from spikelens.loading import look
+        from spikelens.places import root
+
+        _do_all(command, options, list({root(run): run for run in reversed(look(options.config))}.values()))
+
+    of_each.__doc__ = command.__doc__
+    return of_each
+
+
+def _do_all(command: Command, options: argparse.Namespace, runs: Sequence[RunConfig]) -> None:
+    told = []
+    for run in runs:
+        options.run = run
+        try:
+            command(options)
+        except SpikelensError as error:
+            told.append(error)
+    if len(told) == 1:
+        raise told[0]
+    if told:
+        raise SpikelensError("\n".join(map(str, told)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Check a configuration, run its stages with snakemake, and write the report. To go on after an interruption, run it again."""
+    from spikelens import launch
+
+    _check(options)
+    target = () if options.until is None else (options.until,)
+    dry = ("--dry-run",) if options.dry_run else ()
+    cores = () if options.cores is None else ("--cores", options.cores)
+    profile = launch.profile(options.profile or PROFILE)
+    code = launch.snakemake(options.config, options.set, "--workflow-profile", profile, *cores, *dry, *target)
+    if code or options.until is not None or options.dry_run:
+        return code
+    _html(options)
+    return 0
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -317,7 +427,7 @@ def _check(options: argparse.Namespace) -> None:
         from spikelens import walltime
 
         walltime.refuse_unfit(runs, options.config)
-    print(f"{options.config} can be run: {', '.join(run.path for run in runs)}")
+    print(f"{options.config} can be run: {', '.join(run.path for run in runs)}", flush=True)
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -370,23 +480,29 @@ def _runs(options: argparse.Namespace) -> None:
 
 def _html(options: argparse.Namespace) -> None:
     """Write <results>/<name>/report.html, one self-contained file, from finished runs."""
-    runs = _loaded(options)
-    target = Path(runs[0].run.results, runs[0].run.name, "report.html")
-    command = [sys.executable, "-m", "snakemake", "--configfile", options.config, "--report", str(target), "--cores", "1", "--nolock"]
-    code = os.spawnv(os.P_WAIT, sys.executable, command)
+    from spikelens import launch
+    from spikelens.places import root
+
+    target = root(_loaded(options)[0]) / "report.html"
+    code = launch.snakemake(options.config, options.set, "--report", str(target), "--cores", "1", "--nolock")
     if code:
-        raise SpikelensError(f"snakemake --report ended with {code}; is the run complete? `snakemake -n` says what is missing")
+        raise SpikelensError(f"snakemake --report ended with {code}; is the run complete? `spikelens run --dry-run` prints what is missing")
     print(target)
 
 
 def _status(options: argparse.Namespace) -> None:
-    """Tell what of a run is done, running, failed and waiting, and the core-hours so far; reads files only, while the run goes on."""
+    """Print which jobs of a run are done, running, failed and waiting, and the core-hours so far. Only files are read."""
     import json
 
     from spikelens import status
+    from spikelens.loading import look
 
-    found = status.look(load_run(options.run))
-    print(json.dumps(status.as_json(found), indent=2) if options.json else status.as_text(found))
+    found = [status.look(run) for run in look(options.config)]
+    if options.json:
+        shown = [status.as_json(one) for one in found]
+        print(json.dumps(shown[0] if len(shown) == 1 else {"runs": shown}, indent=2))
+    else:
+        print("\n\n".join(map(status.as_text, found)))
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -396,7 +512,7 @@ def _verify(options: argparse.Namespace) -> None:
     from spikelens.places import root
     from spikelens.stores import heal, verify
 
-    run = load_run(options.run)
+    run: RunConfig = options.run
     jobs = list(jobs_of(run))
     found = {job.manifest: manifests.faults(run, job) for job in jobs}
     # without a manifest there are no checksums: shards are decoded then
@@ -420,7 +536,7 @@ def _clean(options: argparse.Namespace) -> None:
     """List the results of a run that no registered configuration uses with today's code; --yes removes them. Nothing else ever does."""
     from spikelens import clean
 
-    run = load_run(options.run)
+    run: RunConfig = options.run
     found = clean.unused(run, options.configuration)
     if not found:
         print(f"{run.path}: every result is used by a configuration (`--configuration NAME` lists what one alone uses)")
@@ -436,6 +552,8 @@ def _clean(options: argparse.Namespace) -> None:
 def _schema(options: argparse.Namespace) -> None:
     """Print the JSON schema of config.yaml."""
     import json
+
+    from spikelens.config import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 

@@ -1,6 +1,6 @@
 """The typed configuration: every key, its type, its unit, its default, and what makes a configuration runnable.
 
-`config.yaml` is read once, by the Snakefile or the command line; what comes out is one `RunConfig` per run (several with
+`loading.py` reads `config.yaml` once, for the Snakefile or the command line. The result is one `RunConfig` per run (several with
 `sweep:`), frozen and fully resolved. Each run keeps its own copy as `results/<run>/config.json`, which is what jobs
 and notebooks read. Defaults live here and nowhere else; `workflow/schemas/config.schema.json` is generated from here.
 """
@@ -16,13 +16,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import NormalDist
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from spikelens.errors import ConfigError, Problem, SpikelensError
-from spikelens.refusals import CONNECTION_PATTERN, NAME_PATTERN, RESULTS_PATTERN, CommandLineText, did_you_mean, problems_of
+from spikelens.names import ASSUMED_RATE_HZ as ASSUMED_RATE_HZ
+from spikelens.names import MODEL_NAMES as MODEL_NAMES
+from spikelens.names import STAGES as STAGES
+from spikelens.names import ModelName as ModelName
+from spikelens.names import Stage as Stage
+from spikelens.refusals import CONNECTION_PATTERN, NAME_PATTERN, RESULTS_PATTERN, did_you_mean, problems_of
+from spikelens.yaml12 import read_yaml as read_yaml
 
 MAX_DELAY_MS = 255
 """Delays are stored as one byte."""
@@ -45,17 +50,10 @@ MAX_AVERAGED_SYNAPSES = 10_000_000
 """`simulation.weight_average: auto` keeps averages up to this many expected synapses."""
 CAUSAL_CUTOFF_TAUS = 20
 """Exponential kernels are zero by definition beyond this many time constants."""
-ASSUMED_RATE_HZ = 8.0
-"""Mean rate that plans assume where none is given: about the reference network's [Hz]."""
-MAX_NODES = 1_000_000
-"""Values that a configuration file may hold, counted where its aliases stand: MAX_CONNECTIONS with all their keys are fewer."""
 MAX_RUNS = 10_000
 """Runs of a sweep."""
 STEPS_PER_SECOND = 1_000
 """dt is 1 ms everywhere."""
-
-Stage = Literal["network", "simulation", "features", "models", "explanation", "report"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
 
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -157,21 +155,64 @@ class Connection(Section):
         return self.delay_ms
 
 
+def reference_populations() -> dict[str, Population]:
+    """The populations of the reference network, in the order of their ids."""
+    return {"E": Population(count=800, a=0.02, b=0.2, c=-65.0, d=8.0), "I": Population(count=200, a=0.1, b=0.2, c=-65.0, d=2.0)}
+
+
+def reference_connections() -> dict[str, Connection]:
+    """The connections of the reference network. Random numbers follow their order."""
+    return {
+        "E->E": Connection(p=0.1, weight_mv=6.0, delay_ms=(1, 20), plastic=True),
+        "E->I": Connection(p=0.1, weight_mv=6.0, delay_ms=(1, 20), plastic=True),
+        "I->E": Connection(p=0.125, weight_mv=-5.0, delay_ms=(1, 1)),
+    }
+
+
 class Network(Section):
     """The neurons and how they are wired."""
 
     seed: Annotated[Seed, Field(description="seed of the wiring")] = 1
-    neurons: Annotated[Positive, Field(description="neurons in all; the populations' counts add up to it")]
+    neurons: Annotated[Positive, Field(description="neurons in all; by default the sum of the populations' counts")] = 1_000
     block_size: Annotated[Positive, Field(description="neurons in a storage block; a rank owns whole blocks")] = 250
-    populations: Annotated[dict[str, Population], Field(min_length=1, description="populations by name, in the order of their ids")]
+    populations: Annotated[
+        dict[str, Population],
+        Field(min_length=1, description="populations by name, in the order of their ids; by default E and I of the reference network"),
+    ] = Field(default_factory=reference_populations)
     connections: Annotated[
         dict[Annotated[str, Field(pattern=CONNECTION_PATTERN)], Connection],
-        Field(description="rules by which synapses are drawn; keys: source->target"),
-    ] = Field(default_factory=dict)
+        Field(
+            description="rules by which synapses are drawn; keys: source->target; by default those of the reference network, "
+            "or none with an edge table"
+        ),
+    ] = Field(default_factory=reference_connections)
     edges: Annotated[
         str | None, Field(description="table (parquet, csv, npz) of source, target, delay_ms, weight_mv, plastic; instead of connections")
     ] = None
     weight_max_mv: Annotated[PositiveFloat, Field(lt=32_768, description="upper bound of plastic weights [mV]")] = 10.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """Count the neurons of the populations; an edge table replaces the default connections."""
+        if not isinstance(given, Mapping):
+            return given
+        found: dict[str, Any] = {} if given.get("edges") is None else {"connections": {}}
+        populations = given.get("populations")
+        counts = [_whole(node.get("count")) if isinstance(node, Mapping) else None for node in _values(populations)]
+        if counts and None not in counts:
+            found["neurons"] = sum(count for count in counts if count)
+        return {**found, **given}
+
+
+def _values(given: Any) -> Iterable[Any]:
+    """The values of a mapping; none of anything else, which pydantic refuses."""
+    return given.values() if isinstance(given, Mapping) else ()
+
+
+def _whole(given: Any) -> int | None:
+    """A whole number above 0; None for anything else, which pydantic refuses."""
+    return given if isinstance(given, int) and not isinstance(given, bool) and given > 0 else None
 
 
 class PoissonInput(Section):
@@ -218,8 +259,10 @@ class Record(Section):
 class Simulation(Section):
     """How long, in which segments and on how many ranks the network is simulated."""
 
-    duration_s: Annotated[Positive, Field(description="biological time [s]")]
-    segment_s: Annotated[Positive, Field(description="biological time one job simulates [s]")]
+    duration_s: Annotated[Positive, Field(description="biological time [s]")] = 180
+    segment_s: Annotated[
+        Positive, Field(description="biological time one job simulates [s]; by default 60 s, or the duration if that is shorter")
+    ] = 60
     ranks: Annotated[Positive, Field(description="MPI ranks; results do not depend on it")] = 2
     plasticity: Annotated[bool, Field(description="STDP on plastic synapses")] = True
     weight_average: Annotated[
@@ -230,6 +273,13 @@ class Simulation(Section):
     chunk_ms: Annotated[Positive, Field(description="time steps in a Zarr chunk [ms]; divides the segment")] = 1_000
     chunk_neurons: Annotated[Positive, Field(description="neurons in a Zarr chunk; divides network.block_size")] = 250
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """A segment is at most the duration."""
+        duration_s = _whole(given.get("duration_s")) if isinstance(given, Mapping) else None
+        return given if duration_s is None else {"segment_s": min(60, duration_s), **given}
+
 
 class Features(Section):
     """Quantities computed from the spikes; times are the paper's T_w and tau."""
@@ -237,7 +287,10 @@ class Features(Section):
     step_ms: Annotated[Positive, Field(description="width of the bins in which spikes are counted [ms]")] = 10
     window_ms: Annotated[Positive, Field(description="T_w, the window of the running rate [ms]")] = 100
     tau_ms: Annotated[PositiveFloat, Field(description="time constant of traces and causal components [ms]")] = 20.0
-    omega_window_s: Annotated[Positive, Field(description="causal components are summed over windows this long [s]")] = 20
+    omega_window_s: Annotated[
+        Positive,
+        Field(description="causal components are summed over windows this long [s]; by default 20 s, or the longest part of a segment"),
+    ] = 20
     omega_dense: Annotated[bool, Field(description="causal components of all pairs (delay 0), not only of synapses")] = True
     neurons: Annotated[int, Field(ge=0, description="traces are stored for about so many neurons, evenly spaced in every block")] = 20
 
@@ -314,10 +367,6 @@ class Models(Section):
     tft_neuron: TftNeuron = Field(default_factory=TftNeuron)
 
 
-ModelName = Literal["autoencoder", "tft_population", "tft_neuron"]
-MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
-
-
 class Explanation(Section):
     """What the models' attention is held against, and how sure the scores are."""
 
@@ -355,19 +404,37 @@ class Config(Section):
     """One run's configuration, complete."""
 
     run: Run = Field(default_factory=Run)
-    network: Network
+    network: Network = Field(default_factory=Network)
     drive: Drive = Field(default_factory=Drive)
-    simulation: Simulation
+    simulation: Simulation = Field(default_factory=Simulation)
     features: Features = Field(default_factory=Features)
     models: Models = Field(default_factory=Models)
     explanation: Explanation = Field(default_factory=Explanation)
     report: Report = Field(default_factory=Report)
     cluster: Cluster = Field(default_factory=Cluster)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """The windows of causal components divide a segment."""
+        simulation, features = (given.get(name, {}) if isinstance(given, Mapping) else None for name in ("simulation", "features"))
+        if not isinstance(simulation, Mapping) or not isinstance(features, Mapping):
+            return given
+        segment_s = _whole(simulation.get("segment_s", min(60, _whole(simulation.get("duration_s")) or 60)))
+        return {**given, "features": {"omega_window_s": math.gcd(20, segment_s or 20), **features}}
+
+
+FOLLOWING = ("network.neurons", "network.connections", "simulation.segment_s", "features.omega_window_s")
+"""Keys whose default follows from other keys."""
+
 
 class ConfigFile(Config):
-    """What may stand in config.yaml: one run's configuration, and a sweep over any of its keys."""
+    """What may stand in config.yaml: one run's configuration, another file that it builds on, and a sweep over any of its keys."""
 
+    base: Annotated[
+        str | None,
+        Field(min_length=1, description="configuration file that this one builds on, relative to this one; this one's keys count"),
+    ] = None
     sweep: Annotated[
         dict[str, Annotated[list[Scalar | list[Scalar]], Field(min_length=1)]],
         Field(description="key (dotted) -> values; each combination is a run of its own"),
@@ -520,119 +587,6 @@ def share_within(distribution: DistributionName, mean: float, sd: float, low: fl
 # --- loading -----------------------------------------------------------------------------------------------------------
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a configuration file, refusing keys that stand twice."""
-    if not path.is_file():
-        raise SpikelensError(f"{path}: no such configuration file; give one with --config")
-    try:
-        content = _parsed_yaml(path.read_bytes().decode("utf-8"), str(path))
-    except OSError as error:
-        raise SpikelensError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SpikelensError(f"{path} is not text in UTF-8; save it with this encoding") from None
-    except RecursionError:
-        raise SpikelensError(f"{path} is not valid YAML: it is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
-        # besides its own errors, yaml lets through those of int() and others that it calls on values
-        raise SpikelensError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise SpikelensError(f"{path}: expected a mapping of sections (run, network, ...), found {type(content).__name__}")
-    return content
-
-
-def read_files(paths: Iterable[Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What snakemake would make of its configuration files and of `--config`, with the files read by `read_yaml`.
-
-    Snakemake reads files by the rules of YAML 1.1, where 0010 is 8 and a later key replaces an earlier one.
-    """
-    content: dict[str, Any] = {}
-    for path in paths:
-        content = _merged(content, read_yaml(path))
-    return _merged(content, _marked(overrides))
-
-
-def _merged(below: Any, above: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of two configurations, where the second one counts."""
-    below = below if isinstance(below, Mapping) else {}
-    return {**below, **{key: _merged(below.get(key), value) if isinstance(value, Mapping) else value for key, value in above.items()}}
-
-
-def _marked(given: Any) -> Any:
-    """The values of `--config`, whose texts are known as such by messages."""
-    if isinstance(given, Mapping):
-        return {key: _marked(value) for key, value in given.items()}
-    if isinstance(given, list):
-        return [_marked(value) for value in given]
-    return CommandLineText(given) if isinstance(given, str) else given
-
-
-def _parsed_yaml(text: str, name: str) -> Any:
-    loader = _Loader(text)
-    loader.name = name
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        if _count_nodes(node, {}) > MAX_NODES:
-            raise yaml.YAMLError(f"with its aliases written out it holds over {MAX_NODES:,} values; take a smaller one")
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _count_nodes(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """Number of nodes below a node, and itself, each counted wherever an alias puts it."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if node not in known:
-        known[node] = MAX_NODES + 1  # if an alias puts it into itself, there is no end of them
-        inner = itertools.chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
-        known[node] = 1 + sum(_count_nodes(child, known) for child in inner)
-    return known[node]
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads scalars by YAML 1.2's core schema, where 0010 is 10, 1e3 a number and 1:30 text; only on and off are truth values as in 1.1.
-
-    YAML lets a later key silently replace an earlier one, and makes numbers and truth values of keys; a configuration should not.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if key_node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                raise yaml.MarkedYAMLError(problem=f"expected text as a key, found {key}; quote it", problem_mark=key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice; keep one", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        text = self.construct_scalar(node)
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        return float(re.sub(r"\.(?=[a-z])", "", self.construct_scalar(node).lower()))
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _kind, _pattern, _first in (
-    ("bool", r"(?:true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", "tTfFoO"),
-    ("int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
-    (
-        "float",
-        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
-        "-+.0123456789",
-    ),
-    ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("merge", r"<<$", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), list(_first))
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-
-
 def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> list[RunConfig]:
     """Turn the content of a configuration file into its runs, one for each combination of the sweep's values.
 
@@ -641,11 +595,13 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
     ConfigError
         With every problem found: key, value, what was expected.
     """
-    file = _parse(ConfigFile, content, source)
+    file = parse(ConfigFile, content, source)
+    if file.base is not None:
+        raise ConfigError(source, [Problem("base", file.base, "expected in a configuration file only")])
     n_runs = math.prod(map(len, file.sweep.values()))
     if n_runs > MAX_RUNS:
         raise ConfigError(source, [Problem("sweep", n_runs, f"expected at most {MAX_RUNS:,} runs; take fewer values")])
-    base = {key: value for key, value in file.model_dump(mode="json").items() if key != "sweep"}
+    base = file.model_dump(mode="json", exclude={"base", "sweep"})
     base["run"]["results"] = _home_expanded(file.run.results, source)
     # as they were given: of a text, `problems_of` tells whether it is one of --config's
     sweep = {key: content["sweep"][key] for key in file.sweep}
@@ -655,9 +611,10 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
         resolved = json.loads(json.dumps(base))
         for key, value in combination:
             _set_key(resolved, key, value, source)
+        _forget_following(resolved, content, sweep)
         name = ",".join(f"{key}={_path_part(key, value, source)}" for key, value in combination)
         resolved["path"] = str(Path(base["run"]["results"], file.run.name, name))
-        run = _parse(RunConfig, resolved, f"{source} (sweep {name})" if name else source)
+        run = parse(RunConfig, resolved, f"{source} (sweep {name})" if name else source)
         problems |= {str(problem): problem for problem in check(run)}
         runs.append(run)
     twice = sorted(path for path, n in Counter(run.path for run in runs).items() if n > 1)
@@ -693,7 +650,7 @@ def load_config(path: Path, folder: str | Path) -> RunConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SpikelensError(f"{path} is damaged ({error}); run snakemake, which writes it again") from None
-    run = _parse(RunConfig, content, str(path))
+    run = parse(RunConfig, content, str(path))
     return run.model_copy(update={"path": str(folder)})
 
 
@@ -705,7 +662,7 @@ def json_schema() -> dict[str, Any]:
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 
-def _parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> ConfigType:
+def parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> ConfigType:
     """Validate against the types, turning pydantic's findings into `Problem`s."""
     try:
         return kind.model_validate(content)
@@ -726,6 +683,14 @@ def _set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None
             [Problem(f"sweep.{key}", value, f"no such key to sweep over; {did_you_mean(key, known, 'expected one like network.seed')}")],
         )
     node[last] = value
+
+
+def _forget_following(resolved: dict[str, Any], given: Mapping[str, Any], sweep: Iterable[str]) -> None:
+    """Remove defaults that follow from other keys: each run of a sweep has its own."""
+    for key in FOLLOWING:
+        section, name = key.split(".")
+        if name not in given.get(section, {}) and not any(swept == key or swept.startswith(f"{key}.") for swept in sweep):
+            del resolved[section][name]
 
 
 def _dotted_keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from spikelens import jobs, manifests, places, stores
-from spikelens.config import MODEL_NAMES, STAGES, load_runs, read_files
+from spikelens.config import MODEL_NAMES, STAGES
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
+from spikelens.loading import load
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
@@ -24,8 +25,9 @@ shell.prefix(
     f"set -euo pipefail; submitted={'1' if SUBMITTED else ''}; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 
-# A configuration file of the user's replaces config.yaml whole: merged with it, their populations would mix with ours.
-CONFIG_FILES = [str(path) for path in workflow.overwrite_configfiles] or ["config.yaml"]
+# A configuration file of the user's takes the place of config.yaml. `--config configuration=... set=[...]` is what `spikelens run` passes.
+GIVEN = workflow.config_settings.config
+CONFIG_FILES = [str(path) for path in workflow.overwrite_configfiles] or [str(GIVEN.get("configuration", "config.yaml"))]
 
 
 def refuse(error):
@@ -34,19 +36,9 @@ def refuse(error):
     os._exit(2)
 
 
-# What snakemake itself makes of the files (its `config`) is not used: it reads 0010 as 8.
+# What snakemake itself makes of the files (its `config`) is not used: it reads 0010 as 8, and does not know `base`.
 try:
-    CONTENT = read_files(map(Path, CONFIG_FILES), workflow.config_settings.config)
-except SpikelensError as error:
-    refuse(error)
-
-if not workflow.overwrite_configfiles:
-
-    configfile: "config.yaml"
-
-
-try:
-    RUNS = load_runs(CONTENT, ", ".join(CONFIG_FILES))
+    RUNS = load(CONFIG_FILES, overrides=GIVEN)
     if workflow.is_main_process:
         refuse_unfit(RUNS, ", ".join(CONFIG_FILES))
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
