@@ -1,8 +1,9 @@
 # Two commands matter: `make run` takes config.yaml from wiring to report, `make test` says whether all is well.
-# The environment is .venv; it is made on the first call, and again when a pin changes.
+# The environment is .venv. It is made on the first call, and again when a pin changes.
 
 CONFIG ?= config.yaml
 CORES ?= all
+SET ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -16,7 +17,7 @@ READY_DEV := .venv/.ready-dev
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make run        all stages of CONFIG=$(CONFIG) on CORES=$(CORES), then the report'
+	@echo 'make run        all stages of CONFIG=$(CONFIG) on CORES=$(CORES), then the report; SET="KEY=VALUE ..." sets keys'
 	@echo 'make test       style, types and every test'
 	@echo 'make test-fast  the tests of a few seconds each'
 	@echo 'make test-slurm the tests on a SLURM cluster, which they start on this machine; as root, installing it where it is missing'
@@ -25,11 +26,8 @@ help:
 	@echo 'make bench-simulation  our simulation beside Brian2 and NEST, which are set up in environments of their own'
 
 run: $(READY)
-	@spikelens check --config $(CONFIG)
-	@echo '== all stages of $(CONFIG); to go on after an interruption, run this again (docs/recovery.md)'
-	snakemake --workflow-profile profiles/default --cores $(CORES) --configfile $(CONFIG)
-	@echo '== the report'
-	spikelens html --config $(CONFIG)
+	@echo '== all stages of $(CONFIG), then the report; to go on after an interruption, run this again (docs/recovery.md)'
+	spikelens run $(CONFIG) --cores $(CORES) $(foreach set,$(SET),--set '$(set)')
 
 # the cluster's tests come last, also under make -j: others beside them would take its cores
 test: lint

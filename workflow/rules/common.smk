@@ -36,9 +36,10 @@ def refuse(error):
     os._exit(2)
 
 
-# What snakemake itself makes of the files (its `config`) is not used: it reads 0010 as 8, and does not know `base`.
+# What snakemake itself makes of the files is not used: it reads 0010 as 8, and knows neither `base` nor our defaults.
 try:
     RUNS = load(CONFIG_FILES, overrides=GIVEN)
+    config.update(RUNS[0].model_dump(mode="json"))  # the report's captions read it
     if workflow.is_main_process:
         refuse_unfit(RUNS, ", ".join(CONFIG_FILES))
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
