@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from spikelens.cli import main
 from spikelens.config import check, json_schema, load_run, load_runs, read_yaml
+from spikelens.config.load import load
 from spikelens.errors import ConfigError, SpikelensError
-from spikelens.loading import load
 
 CONFIG_YAML = REPOSITORY / "config.yaml"
 CONTENT = read_yaml(CONFIG_YAML)

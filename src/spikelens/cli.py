@@ -360,7 +360,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _loaded(options: argparse.Namespace) -> list[RunConfig]:
     """The runs of the configuration or folder that is named, with the keys that are set."""
-    from spikelens.loading import load
+    from spikelens.config.load import load
 
     return load([options.config], options.set)
 
@@ -369,7 +369,7 @@ def _of_each_run(command: Command) -> Command:
     """A command that takes one run, done for each run of a configuration or sweep; what it raises is raised at the end."""
 
     def of_each(options: argparse.Namespace) -> None:
-        from spikelens.loading import look
+        from spikelens.config.load import look
 
         _do_all(command, options, look(options.config))
 
@@ -381,7 +381,7 @@ def _of_each_folder(command: Command) -> Command:
     """As `_of_each_run`, done once for the runs of a sweep, whose results are in one folder."""
 
     def of_each(options: argparse.Namespace) -> None:
-        from spikelens.loading import look
+        from spikelens.config.load import look
         from spikelens.places import root
 
         _do_all(command, options, list({root(run): run for run in reversed(look(options.config))}.values()))
@@ -495,7 +495,7 @@ def _status(options: argparse.Namespace) -> None:
     import json
 
     from spikelens import status
-    from spikelens.loading import look
+    from spikelens.config.load import look
 
     found = [status.look(run) for run in look(options.config)]
     if options.json:

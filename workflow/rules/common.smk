@@ -11,7 +11,7 @@ from spikelens import jobs, manifests, places, stores
 from spikelens.config import MODEL_NAMES, STAGES
 from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint, model_fingerprint
-from spikelens.loading import load
+from spikelens.config.load import load
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse
+from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
 from spikelens.refusals import CommandLineText
-from spikelens.yaml12 import parse_yaml, read_yaml
 
 log = logging.getLogger(__name__)
 

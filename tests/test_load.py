@@ -13,8 +13,8 @@ from conftest import REPOSITORY, small_config
 
 from spikelens.cli import main
 from spikelens.config import RunConfig, load_runs
+from spikelens.config.load import load, look
 from spikelens.errors import ConfigError, SpikelensError
-from spikelens.loading import load, look
 from spikelens.stores import prepare
 
 REFERENCE = load_runs({})[0]

@@ -1,0 +1,75 @@
+"""The typed configuration: every key, its type, its unit, its default, and what makes a configuration runnable.
+
+`load.py` reads `config.yaml` once, for the Snakefile or the command line. The result is one `RunConfig` per run (several with
+`sweep:`), frozen and fully resolved. Each run keeps its own copy as `results/<run>/config.json`, which is what jobs
+and notebooks read. Defaults live here and nowhere else; `workflow/schemas/config.schema.json` is generated from here.
+"""
+
+from __future__ import annotations
+
+from spikelens.config.checks import check
+from spikelens.config.models import Autoencoder, Tft, Training, check_sequences
+from spikelens.config.network import (
+    Connection,
+    DelayDistribution,
+    DistributionName,
+    Network,
+    connection_probability,
+    expected_in_degree,
+    expected_synapses,
+    log_parameters,
+    weight_bounds_mv,
+)
+from spikelens.config.run import Config, RunConfig
+from spikelens.config.runs import json_schema, load_config, load_run, load_runs, parse
+from spikelens.config.simulation import record_shards, shards_per_block
+from spikelens.config.types import (
+    CAUSAL_CUTOFF_TAUS,
+    MAX_DELAY_MS,
+    MAX_DENSE_NEURONS,
+    MAX_SHARD_BYTES,
+    MAX_WEIGHT_MV,
+    STEPS_PER_SECOND,
+    Section,
+)
+from spikelens.config.yaml12 import read_yaml
+from spikelens.names import ASSUMED_RATE_HZ, MODEL_NAMES, STAGES, ModelName, Stage
+
+__all__ = [
+    "ASSUMED_RATE_HZ",
+    "Autoencoder",
+    "CAUSAL_CUTOFF_TAUS",
+    "Config",
+    "Connection",
+    "DelayDistribution",
+    "DistributionName",
+    "MAX_DELAY_MS",
+    "MAX_DENSE_NEURONS",
+    "MAX_SHARD_BYTES",
+    "MAX_WEIGHT_MV",
+    "MODEL_NAMES",
+    "ModelName",
+    "Network",
+    "RunConfig",
+    "STAGES",
+    "STEPS_PER_SECOND",
+    "Section",
+    "Stage",
+    "Tft",
+    "Training",
+    "check",
+    "check_sequences",
+    "connection_probability",
+    "expected_in_degree",
+    "expected_synapses",
+    "json_schema",
+    "load_config",
+    "load_run",
+    "load_runs",
+    "log_parameters",
+    "parse",
+    "read_yaml",
+    "record_shards",
+    "shards_per_block",
+    "weight_bounds_mv",
+]

@@ -1,0 +1,43 @@
+"""Why a well-typed configuration cannot be run: what types cannot say. The checks of a section are beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from spikelens.config.drive import check_drive
+from spikelens.config.features import check_features
+from spikelens.config.models import check_models
+from spikelens.config.network import check_network
+from spikelens.config.run import RunConfig
+from spikelens.config.simulation import check_record, check_shard_numbers, check_simulation
+from spikelens.errors import Problem
+
+
+def check(run: RunConfig) -> Iterator[Problem]:
+    """Yield every reason why a well-typed configuration cannot be run."""
+    faults = list(check_network(run.network))
+    yield from faults
+    yield from check_drive(run)
+    yield from check_simulation(run)
+    yield from check_record(run)
+    if not faults:  # whether averages are kept is told by the expected synapses
+        yield from check_shard_numbers(run)
+    yield from check_features(run)
+    yield from check_models(run)
+    yield from _check_files(run)
+    strata = run.explanation.strata_mv
+    if list(strata) != sorted(set(strata)):
+        yield Problem("explanation.strata_mv", strata, "expected increasing weights [mV], each once")
+    if run.report.raster_s > run.simulation.duration_s:
+        yield Problem("report.raster_s", run.report.raster_s, f"expected at most simulation.duration_s = {run.simulation.duration_s}")
+
+
+def _check_files(run: RunConfig) -> Iterator[Problem]:
+    for key, path in (("network.edges", run.network.edges), ("drive.events", run.drive.events)):
+        if path is None:
+            continue
+        if Path(path).suffix not in (".parquet", ".csv", ".npz"):
+            yield Problem(key, path, "expected a table that ends in .parquet, .csv or .npz")
+        elif not Path(path).is_file():
+            yield Problem(key, path, "no such file; the path is taken from the working folder")

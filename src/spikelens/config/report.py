@@ -1,0 +1,16 @@
+"""The section `report`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from spikelens.config.types import Positive, Section
+
+
+class Report(Section):
+    """What the figures show."""
+
+    raster_s: Annotated[Positive, Field(description="the raster shows so much of the run's end [s]")] = 2
+    neurons: Annotated[Positive, Field(description="single neurons shown in the figures")] = 4

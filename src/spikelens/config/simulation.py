@@ -1,0 +1,146 @@
+"""The section `simulation`, and how many shards it leads to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from spikelens.config.types import (
+    MAX_RECORDED,
+    MAX_SHARD_BYTES,
+    MAX_SHARDS_PER_JOB,
+    MAX_SHARDS_PER_RUN,
+    STEPS_PER_SECOND,
+    Positive,
+    Section,
+    whole,
+)
+from spikelens.errors import Problem
+from spikelens.names import Stage
+
+if TYPE_CHECKING:
+    from spikelens.config.run import RunConfig
+
+NeuronId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Record(Section):
+    """What is kept of single neurons and synapses, step by step."""
+
+    every_ms: Annotated[Positive, Field(description="values are kept every so often [ms]; divides 1,000 and simulation.chunk_ms")] = 1
+    neurons: Annotated[
+        tuple[NeuronId, ...], Field(max_length=MAX_RECORDED, strict=False, description="ids of neurons whose v and u are kept")
+    ] = ()
+    synapses: Annotated[
+        tuple[Annotated[tuple[NeuronId, NeuronId], Field(strict=False)], ...],
+        Field(max_length=MAX_RECORDED, strict=False, description="pairs [source, target] of ids whose synapses' weights are kept"),
+    ] = ()
+
+
+class Simulation(Section):
+    """How long, in which segments and on how many ranks the network is simulated."""
+
+    duration_s: Annotated[Positive, Field(description="biological time [s]")] = 180
+    segment_s: Annotated[
+        Positive, Field(description="biological time one job simulates [s]; by default 60 s, or the duration if that is shorter")
+    ] = 60
+    ranks: Annotated[Positive, Field(description="MPI ranks; results do not depend on it")] = 2
+    plasticity: Annotated[bool, Field(description="STDP on plastic synapses")] = True
+    weight_average: Annotated[
+        bool | Literal["auto"],
+        Field(description="store each weight's mean over a segment; auto: up to 10^7 expected synapses, always with an edge table"),
+    ] = "auto"
+    record: Record = Field(default_factory=Record)
+    chunk_ms: Annotated[Positive, Field(description="time steps in a Zarr chunk [ms]; divides the segment")] = 1_000
+    chunk_neurons: Annotated[Positive, Field(description="neurons in a Zarr chunk; divides network.block_size")] = 250
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """A segment is at most the duration."""
+        duration_s = whole(given.get("duration_s")) if isinstance(given, Mapping) else None
+        return given if duration_s is None else {"segment_s": min(60, duration_s), **given}
+
+
+def check_simulation(run: RunConfig) -> Iterator[Problem]:
+    simulation, network = run.simulation, run.network
+    if simulation.segment_s > simulation.duration_s:
+        yield Problem("simulation.segment_s", simulation.segment_s, f"expected at most simulation.duration_s = {simulation.duration_s}")
+    if simulation.ranks > run.n_blocks:
+        yield Problem(
+            "simulation.ranks",
+            simulation.ranks,
+            f"a rank owns whole blocks, and there are {run.n_blocks}; take fewer ranks or a smaller network.block_size",
+        )
+    if run.segment_steps % simulation.chunk_ms:
+        yield Problem("simulation.chunk_ms", simulation.chunk_ms, f"expected a divisor of the segment, {run.segment_steps} ms")
+    if network.block_size % simulation.chunk_neurons:
+        yield Problem(
+            "simulation.chunk_neurons", simulation.chunk_neurons, f"expected a divisor of network.block_size = {network.block_size}"
+        )
+    if run.segment_steps * network.block_size > MAX_SHARD_BYTES:
+        yield Problem(
+            "network.block_size",
+            network.block_size,
+            f"segment x block is over {MAX_SHARD_BYTES // 2**20} MB; take smaller blocks or a smaller simulation.segment_s",
+        )
+
+
+def check_record(run: RunConfig) -> Iterator[Problem]:
+    record, where = run.simulation.record, "simulation.record"
+    if math.gcd(STEPS_PER_SECOND, run.simulation.chunk_ms) % record.every_ms:
+        yield Problem(
+            f"{where}.every_ms",
+            record.every_ms,
+            f"expected a divisor of {STEPS_PER_SECOND:,} and of simulation.chunk_ms = {run.simulation.chunk_ms}",
+        )
+    chosen: tuple[tuple[str, tuple[int | tuple[int, int], ...]], ...] = (("neurons", record.neurons), ("synapses", record.synapses))
+    for key, items in chosen:
+        for item in items:
+            if max(item if isinstance(item, tuple) else (item,)) >= run.network.neurons:
+                yield Problem(f"{where}.{key}", item, f"expected ids of neurons, 0 .. {run.network.neurons - 1}")
+                break
+        twice = next((item for item, n in Counter(items).items() if n > 1), None)
+        if twice is not None:
+            yield Problem(f"{where}.{key}", twice, "expected each once")
+        if 4 * len(items) * run.segment_steps // record.every_ms > MAX_SHARD_BYTES:
+            yield Problem(
+                f"{where}.{key}",
+                len(items),
+                f"their values over a segment are over {MAX_SHARD_BYTES // 2**20} MB; take fewer, a larger every_ms or a smaller "
+                "simulation.segment_s",
+            )
+
+
+def record_shards(run: RunConfig) -> int:
+    """Shards of recorded values that the simulation writes for each segment: v and u, and weights."""
+    return 2 * bool(run.simulation.record.neurons) + bool(run.simulation.record.synapses)
+
+
+def shards_per_block(run: RunConfig) -> dict[Stage, int]:
+    """Shards that a stage writes for a block (simulation and features: for each segment): the arrays that stores.py lays out."""
+    features = run.features
+    return {"network": 8, "simulation": 8 + run.weight_average, "features": 4 + features.omega_dense + (features.neurons > 0)}
+
+
+def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
+    """Files are counted with the stamps: one a block, one a segment, and one a segment and block."""
+    shards = shards_per_block(run)
+    a_segment = run.n_blocks * shards["simulation"] + record_shards(run) + 1
+    if a_segment > MAX_SHARDS_PER_JOB:
+        yield Problem(
+            "network.block_size",
+            run.network.block_size,
+            f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
+        )
+    in_all = run.n_blocks * (shards["network"] + 1) + run.n_segments * (a_segment + run.n_blocks * (shards["features"] + 1))
+    if in_all > MAX_SHARDS_PER_RUN:
+        yield Problem(
+            "simulation.segment_s",
+            run.simulation.segment_s,
+            f"the run would write {in_all:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
+        )
