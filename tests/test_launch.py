@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,12 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPOSITORY, small_config
+from snakemake.cli import parse_config
+from snakemake.settings.types import ConfigSettings
+from snakemake_interface_executor_plugins.utils import format_cli_arg
+
+from spikelens.config.load import load
+from spikelens.launch import as_config
 
 FAKE = """
 import json, os, signal, sys, time
@@ -134,6 +141,30 @@ def test_a_signal_reaches_snakemake_and_its_end_is_waited_for(folder, number):
         assert process.wait(timeout=20) == 40 + number
     assert (folder / "ended").exists()
     assert len(calls(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "expected"),
+    [
+        ("network.seed=2", "network.seed", 2),
+        ("drive.current_mv={E: 1.0, I: -2}", "drive.current_mv", {"E": 1.0, "I": -2.0}),
+        ("network.connections.E->E.p=0.05", "network.connections.E->E.p", 0.05),
+        ("run.name='5'", "run.name", "5"),
+        ('run.name="5"', "run.name", "5"),
+        ("cluster.srun=$HOME `a` \\ 100%27 é", "cluster.srun", "$HOME `a` \\ 100%27 é"),
+    ],
+)
+def test_keys_to_set_reach_the_jobs_that_snakemake_submits(setting, key, expected, tmp_path):
+    """It writes its `--config` anew for each job that it submits, for a shell to read."""
+    (tmp_path / "my file.yaml").touch()
+    given = parse_config(as_config(str(tmp_path / "my file.yaml"), [setting]))
+    _, *again = shlex.split(format_cli_arg("--config", ConfigSettings(config=given).config_args))
+    assert parse_config(again) == given
+    assert given["configuration"] == str(tmp_path / "my file.yaml")
+    found = load([given["configuration"]], overrides=parse_config(again))[0].model_dump(mode="json")
+    for part in key.split("."):
+        found = found[part]
+    assert found == expected
 
 
 def test_make_run_takes_keys_to_set(tmp_path):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from spikelens.errors import SpikelensError
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 CHECKOUT = Path(__file__).parents[2]
 """Where the Snakefile and the profiles are if the package was installed with `pip install -e`."""
+_SAFE = "=.,:/+-_[]{} "
+"""What may be in a text that goes through shells, besides letters and digits."""
 
 
 def snakemake(configuration: str, settings: Sequence[str], *arguments: str) -> int:
@@ -25,14 +28,30 @@ def snakemake(configuration: str, settings: Sequence[str], *arguments: str) -> i
 
     The configuration is passed with `--config`: snakemake would refuse an empty `--configfile`, and a folder.
     """
-    given = [f"configuration={json.dumps(configuration, ensure_ascii=False)}"]
-    if settings:
-        given.append(f"set={json.dumps(list(settings), ensure_ascii=False)}")
-    command = ["snakemake", "--snakefile", _found("Snakefile", "workflow/Snakefile"), *arguments, "--config", *given]
+    command = [
+        "snakemake",
+        "--snakefile",
+        _found("Snakefile", "workflow/Snakefile"),
+        *arguments,
+        "--config",
+        *as_config(configuration, settings),
+    ]
     log.info("%s", shlex.join(command))
     with subprocess.Popen([sys.executable, "-m", *command]) as process, _passing_signals(process):
         code = _wait(process)
     return code if code >= 0 else 128 - code
+
+
+def as_config(configuration: str, settings: Sequence[str]) -> list[str]:
+    """What to pass with snakemake's `--config`.
+
+    Snakemake writes it anew for the shell of each job that it submits, and does not escape quotes and dollars: they are written as in
+    a URL, which `config.load` undoes.
+    """
+    given = [f"configuration={json.dumps(configuration, ensure_ascii=False)}"]
+    if settings:
+        given.append(f"set={json.dumps([quote(setting, safe=_SAFE) for setting in settings])}")
+    return given
 
 
 def profile(name: str) -> str:

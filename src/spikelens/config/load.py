@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse
 from spikelens.config.yaml12 import parse_yaml, read_yaml
@@ -181,8 +182,8 @@ def with_settings(content: Mapping[str, Any], settings: Iterable[str]) -> dict[s
 
 
 def _texts(given: Any) -> list[str]:
-    """The texts of `--config set=`, which is a list or one text."""
-    return [] if given is None else [str(text) for text in (given if isinstance(given, list) else [given])]
+    """The texts of `--config set=`, which is a list or one text; characters may be written as in a URL (`launch.as_config`)."""
+    return [] if given is None else [unquote(str(text)) for text in (given if isinstance(given, list) else [given])]
 
 
 def _setting(text: str) -> tuple[tuple[str, ...], Any]:
