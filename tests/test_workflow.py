@@ -416,7 +416,9 @@ def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simul
     assert len(first) == 2
     assert not project.times("current/spikes.zarr/spikes/c/2/*")
     assert project.snakemake("--unlock").returncode == 0
-    assert planned(project.run()) == {"simulation 1", "simulation 2"} | FEATURES | MODELS | END
+    jobs = planned(project.run())
+    # the features of the first segment may have been done before the kill
+    assert jobs | {f"features 0 {b}" for b in BLOCKS} == {"simulation 1", "simulation 2"} | FEATURES | MODELS | END
     assert project.times("current/spikes.zarr/spikes/c/0/*") == first
     assert len(project.times("current/spikes.zarr/spikes/c/*/*")) == 6
     assert project.plan() == set()
