@@ -12,7 +12,7 @@ from conftest import small_config
 
 from spikelens import sizes
 from spikelens.config import load_runs
-from spikelens.jobs import by_rule, jobs_of
+from spikelens.jobs import jobs_of, work_of
 from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, block_layout, layout, recorded_synapses_layout, stores_of
 
 RECORD = {"every_ms": 10, "neurons": [5, 6], "synapses": [[5, 6]]}
@@ -40,10 +40,11 @@ def test_there_are_as_many_jobs_as_are_planned_each_with_its_own_log(run):
     assert len({job.log for job in jobs}) == len({job.benchmark for job in jobs}) == len(jobs)
 
 
-def test_a_job_is_its_rule_with_the_wildcards_filled(run):
-    rule, jobs = next((rule, jobs) for rule, jobs in by_rule(run) if rule.rule == "features")
-    assert rule.log == f"{rule.folder}/logs/{{segment}}-{{block}}.log"
-    assert (jobs[5].made, jobs[5].manifest) == (f"{rule.folder}/done/2-1.made", f"{rule.folder}/manifests/2-1.json")
-    assert rule.files[0] == f"{rule.folder}/features.zarr/count/c/{{segment}}/{{block}}"
-    assert jobs[5].files[0] == f"{rule.folder}/features.zarr/count/c/2/1"
-    assert [[job.numbers["segment"] for job in jobs] for rule, jobs in by_rule(run) if rule.rule == "simulation"] == [[0, 1, 2, 3]]
+def test_a_job_is_named_by_its_numbers(run):
+    work = {work.rule: work for work in work_of(run)}
+    features, job = work["features"], work["features"].jobs[5]
+    assert job.log == f"{features.folder}/logs/2-1.log"
+    assert (job.made, job.manifest) == (f"{features.folder}/done/2-1.made", f"{features.folder}/manifests/2-1.json")
+    assert features.paths[0] == f"{features.folder}/features.zarr/count/c/{{segment}}/{{block}}"
+    assert job.files[0] == f"{features.folder}/features.zarr/count/c/2/1"
+    assert [job.numbers["segment"] for job in work["simulation"].jobs] == [0, 1, 2, 3]

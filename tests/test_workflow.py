@@ -441,14 +441,14 @@ def test_a_sweep_gives_runs_side_by_side(finished, project):
     """Keys may have characters that a shell would take for its own, and runs other blocks."""
     project.change({"sweep": {"network.connections.E->E.p": [0.1, 0.3], "network.block_size": [100, 200]}, "simulation.ranks": 1})
     output = project.snakemake("--dry-run").stdout
-    stages = {name: int(n) for name, n in re.findall(r"^(\w+?)_\d+ +(\d+)$", output, flags=re.MULTILINE)}
+    stages = dict(re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE))
     assert stages.keys() >= {"build_network", "simulate", "compute_features", "explain", "make_report"}
     assert len(re.findall(r"^ *Job \d+: network: ", output, flags=re.MULTILINE)) == 2 * (2 + 1) - 2, (
         "the finished run has one member's network"
     )
-    made = project.snakemake("--until", "build_network_0", "build_network_3")
+    made = project.snakemake("network")
     assert made.returncode == 0, made.stdout[-3000:]
-    for run in ("p=0.1,network.block_size=100", "p=0.3,network.block_size=200"):
+    for run in ("p=0.1,network.block_size=200", "p=0.3,network.block_size=100", "p=0.3,network.block_size=200"):
         assert (project.results / f"network.connections.E->E.{run}" / "current/network.zarr/in_degree/c/0").is_file()
     assert sorted(path.name for path in project.folder.iterdir()) == sorted(path.name for path in finished.folder.iterdir())
 

@@ -1,16 +1,16 @@
 """What each job of the workflow writes: the one statement of it, which the rules declare and `spikelens status` looks for.
 
-Paths lie below the folder that all runs of a configuration share (`places.root`). Those of a rule hold {segment}, {block} and {seed}
-in the place of a job's numbers, as snakemake writes wildcards. The Snakefile imports this module whenever it is read, by each job
-again: nothing that takes time is imported here. No stage imports it, since a stage's results would then seem to follow from it
-(fingerprint.py).
+Paths lie below the folder that all runs of a configuration share (`places.root`). The Snakefile imports this module whenever it is
+read, by each job again: nothing that takes time is imported here. No stage imports it, since a stage's results would then seem to
+follow from it (fingerprint.py).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from spikelens.config import MODEL_NAMES, STAGES, RunConfig, Stage
@@ -23,15 +23,17 @@ from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_
 Rule = str
 """A stage, and for models also which: "models_tft_neuron"."""
 
-_NAMES: dict[Rule, str] = {
+_NAMES: dict[Stage, str] = {
     "network": "{block}",
     "simulation": "{segment}",
     "features": "{segment}-{block}",
-    **{f"models_{name}": f"{name}-{{seed}}" for name in MODEL_NAMES},
+    "models": "{seed}",
     "explanation": "explanation",
     "report": "report",
 }
-RULES: tuple[Rule, ...] = tuple(_NAMES)
+RULES: tuple[Rule, ...] = tuple(
+    rule for stage in STAGES for rule in ([f"models_{name}" for name in MODEL_NAMES] if stage == "models" else [stage])
+)
 
 _WILDCARDS = {"segment": "{segment}", "block": "{block}", "seed": "{seed}"}
 
@@ -42,90 +44,112 @@ def stage_of(rule: Rule) -> Stage:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a job writes; without numbers of its own, what each job of its rule does, with wildcards in their place."""
+class Work:
+    """The jobs that share a key: those of a stage, or of one model."""
 
     rule: Rule
-    paths: tuple[str, ...] = ()
-    """Its files, with wildcards."""
-    folder: str = ""
-    """Where its results are kept: `<stage>/<key>`, for models `models/<name>/<key>`."""
-    numbers: Mapping[str, int | str] = field(default_factory=lambda: _WILDCARDS)
-
-    def of(self, **numbers: int | str) -> Job:
-        """The job of these numbers."""
-        return replace(self, numbers=numbers)
+    folder: str
+    """Where the results are kept: `<stage>/<key>`, for models `models/<name>/<key>`."""
+    paths: tuple[str, ...]
+    """The files of a job, with {segment}, {block} and {seed} in the place of its numbers."""
+    numbers: tuple[Mapping[str, int], ...]
+    """Of each job."""
 
     @property
     def stage(self) -> Stage:
         return stage_of(self.rule)
 
     @property
+    def key(self) -> str:
+        """What the results follow from (`fingerprint`)."""
+        return self.folder.rpartition("/")[2]
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        return tuple(Job(self, numbers) for numbers in self.numbers)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, and what it writes."""
+
+    work: Work
+    numbers: Mapping[str, int]
+
+    @property
+    def rule(self) -> Rule:
+        return self.work.rule
+
+    @property
+    def stage(self) -> Stage:
+        return self.work.stage
+
+    @cached_property
     def name(self) -> str:
-        """Of its log: "3" for a segment, "3-1" for a segment and block, "tft_neuron-1" for a model and seed."""
-        return _NAMES[self.rule].format(**self.numbers)
+        """Its name among the jobs of its folder: "3" for a segment, "3-1" for a segment and block, "1" for a model's seed."""
+        return _NAMES[self.stage].format(**self.numbers)
 
     @property
     def files(self) -> list[str]:
-        return [path.format(**self.numbers) for path in self.paths]
+        return [path.format(**self.numbers) for path in self.work.paths]
 
     @property
     def manifest(self) -> str:
         """The list of its files that it writes last (`manifests`)."""
-        return f"{self.folder}/manifests/{self.name}.json"
+        return f"{self.work.folder}/manifests/{self.name}.json"
 
     @property
     def made(self) -> str:
         """The flag that jobs which read its results have as input."""
-        return f"{self.folder}/done/{self.name}.made"
+        return f"{self.work.folder}/done/{self.name}.made"
 
     @property
     def whole(self) -> str:
         """The flag that all its files are there."""
-        return f"{self.folder}/done/{self.name}.whole"
+        return f"{self.work.folder}/done/{self.name}.whole"
 
     @property
     def log(self) -> str:
-        return f"{self.folder}/logs/{self.name}.log"
+        return f"{self.work.folder}/logs/{self.name}.log"
 
     @property
     def benchmark(self) -> str:
-        return f"{self.folder}/benchmarks/{self.name}.tsv"
+        return f"{self.work.folder}/benchmarks/{self.name}.tsv"
 
 
-def by_rule(run: RunConfig) -> Iterator[tuple[Job, list[Job]]]:
-    """What the jobs of each rule write, and all these jobs."""
+def work_of(run: RunConfig) -> Iterator[Work]:
+    """Everything that is to be done for a run, in the order of the stages."""
     blocks = range(run.n_blocks)
     folder = {stage: _below(run, stage_folder(run, stage)) for stage in STAGES if stage != "models"}
-    network = Job("network", _shards(run, "network"), folder["network"])
-    yield network, [network.of(block=block) for block in blocks]
+    yield Work("network", folder["network"], _shards(run, "network"), _numbered(block=blocks))
     shards = _shards(run, "spikes", "state", "weights", "records")
     of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
     segments = range(run.n_segments)
-    simulation = Job("simulation", of_segment, folder["simulation"])
-    yield simulation, [simulation.of(segment=segment) for segment in segments]
-    features = Job("features", _shards(run, "features"), folder["features"])
-    yield features, [features.of(segment=segment, block=block) for segment in segments for block in blocks]
+    yield Work("simulation", folder["simulation"], of_segment, _numbered(segment=segments))
+    yield Work("features", folder["features"], _shards(run, "features"), _numbered(segment=segments, block=blocks))
     for name in MODEL_NAMES:
         models = _below(run, models_folder(run, name))
-        model = Job(f"models_{name}", tuple(f"{models}/{{seed}}/{file}" for file in MODEL_FILES), models)
-        yield model, [model.of(seed=seed) for seed in getattr(run.models, name).seeds]
+        files = tuple(f"{models}/{{seed}}/{file}" for file in MODEL_FILES)
+        yield Work(f"models_{name}", models, files, _numbered(seed=getattr(run.models, name).seeds))
     tables = tuple(f"{folder['explanation']}/{file}" for file in TABLES)
-    explanation = Job("explanation", (*_shards(run, "explanation"), *tables), folder["explanation"])
-    yield explanation, [explanation.of()]
+    yield Work("explanation", folder["explanation"], (*_shards(run, "explanation"), *tables), _numbered())
     items = tuple(f"{folder['report']}/{file}" for file in (*(item.file for item in FIGURES), SUMMARY))
-    report = Job("report", items, folder["report"])
-    yield report, [report.of()]
+    yield Work("report", folder["report"], items, _numbered())
+
+
+def _numbered(**ranges: Iterable[int]) -> tuple[dict[str, int], ...]:
+    """All combinations of the numbers; the last one varies fastest."""
+    return tuple(dict(zip(ranges, numbers, strict=True)) for numbers in itertools.product(*ranges.values()))
 
 
 def jobs_of(run: RunConfig) -> Iterator[Job]:
     """Every job of a run."""
-    return itertools.chain.from_iterable(jobs for _, jobs in by_rule(run))
+    return itertools.chain.from_iterable(work.jobs for work in work_of(run))
 
 
 def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
     """The job of a rule with these numbers."""
-    return next(job for job, _ in by_rule(run) if job.rule == rule).of(**numbers)
+    return Job(next(work for work in work_of(run) if work.rule == rule), numbers)
 
 
 def _shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:

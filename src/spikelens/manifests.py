@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spikelens.config import RunConfig, Stage
 from spikelens.errors import StoreError
-from spikelens.jobs import Job, jobs_of
+from spikelens.jobs import Job, Work, jobs_of
 from spikelens.places import root
 from spikelens.stores import write_atomically
 
@@ -202,10 +202,13 @@ def is_whole(run: RunConfig, job: Job, comm: Comm | None = None) -> bool:
 # --- flags --------------------------------------------------------------------------------------------------------------
 
 
-def restore_flags(runs: Iterable[RunConfig]) -> None:
-    """Make the flags of all jobs say what the manifests say. Nothing else is written."""
-    size = listed()
-    for folder, job in _distinct(runs):
+def restore_flags(folder: Path, works: Iterable[Work]) -> None:
+    """Make the flags of all jobs say what the manifests in the folder of all runs say. Nothing else is written."""
+    size, seen = listed(), set[str]()
+    for job in (job for work in works for job in work.jobs):
+        if job.made in seen:  # runs of a sweep share it
+            continue
+        seen.add(job.made)
         found, flags = state(folder, job, size), (f"{folder}/{job.made}", f"{folder}/{job.whole}")
         made, whole = (size(flag) is not None for flag in flags)
         try:
@@ -218,17 +221,6 @@ def restore_flags(runs: Iterable[RunConfig]) -> None:
         except OSError as error:
             log.warning("%s cannot be written (%s): the plan may be wrong", flags[1], error.strerror)
             return
-
-
-def _distinct(runs: Iterable[RunConfig]) -> Iterator[tuple[Path, Job]]:
-    """Every job of all runs; those of a sweep share some."""
-    seen: set[str] = set()
-    for run in runs:
-        folder = root(run)
-        for job in jobs_of(run):
-            if (path := f"{folder}/{job.manifest}") not in seen:
-                seen.add(path)
-                yield folder, job
 
 
 def _touch(path: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig
-from spikelens.jobs import RULES, Rule, by_rule, stage_of
+from spikelens.jobs import RULES, Rule, jobs_of, stage_of
 from spikelens.places import root
 from spikelens.speeds import Speeds, job_seconds, runtime_min
 
@@ -117,7 +117,7 @@ def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
 
 def benchmarks(run: RunConfig, rule: Rule) -> list[tuple[float, float]]:
     """Seconds and largest memory [MB] of each job of a rule that snakemake has measured."""
-    paths = (root(run) / job.benchmark for _, jobs in by_rule(run) for job in jobs if job.rule == rule)
+    paths = (root(run) / job.benchmark for job in jobs_of(run) if job.rule == rule)
     return [row for path in paths if path.is_file() and (row := _benchmark(path))]
 
 

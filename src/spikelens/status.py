@@ -329,7 +329,7 @@ def _job_lines(status: Status, state: State) -> Iterator[str]:
         yield f"{MEANING[state]}:"
     for job in jobs[:_SHOWN]:
         age = "" if job.age_s is None else f" ({_age(job.age_s)} ago)"
-        name = job.rule if job.name == job.rule else f"{job.rule} {job.name.removeprefix(job.rule.removeprefix('models_') + '-')}"
+        name = job.rule if job.name == job.rule else f"{job.rule} {job.name}"
         see = f"; see {status.folder}/{job.log}" if state in ("failed", "ended", "unclear") else ""
         yield f"  {name}: {job.line or ('no line yet' if state in ('running', 'queued') else 'no line')}{age}{see}"
     if len(jobs) > _SHOWN:

@@ -1,5 +1,6 @@
 # Helpers, no rules: the configuration, what a job asks for, and what jobs.py says in the way that rules take it.
 
+import functools
 import os
 import re
 import shlex
@@ -8,9 +9,8 @@ import sys
 from pathlib import Path
 
 from spikelens import jobs, manifests, places, stores
-from spikelens.config import MODEL_NAMES, STAGES
+from spikelens.config import STAGES
 from spikelens.errors import SpikelensError
-from spikelens.fingerprint import fingerprint, model_fingerprint
 from spikelens.config.load import load
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
@@ -47,8 +47,9 @@ try:
     if workflow.is_main_process and not dry_run:
         for run in RUNS:
             stores.heal(run)
+    WORK = {run.path: list(jobs.work_of(run)) for run in RUNS}
     if workflow.is_main_process:
-        manifests.restore_flags(RUNS)
+        manifests.restore_flags(places.root(RUNS[0]), (work for of_run in WORK.values() for work in of_run))
 except SpikelensError as error:
     refuse(error)
 
@@ -57,6 +58,8 @@ wildcard_constraints:
     segment=r"\d+",
     block=r"\d+",
     seed=r"\d+",
+    model=r"\w+",
+    key=r"\w+",
 
 
 HELD = []  # the lock on the runs' folder: it ends with this process
@@ -86,43 +89,87 @@ onstart:
         refuse(error)
 
 
-VERBS = {
-    "network": "build_network",
-    "simulation": "simulate",
-    "features": "compute_features",
-    **{f"models_{name}": f"train_{name}" for name in MODEL_NAMES},
-    "explanation": "explain",
-    "report": "make_report",
-}
+# What is to be done, of all runs: the jobs of each key, by their folder, with a run that they belong to. Runs of a sweep share some; of
+# these runs, the one with most jobs counts.
+ROOT = places.root(RUNS[0])
+OWNERS = {}
+for run in RUNS:
+    for work in WORK[run.path]:
+        if work.folder not in OWNERS or len(work.jobs) > len(OWNERS[work.folder][1].jobs):
+            OWNERS[work.folder] = run, work
 
 
-def rule_name(run, job):
-    """A rule does the jobs of one key: runs of a sweep that differ in it have rules of their own, which end in a number."""
-    keys = KEYS[job.rule]
-    return VERBS[job.rule] if len(keys) == 1 else f"{VERBS[job.rule]}_{keys[job.folder]}"
+def owner(stage, wildcards):
+    """The run and the jobs that the wildcards of a stage's rule name."""
+    return OWNERS["/".join(filter(None, (stage, wildcards.get("model"), wildcards.key)))]
 
 
-def asked(run, rule):
-    """What a job of a rule asks for; one that failed asks for more when it is tried again."""
-    ranks, minutes, mb, limit = n_ranks(run, rule), runtime_min(run, rule), memory_mb(run, rule), run.cluster.limit_min
+def run_of(stage):
+    """The run whose configuration a job reads."""
+    return lambda wildcards: owner(stage, wildcards)[0].path
+
+
+def below(path):
+    """A path from where snakemake is, of one below the folder that all runs share."""
+    return f"{ROOT}/{path}"
+
+
+@functools.cache
+def flags(path, stage):
+    """For each job of a stage of a run, the flag that its results are there. It does not say how new they are."""
+    return [below(job.made) for work in WORK[path] if work.stage == stage for job in work.jobs]
+
+
+def made(stage, *needed):
+    """What a job of a stage that reads all results of other stages has as input."""
+    return lambda wildcards: [flag for each in needed for flag in flags(owner(stage, wildcards)[0].path, each)]
+
+
+def whole(*stages):
+    """The flags that all files of the jobs of some stages are there, of all runs."""
+    return [below(job.whole) for _, work in OWNERS.values() if work.stage in stages for job in work.jobs]
+
+
+def ask(stage):
+    """What the jobs of a stage ask for; one that failed asks for more when it is tried again."""
+    first = {folder: asked(folder, 1) for folder, (_, work) in OWNERS.items() if work.stage == stage}
+    names = dict.fromkeys(name for wanted in first.values() for name in wanted)
+    values = {name: {wanted.get(name) for wanted in first.values()} for name in names}
+    # snakemake takes long to call a function for each job: what is the same for all is no function
+    grows = ("runtime", "mem_mb", "mem_mb_per_cpu")
+    return {name: asked_for(stage, name) if name in grows or len(values[name]) > 1 else values[name].pop() for name in names}
+
+
+def asked_for(stage, name):
+    return lambda wildcards, attempt: asked(owner(stage, wildcards)[1].folder, attempt).get(name)
+
+
+@functools.cache
+def asked(folder, attempt):
+    """All that a job asks for. What is left out is not asked for."""
+    run, work = OWNERS[folder]
+    ranks, limit = n_ranks(run, work.rule), run.cluster.limit_min
+    minutes = attempt * runtime_min(run, work.rule)
     wanted = {
-        "runtime": lambda wildcards, attempt: min(attempt * minutes, limit or attempt * minutes),
-        "mem_mb": lambda wildcards, attempt: attempt * mb,
+        "runtime": minutes if limit is None else min(minutes, limit),
+        "mem_mb": attempt * memory_mb(run, work.rule),
         "tasks": ranks,
         # a rank that is alone needs no launcher, and the SLURM plugin refuses one
         "mpi": launcher(run) if ranks > 1 else "",
     }
     if ranks > 1:
         # of a job on several nodes, SLURM takes mem_mb for the memory of each, and threads for cores of each rank
-        rank_mb = rank_memory_mb(run, rule)
-        wanted |= {"cpus_per_task": 1, "mem_mb_per_cpu": lambda wildcards, attempt: attempt * rank_mb}
+        wanted |= {"cpus_per_task": 1, "mem_mb_per_cpu": attempt * rank_memory_mb(run, work.rule)}
         per_node = run.cluster.ranks_per_node
         if per_node is not None:
             # the plugin takes tasks_per_node in the place of tasks only, and none that is 1
             wanted |= {"nodes": -(-ranks // per_node), "slurm_extra": f"--ntasks-per-node={per_node}"}
-    if rule.startswith("models") and run.cluster.gpus:
+    if work.stage == "models" and run.cluster.gpus:
         wanted |= {"gpu": ranks, "tasks_per_gpu": 1}
     return wanted
+
+
+MODULES = RUNS[0].cluster.modules
 
 
 def launcher(run):
@@ -140,57 +187,3 @@ def together(group):
 LAUNCH = "mpi={resources.mpi:q}; ${{mpi:+$mpi -n {resources.tasks}}}"
 RANKS = "${{mpi:+--ranks {resources.tasks}}}"
 LIMIT = "${{submitted:+--limit-min {resources.runtime}}}"
-
-
-# Of each run, by its folder: what the jobs of each rule write, and all these jobs. It is asked for often, and takes milliseconds.
-BY_RULE = {run.path: list(jobs.by_rule(run)) for run in RUNS}
-
-
-def jobs_of(run, *stages):
-    """The jobs of some stages of a run (without any: of all)."""
-    return [job for rule, of_rule in BY_RULE[run.path] if rule.stage in (stages or STAGES) for job in of_rule]
-
-
-def declared():
-    """For each rule: its run, what a job of it writes (with wildcards), and its jobs. Of runs that share results, the one with most jobs."""
-    found = {}
-    for run in RUNS:
-        for job, of_rule in BY_RULE[run.path]:
-            if job.folder not in found or len(of_rule) > len(found[job.folder][2]):
-                found[job.folder] = run, job, of_rule
-    return list(found.values())
-
-
-DECLARED = declared()
-KEYS = {}  # rule -> folder -> number of it
-for _, job, _ in DECLARED:
-    KEYS.setdefault(job.rule, {}).setdefault(job.folder, len(KEYS.get(job.rule, {})))
-DOERS = {}  # flag of a job -> a run that it belongs to
-for run in RUNS:
-    for job in jobs_of(run):
-        DOERS.setdefault(f"{places.root(run)}/{job.made}", run.path)
-
-
-def doer(wildcards, output):
-    """The folder of the run whose configuration a job reads."""
-    return DOERS[str(output.made)]
-
-
-def rules_of(stage):
-    """What is declared of a stage."""
-    return [(run, job, of_rule) for run, job, of_rule in DECLARED if job.stage == stage]
-
-
-def below(run, path):
-    """A path from where snakemake is, of one below the folder that all runs share."""
-    return f"{places.root(run)}/{path}"
-
-
-def made(run, *stages):
-    """What jobs that read the results of stages have as input: a flag for each job. They say when a result is there, and not how new it is."""
-    return [below(run, job.made) for job in jobs_of(run, *stages)]
-
-
-def whole(*stages):
-    """The flags that all files of the jobs of some stages are there, of all runs."""
-    return list(dict.fromkeys(below(run, job.whole) for run in RUNS for job in jobs_of(run, *stages)))

@@ -2,32 +2,30 @@
 # its outputs is none of them: snakemake would delete it.
 
 
-for run, job, of_rule in rules_of("models"):
-    model = job.rule.removeprefix("models_")
+def read_by_model(wildcards):
+    run, _ = owner("models", wildcards)
+    return flags(run.path, "simulation" if wildcards.model == "autoencoder" else "features")
 
-    rule:
-        name:
-            rule_name(run, job)
-        input:
-            ancient(made(run, "simulation" if model == "autoencoder" else "features")),
-        output:
-            made=touch(below(run, job.made)),
-            whole=touch(below(run, job.whole)),
-        log:
-            below(run, job.log),
-        benchmark:
-            below(run, job.benchmark)
-        envmodules:
-            *run.cluster.modules,
-        threads: n_ranks(run, job.rule)
-        resources:
-            **asked(run, job.rule),
-        params:
-            run=doer,
-            model=model,
-            fingerprint=model_fingerprint(run, model),
-        message:
-            "models: {params.model}, seed {wildcards.seed}, of {params.run}"
-        shell:
-            "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {params.model} --seed {wildcards.seed}"
-            " --planned {params.fingerprint} --log {log:q} " + RANKS + " " + LIMIT
+
+rule train:
+    input:
+        ancient(read_by_model),
+    output:
+        made=touch(below("models/{model}/{key}/done/{seed}.made")),
+        whole=touch(below("models/{model}/{key}/done/{seed}.whole")),
+    log:
+        below("models/{model}/{key}/logs/{seed}.log"),
+    benchmark:
+        below("models/{model}/{key}/benchmarks/{seed}.tsv")
+    envmodules:
+        *MODULES,
+    threads: lambda wildcards: asked(owner("models", wildcards)[1].folder, 1)["tasks"]
+    resources:
+        **ask("models"),
+    params:
+        run=run_of("models"),
+    message:
+        "models: {wildcards.model}, seed {wildcards.seed}, of {params.run}"
+    shell:
+        "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {wildcards.model} --seed {wildcards.seed}"
+        " --planned {wildcards.key} --log {log:q} " + RANKS + " " + LIMIT
