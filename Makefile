@@ -4,6 +4,7 @@
 CONFIG ?= config.yaml
 CORES ?= all
 SET ?=
+BUMP ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -12,7 +13,7 @@ PIP := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-che
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
-.PHONY: run test test-fast test-slurm lint schema bench-simulation help
+.PHONY: run test test-fast test-slurm lint schema versions bench-simulation help
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -23,6 +24,7 @@ help:
 	@echo 'make test-slurm the tests on a SLURM cluster, which they start on this machine; as root, installing it where it is missing'
 	@echo 'make lint       style and types alone'
 	@echo 'make schema     write workflow/schemas/config.schema.json from the typed configuration'
+	@echo 'make versions   bring src/spikelens/versions.json up to date with the code; BUMP="ITEM ..." raises numbers by hand'
 	@echo 'make bench-simulation  our simulation beside Brian2 and NEST, which are set up in environments of their own'
 
 run: $(READY)
@@ -49,6 +51,10 @@ lint: $(READY_DEV)
 
 schema: $(READY)
 	spikelens schema > workflow/schemas/config.schema.json
+
+# which of the results still are those of the listed code decides whether they are found again
+versions: $(READY)
+	python -m golden.versions $(foreach item,$(BUMP),--bump '$(item)')
 
 bench-simulation: $(READY)
 	python -m benchmarks.compare

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import random
 import re
 import shutil
 import time
 
+import numpy as np
 import pytest
 from conftest import made_once, small_config
 from test_workflow import BLOCKS, END, FEATURES, MODELS, RUN, SEGMENTS, Project, finish
@@ -64,6 +66,18 @@ def test_of_a_run_without_results_no_flag_is_written(tmp_path):
     run = load_runs(small_config(tmp_path, {"run.results": str(tmp_path / "results")}))[0]
     manifests.restore_flags(root(run), work_of(run))
     assert not root(run).exists()
+
+
+def test_results_made_under_other_versions_are_whole_and_named(run, monkeypatch):
+    assert manifests.under_other_versions(run) == []
+    monkeypatch.setattr(manifests, "_versions", lambda: {"numpy": "99.0.1", "a library that was not there": "1.0"})
+    python = platform.python_version()
+    monkeypatch.setattr(manifests.platform, "python_version", lambda: "3.99.0")
+    assert flags(run) == (True, True)
+    assert manifests.under_other_versions(run) == [
+        f"results made under numpy {np.__version__} are used, 99.0.1 is installed (1 job)",
+        f"results made under python {python} are used, 3.99.0 is installed (1 job)",
+    ]
 
 
 def test_a_repair_that_dies_leaves_one_job_to_do(run):

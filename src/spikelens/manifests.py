@@ -18,6 +18,7 @@ import resource
 import socket
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 16 * 2**20
-_LIBRARIES = ("spikelens", "numpy", "numba", "zarr", "numcodecs", "xarray", "scipy", "torch", "lightning", "pytorch-forecasting", "mpi4py")
+_LIBRARIES = (
+    *("spikelens", "numpy", "numba", "scipy", "zarr", "numcodecs", "google-crc32c", "xarray", "pandas", "pyarrow", "pydantic", "PyYAML"),
+    *("torch", "lightning", "pytorch-forecasting", "safetensors", "scikit-learn", "matplotlib", "mpi4py"),
+)
 
 State = Literal["whole", "lost", "missing"]
 """Of a job: every file that its manifest lists is there; some are not, or the job is to be repaired; it has no manifest."""
@@ -136,6 +140,24 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def under_other_versions(run: RunConfig) -> list[str]:
+    """Say under which other versions of Python and libraries jobs of a run were done; their results are taken all the same."""
+    here = {"python": platform.python_version(), **_versions()}
+    found: Counter[tuple[str, str]] = Counter()
+    for job in jobs_of(run):
+        try:
+            manifest = read(root(run) / job.manifest)
+        except StoreError:
+            continue
+        made = {} if manifest is None else manifest.made
+        versions = {"python": made.get("python"), **made.get("libraries", {})}
+        found.update((name, version) for name, version in versions.items() if version is not None and version != here.get(name, version))
+    return [
+        f"results made under {name} {version} are used, {here[name]} is installed ({n_jobs:,} job{'s' if n_jobs > 1 else ''})"
+        for (name, version), n_jobs in sorted(found.items())
+    ]
 
 
 def digest(path: Path) -> tuple[int, int] | None:

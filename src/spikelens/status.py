@@ -97,7 +97,7 @@ def look(run: RunConfig, now: float | None = None) -> Status:
         rows = benchmarks(run, rule)
         wall_s = sum(row[0] for row in rows)
         spent[rule] = Spent(len(rows), wall_s, wall_s * n_ranks(run, rule) / 3600)
-    return Status(run.path, str(root(run)), jobs, spent, tuple(workflow.notes))
+    return Status(run.path, str(root(run)), jobs, spent, (*workflow.notes, *manifests.under_other_versions(run)))
 
 
 # --- what snakemake knows -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +39,16 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Scalar = str | bool | int | float | None
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Marks a new field with the value, as JSON has it, that gives the results of before it was there: with it, no key changes.
+
+    `depth: Annotated[Positive, Neutral(1), Field(description="...")] = 1`
+    """
+
+    value: Any
 
 
 class Section(BaseModel):

@@ -1,0 +1,1 @@
+"""Tiny runs of every stage and model, whose bits decide the results versions of the code (`src/spikelens/versions.json`)."""

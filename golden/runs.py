@@ -1,0 +1,146 @@
+"""The golden runs: make them, and tell their results by checksums.
+
+    python -m golden.runs CONFIGURATIONS FOLDER
+
+runs each CONFIGURATIONS/*.yaml below FOLDER with the code that Python finds, and prints as JSON what `Golden` holds. Of another version
+of the code, the module of that version is called: it knows what its code writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikelens.cli import main as spikelens
+from spikelens.config import RunConfig, load_run
+from spikelens.jobs import jobs_of
+from spikelens.places import root
+from spikelens.stores import BLOCK_STORES, block_group, layout, read_array, recorded_group, stores_of
+from spikelens.versions import Item
+
+CONFIGURATIONS = Path(__file__).parent
+STAGES: tuple[tuple[str, ...], ...] = (("network",), ("simulate",), ("features",), ("train",), ("explain",), ("report",))
+EXACT_STAGES = STAGES[:3]
+"""Commands of the stages that give the same integers on any machine."""
+_TIMES = ("wall_s", "wall_seconds", "seconds")
+"""Keys of JSON files that hold times."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What the golden runs gave."""
+
+    files: dict[Item, dict[str, str]]
+    """Item -> file, below the folder of its results -> checksum of its content without times."""
+    exact: dict[str, str]
+    """Array of integers -> checksum of its values, which are the same on any machine."""
+
+
+def golden(configurations: Path, folder: Path, commands: tuple[tuple[str, ...], ...] = STAGES) -> Golden:
+    """Run every golden configuration and take the checksums of what it gave."""
+    files: dict[Item, dict[str, str]] = {}
+    exact: dict[str, str] = {}
+    for configuration in sorted(configurations.glob("*.yaml")):
+        run = make(configuration, folder / configuration.stem, commands)
+        with contextlib.chdir(folder / configuration.stem):
+            for item, name, path in results(run):
+                if path.is_file():
+                    files.setdefault(item, {})[f"{configuration.stem}/{name}"] = checksum(path)
+            exact |= {f"{configuration.stem}/{name}": value for name, value in exact_arrays(run)}
+    return Golden(files, exact)
+
+
+def make(configuration: Path, folder: Path, commands: tuple[tuple[str, ...], ...]) -> RunConfig:
+    """Run the commands of a golden configuration in a folder, each as a user would call it."""
+    folder.mkdir(parents=True)
+    write_tables(folder)
+    (folder / "config.yaml").write_bytes(configuration.read_bytes())
+    place = f"results/{configuration.stem}"
+    with contextlib.chdir(folder):
+        for command in (("prepare", "config.yaml"), *((*command, place) for command in commands)):
+            with contextlib.redirect_stdout(sys.stderr):  # what is printed here is JSON alone
+                code = spikelens(list(command))
+            if code:
+                raise SystemExit(f"{configuration}: `spikelens {' '.join(command)}` ended with {code}")
+        return load_run(place)
+
+
+def write_tables(folder: Path) -> None:
+    """Write the tables that golden configurations name, by formulas without random numbers."""
+    edges = [(source, (source + 7 * k * k + 1) % 100, 1 + (source + k) % 9) for source in range(100) for k in range(1, 13)]
+    edges = sorted({edge for edge in edges if edge[0] != edge[1]})
+    lines = [f"{source},{target},{delay},{9.0 if source < 80 else -6.0},{int(source < 80)}" for source, target, delay in edges]
+    (folder / "edges.csv").write_text("\n".join(["source,target,delay_ms,weight_mv,plastic", *lines, ""]))
+    events = [f"{13 * k % 5000},{k % 100},{5 + k % 20}" for k in range(300)]
+    (folder / "events.csv").write_text("\n".join(["step,neuron,mv", *events, ""]))
+
+
+def results(run: RunConfig) -> Iterator[tuple[Item, str, Path]]:
+    """Every file that jobs of a run write: of which item, its name below the item's folder, and where it is."""
+    for job in jobs_of(run):
+        item = "/".join(job.folder.split("/")[:-1])  # <stage>/<key>, models/<name>/<key>
+        for file in job.files:
+            if "/stamp/" not in file:  # provenance: the fingerprint
+                yield item, file.removeprefix(f"{job.folder}/"), root(run) / file
+
+
+def checksum(path: Path) -> str:
+    """Hash a file without the times that it tells."""
+    reader = _WITHOUT_TIMES.get(path.suffix)
+    content = path.read_bytes() if reader is None else reader(path.read_text(encoding="utf-8")).encode()
+    return _digest(content)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_times(part) for key, part in value.items() if key not in _TIMES}
+    return [_without_times(part) for part in value] if isinstance(value, list) else value
+
+
+def _json_without_times(text: str) -> str:
+    return json.dumps(_without_times(json.loads(text)))
+
+
+_WITHOUT_TIMES: dict[str, Callable[[str], str]] = {
+    ".json": _json_without_times,
+    ".jsonl": lambda text: "\n".join(map(_json_without_times, text.splitlines())),
+}
+
+
+def exact_arrays(run: RunConfig) -> Iterator[tuple[str, str]]:
+    """Checksums of the integers that network, simulation and bins of spikes hold, whatever their compression."""
+    groups = {f"{store}": layout(run, store) for store in stores_of(run) if store != "explanation"}
+    for store in BLOCK_STORES:
+        groups |= {f"{store}/{block}": block_group(run, store, block) for block in range(run.n_blocks)}
+    if run.simulation.record.synapses:
+        groups["records/synapses"] = recorded_group(run)
+    for name, group in groups.items():
+        for array, spec in group.arrays.items():
+            if np.dtype(spec.dtype).kind in "biu" and array != "stamp":
+                values = np.ascontiguousarray(read_array(group, array)).astype(np.dtype(spec.dtype).newbyteorder("<"))
+                yield f"{name}/{array}", _digest(values.tobytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configurations", type=Path)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(asdict(golden(options.configurations.resolve(), options.folder.resolve()))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Bring `src/spikelens/versions.json` up to date: `make versions`, or `make versions BUMP="simulation models/autoencoder"`.
+
+The golden runs are made with the listed code, from the commit that has it, and with the present code, on this machine. Of each item whose
+code has changed, the number stays if every bit of its results does, and goes up by one if not; the new hash is written beside it. BUMP
+raises the numbers of items without a comparison; BUMP=all does so for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import spikelens
+from golden.runs import CONFIGURATIONS, EXACT_STAGES, golden
+from spikelens.errors import SpikelensError
+from spikelens.versions import ITEMS, LISTED, Item, Version, code_hash, items_of, listed
+
+REPOSITORY = Path(__file__).parent.parent
+EXACT = CONFIGURATIONS / "exact.json"
+"""Checksums of the integers of network, simulation and bins of spikes in the golden runs: the same on any machine."""
+_FILE = f"src/spikelens/{LISTED}"
+_HASHES = "import json; from spikelens.versions import ITEMS, code_hash; print(json.dumps({item: code_hash(item) for item in ITEMS}))"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of an item's version, and why."""
+
+    item: Item
+    before: Version | None
+    after: Version
+    why: str
+
+
+def stale(known: Mapping[Item, Version]) -> list[Item]:
+    """Items whose listed hash is not that of the present code."""
+    return [item for item in ITEMS if item not in known or known[item].code != code_hash(item)]
+
+
+def decide(known: Mapping[Item, Version], bumped: Collection[Item], differing: Mapping[Item, str]) -> list[Decision]:
+    """The new version of every item; `differing` says of items with other bits which files have them."""
+    changed, decisions = stale(known), []
+    for item in ITEMS:
+        before = known.get(item)
+        number = 1 if before is None else before.number + (item in bumped or item in differing)
+        if before is None:
+            why = "new"
+        elif item in bumped:
+            why = "raised by hand"
+        else:
+            why = differing.get(item, "same bits" if item in changed else "unchanged")
+        decisions.append(Decision(item, before, Version(number, code_hash(item)), why))
+    return decisions
+
+
+def differing_items(known: Mapping[Item, Version], items: Collection[Item]) -> dict[Item, str]:
+    """Of some items, those whose golden results differ between the listed and the present code, and in which files.
+
+    Both codes run the golden configurations of the listed code.
+    """
+    with tempfile.TemporaryDirectory(prefix="spikelens-versions-") as name:
+        folder = Path(name)
+        listed_code = unpack_listed_code(known, folder)
+        print(f"golden runs with the listed code, of commit {listed_code.name[:9]}, then with the present code", file=sys.stderr)
+        before = _golden_files(listed_code, listed_code / "golden", folder / "before")
+        after = _golden_files(REPOSITORY, listed_code / "golden", folder / "after")
+    return {item: _difference(before.get(item, {}), after.get(item, {})) for item in items if before.get(item, {}) != after.get(item)}
+
+
+def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return f"other bits: {len(names)} of {len(before.keys() | after.keys())} files, e.g. {names[0]}" if names else "not compared before"
+
+
+def _golden_files(tree: Path, configurations: Path, folder: Path) -> dict[Item, dict[str, str]]:
+    """The checksums of the golden results that a version of the code gives."""
+    found = _python(tree, "-m", "golden.runs", str(configurations), str(folder))
+    if found.returncode:
+        raise SpikelensError(
+            f"the code in {tree} fails at the golden runs of the listed code, so the two cannot be compared: fix it, or raise the numbers "
+            f"of the items whose results differ by hand (BUMP=ITEM, BUMP=all). It ended with:\n{found.stderr[-2000:]}"
+        )
+    files: dict[Item, dict[str, str]] = json.loads(found.stdout)["files"]
+    return files
+
+
+def _python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with the code of a version; one thread, as jobs have."""
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *arguments], cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+
+def unpack_listed_code(known: Mapping[Item, Version], folder: Path) -> Path:
+    """Find the newest commit whose code is the listed code, and unpack it into a folder of its name.
+
+    Raises
+    ------
+    SpikelensError
+        If no commit since the list was committed has it.
+    """
+    last = _git("log", "-1", "--format=%H", "--", _FILE).decode().strip()
+    later = _git("log", "--format=%H", f"{last}..HEAD", "--", "src/spikelens").decode().split() if last else []
+    for commit in (*later, last) if last else ():
+        with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "src", "golden"))) as archive:
+            archive.extractall(folder / commit, filter="data")
+        hashes = _python(folder / commit, "-c", _HASHES)
+        if hashes.returncode == 0 and all(item in known and known[item].code == code for item, code in json.loads(hashes.stdout).items()):
+            return folder / commit
+    raise SpikelensError(
+        f"{_FILE} lists code that no commit since {last[:9] or 'the first'} has, so there is nothing to compare the present code with. "
+        f"If the file has changes that are not committed, `git checkout {_FILE}` and call this again; in a shallow clone, first "
+        "`git fetch --unshallow`; else raise the numbers by hand with BUMP=all"
+    )
+
+
+def _git(*arguments: str) -> bytes:
+    try:
+        return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, check=True).stdout
+    except FileNotFoundError:
+        raise SpikelensError("git was not found: the listed code is compared from the repository's history; install git") from None
+    except subprocess.CalledProcessError as error:
+        raise SpikelensError(f"`git {' '.join(arguments)}` failed in {REPOSITORY}: {error.stderr.decode().strip()}") from None
+
+
+def bumped_items(names: Iterable[str]) -> set[Item]:
+    """The items that BUMP names: items, "models" for each of them, or "all"."""
+    groups = {"all": ITEMS, "models": items_of("models"), **{item: (item,) for item in ITEMS}}
+    unknown = [name for name in names if name not in groups]
+    if unknown:
+        raise SpikelensError(f"BUMP={unknown[0]}: expected all, models, or of {', '.join(ITEMS)}")
+    return {item for name in names for item in groups[name]}
+
+
+def update(bump: Iterable[str]) -> list[Decision]:
+    """Decide on the version of every item, and write the list and the checksums of exact results."""
+    path, bumped = REPOSITORY / _FILE, bumped_items(bump)
+    if Path(spikelens.__file__).parent != path.parent:
+        raise SpikelensError(
+            f"the code that Python finds is {spikelens.__file__}; expected that of {path.parent}: set PYTHONPATH to its parent"
+        )
+    known = listed(path)
+    compared = [item for item in stale(known) if item in known and item not in bumped]
+    decisions = decide(known, bumped, differing_items(known, compared) if compared else {})
+    if any(decision.before != decision.after for decision in decisions):
+        with tempfile.TemporaryDirectory(prefix="spikelens-exact-") as name:
+            exact = golden(CONFIGURATIONS, Path(name), EXACT_STAGES).exact
+        EXACT.write_text(json.dumps(exact, indent=1) + "\n")
+        versions = {**known, **{decision.item: decision.after for decision in decisions}}  # a name that is gone keeps its number
+        path.write_text(json.dumps({item: {"version": n, "code": code} for item, (n, code) in versions.items()}, indent=1) + "\n")
+    return decisions
+
+
+def table(decisions: Iterable[Decision]) -> str:
+    """The decisions as a table."""
+    lines = [f"{'item':<24}{'version':>12}  {'code':<36}results"]
+    for item, before, after, why in ((d.item, d.before, d.after, d.why) for d in decisions):
+        number = f"{after.number}" if before is None or before.number == after.number else f"{before.number} -> {after.number}"
+        code = after.code if before is None or before.code == after.code else f"{before.code} -> {after.code}"
+        lines.append(f"{item:<24}{number:>12}  {code:<36}{why}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bump", metavar="ITEM", action="append", default=[], help="raise the number of this item, without a comparison")
+    try:
+        print(table(update(parser.parse_args().bump)))
+    except SpikelensError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,403 @@
+"""By which number, or hash, code enters the keys of results; what of it counts; and how `make versions` decides."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, small_config
+from golden.runs import CONFIGURATIONS, EXACT_STAGES, golden, make, results
+from golden.versions import EXACT, bumped_items, decide, stale
+
+from spikelens import versions
+from spikelens.config import STAGES, load_runs
+from spikelens.errors import SpikelensError
+from spikelens.fingerprint import fingerprint
+from spikelens.versions import ITEMS, LISTED, Version, code_hash, computing, listed, modules_of, results_version
+
+PACKAGE = REPOSITORY / "src/spikelens"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package for a test to edit, whose code is the one that is hashed; the list is of it as it was."""
+    copy = tmp_path / "spikelens"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    hashes = {item: {"version": 3, "code": code_hash(item)} for item in ITEMS}
+    (copy / LISTED).write_text(json.dumps(hashes))
+    monkeypatch.setattr(versions, "_PACKAGE", copy)
+    code_hash.cache_clear()
+    yield copy
+    code_hash.cache_clear()
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def edited_items() -> list[str]:
+    """Items whose code enters keys by its hash."""
+    code_hash.cache_clear()
+    versions._read_module.cache_clear()
+    return [item for item in ITEMS if results_version(item) != 3]
+
+
+# --- what of the code counts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('raise ValueError(f"{x} is wrong")', 'raise ValueError(f"{x}: expected another", x) from None'),
+        ('log.info("%d spikes", x)', 'log.warning("there are %d", x)'),
+        ('yield Problem("a.key", x, "expected more")', 'yield Problem("a.key", x, "expected at least 3")'),
+        ('y = Field(gt=0, description="spikes")', 'y = Field(gt=0, description="the spikes")'),
+        ('warnings.warn("slow")', 'warnings.warn("this is slow")'),
+        ('print("slow")', 'print("this is slow")'),
+        ('"""Docstring."""', '"""Another."""'),
+    ],
+    ids=["error", "log", "problem", "description", "warning", "print", "docstring"],
+)
+def test_the_wording_of_messages_does_not_count(before, after):
+    module = "def f(x):\n    y = x + 1\n    {}\n    return y\n"
+    assert computing(module.format(before)) == computing(module.format(after))
+
+
+@pytest.mark.parametrize(
+    "after", ["y = x + 2", "y = x - 1", "y = x + 1.0", "y = x + '1'", "y = x + None", "z = x + 1", "y = log.level(x)", "y += x + 1"]
+)
+def test_what_is_computed_counts(after):
+    module = "def f(x):\n    {}\n    return y\n"
+    assert computing(module.format("y = x + 1")) != computing(module.format(after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('axes.set(title="In-degree")', 'axes.set(title="Number of sources")'),
+        ('warnings.simplefilter("error")', 'warnings.simplefilter("ignore")'),
+        ("log.append(x)", "log.append(y)"),
+    ],
+    ids=["title of a figure", "filter", "list"],
+)
+def test_what_only_looks_like_a_message_counts(before, after):
+    module = "def f(x):\n    y = x + 1\n    {}\n    return y\n"
+    assert computing(module.format(before)) != computing(module.format(after))
+
+
+SYNTAX = """
+import a.b as c
+from d import e
+class A(B, metaclass=M):
+    x: int = 3
+    def f(self, p, /, q=1, *r, s, t=None, **u) -> None:
+        return [lambda: f"{p!r:>{q}} and {{}} {s}" "more", (y := 3), *r, {**u}, 1 if p else 2.5e-3, b"b", ..., 1j, -q, not s]
+    @property
+    async def g(self):
+        async for i in self:
+            await i
+        match self:
+            case {"k": 1, **rest} if rest: pass
+            case [1, *_] | A(x=2): return
+            case _: global G
+        with open("f") as h, h: del h.x, h[1:2, ::3]
+        try:
+            yield x
+        except (E, F) as error: raise G("text") from error
+        else: assert x, "no"
+        finally: nonlocal_ = x[0] @ x
+"""
+
+
+def test_the_same_source_gives_the_same_text_under_every_python():
+    """Known by its digest: the versions of `ast.dump` differ, and a new Python would give every result another key."""
+    assert hashlib.sha256(computing(SYNTAX).encode()).hexdigest() == "38e36d8a0c18d4b2c5ab09a06c190ce245f297cee1980cad57055a99617c80de"
+
+
+def interpreter(version) -> str | None:
+    """A Python of this version: on PATH, or among those that pyenv keeps, whose commands on PATH work only once chosen."""
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python")
+    for python in (shutil.which(f"python{version}"), *map(str, kept)):
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    return None
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+def test_another_python_gives_every_item_the_same_hash(version):
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"python{version} is not installed here; the stored digest is compared all the same")
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from spikelens.versions import ITEMS, code_hash; print(*map(code_hash, ITEMS))"
+    command = [python, "-c", script, str(REPOSITORY / "src")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == list(map(code_hash, ITEMS))
+
+
+def test_versions_of_libraries_do_not_count(monkeypatch, tmp_path):
+    run = load_runs(small_config(tmp_path))[0]
+    before = [fingerprint(run, stage) for stage in STAGES]
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0.1")
+    for name in ("numpy", "pandas", "pyarrow", "pydantic", "torch", "xarray", "yaml"):
+        if name in sys.modules:
+            monkeypatch.setattr(sys.modules[name], "__version__", "99.0.1")
+    code_hash.cache_clear()
+    assert [fingerprint(run, stage) for stage in STAGES] == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "items"),
+    [
+        ("simulation/kernel.py", "np.float32(30.0)", "np.float32(20.0)", ["simulation", "features"]),
+        ("models/tft.py", "import warnings", "import warnings\n_NEW = 1", ["models/tft_population", "models/tft_neuron", "explanation"]),
+        ("models/autoencoder.py", "class ", "_NEW = 1\n\n\nclass ", ["models/autoencoder", "explanation"]),
+        ("report/activity.py", 'title="In-degree"', 'title="Sources"', ["report"]),
+        ("config/features.py", "class Features(Section):", "class Features(Section):\n    depth: Positive = 1", []),
+        ("config/features.py", "if features.window_ms % features.step_ms", "if features.window_ms % (2 * features.step_ms)", []),
+        ("config/run.py", "self.simulation.duration_s * STEPS_PER_SECOND", "self.simulation.duration_s * 1000", list(ITEMS)),
+        ("stores.py", "clevel=1", "clevel=2", list(ITEMS)),
+        ("jobs.py", "import itertools", "import itertools\n_NEW = 1", []),
+    ],
+    ids=["kernel", "one kind of model", "another", "title of a figure", "new field", "check", "sizes", "encoder", "jobs"],
+)
+def test_an_edit_counts_for_the_items_that_compute_with_it(package, file, old, new, items):
+    assert edited_items() == []
+    edit(package / file, old, new)
+    assert edited_items() == items
+
+
+def test_a_new_file_that_nothing_imports_counts_for_no_item(package):
+    (package / "models/transformer.py").write_text("WIDTH = 8\n")
+    assert edited_items() == []
+
+
+class Reworded(ast.NodeTransformer):
+    """Other words in every docstring, in what is raised, logged or warned of, and in the configuration's descriptions."""
+
+    def visit_Expr(self, node):
+        told = node.value
+        is_docstring = isinstance(told, ast.Constant) and isinstance(told.value, str)
+        is_log = isinstance(told, ast.Call) and ast.unparse(told.func).split(".")[0] in ("log", "print")
+        return Words().visit(node) if is_docstring or is_log or ast.unparse(told).startswith("warnings.warn(") else self.generic_visit(node)
+
+    def visit_Raise(self, node):
+        return Words().visit(node)
+
+    def visit_Call(self, node):
+        if isinstance(node.func, ast.Name) and node.func.id == "Problem":
+            return Words().visit(node)
+        for keyword in node.keywords:
+            if isinstance(node.func, ast.Name) and node.func.id == "Field" and keyword.arg == "description":
+                Words().visit(keyword)
+        return self.generic_visit(node)
+
+
+class Words(ast.NodeTransformer):
+    def visit_Constant(self, node):
+        return ast.Constant(f"{node.value} In other words.") if isinstance(node.value, str) else node
+
+
+def test_other_words_in_every_module_count_for_no_item(package):
+    sources = [path for path in package.rglob("*.py") if path.name != "__main__.py"]
+    assert len(sources) > 70
+    for path in sources:
+        text = ast.unparse(ast.fix_missing_locations(Reworded().visit(ast.parse(path.read_text()))))
+        assert ("In other words." in text) or path.parent.name == "report"
+        path.write_text(f"# A comment.\n{text}\n")
+    assert edited_items() == []
+
+
+COMPUTE = """
+import json, sys
+from pathlib import Path
+from spikelens.config import load_run
+run, called = load_run(sys.argv[1]), {}
+
+def seen(stage, compute):
+    found = called.setdefault(stage, set())
+    sys.setprofile(lambda frame, event, argument: found.add(frame.f_code.co_filename) if event == "call" else None)
+    compute()
+    sys.setprofile(None)
+
+from spikelens.network.build import build_blocks
+from spikelens.simulation.run import simulate_segment
+from spikelens.features.run import compute_features
+from spikelens.models.train import train
+from spikelens.explanation.run import explain
+from spikelens.report.run import make_report
+blocks, segments = range(run.n_blocks), range(run.n_segments)
+seen("network", lambda: build_blocks(run, blocks))
+seen("simulation", lambda: [simulate_segment(run, segment) for segment in segments])
+seen("features", lambda: compute_features(run, segments, blocks))
+for name in ("autoencoder", "tft_population", "tft_neuron"):
+    seen(f"models/{name}", lambda: train(run, name, 1))
+seen("explanation", lambda: explain(run))
+seen("report", lambda: make_report(run))
+print(json.dumps({item: sorted(files) for item, files in called.items()}))
+"""
+
+
+@pytest.mark.slow
+def test_every_module_that_a_computation_calls_is_in_its_hash(make_run):
+    run = make_run()
+    finished = subprocess.run([sys.executable, "-c", COMPUTE, run.path], capture_output=True, text=True, timeout=600)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    called = json.loads(finished.stdout.splitlines()[-1])
+    assert list(called) == list(ITEMS)
+    for item, files in called.items():
+        ours = {Path(file) for file in files if file.startswith(f"{PACKAGE}/")}
+        known = {PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py") for module in versions._NO_RESULTS}
+        assert len(ours) > 5
+        assert ours - known - set(modules_of(item).values()) == set(), item
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------------
+
+
+def test_listed_code_enters_keys_by_its_number_and_other_code_by_its_hash(package, tmp_path):
+    run = load_runs(small_config(tmp_path))[0]
+    before = {stage: fingerprint(run, stage) for stage in STAGES}
+    edit(package / "features/rates.py", "import numpy", "_NEW = 1\nimport numpy")
+    assert edited_items() == ["features", "report"]
+    assert results_version("features") == code_hash("features")
+    assert [stage for stage in STAGES if fingerprint(run, stage) != before[stage]] == ["features", "models", "explanation", "report"]
+    entries = json.loads((package / LISTED).read_text())
+    entries["features"]["code"], entries["report"]["code"] = code_hash("features"), code_hash("report")
+    (package / LISTED).write_text(json.dumps(entries))
+    listed.cache_clear()
+    assert {stage: fingerprint(run, stage) for stage in STAGES} == before, "the same number: the results are found again"
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"network": 3}', '{"network": {"version": "x", "code": ""}}'])
+def test_a_damaged_list_is_named(tmp_path, content):
+    path = tmp_path / LISTED
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SpikelensError, match=f"{path} is missing or damaged"):
+        listed(path)
+
+
+def test_the_list_is_of_the_code_as_it_is():
+    known = listed(PACKAGE / LISTED)
+    assert stale(known) == [], f"{LISTED} lists other code for these: call `make versions`, and commit what it writes with the code"
+    assert list(known) == list(ITEMS)
+
+
+def test_the_wheel_carries_the_list():
+    settings = (REPOSITORY / "pyproject.toml").read_text()
+    assert f'"{LISTED}"' in settings.partition("[tool.setuptools.package-data]")[2].partition("\n[")[0]
+
+
+# --- golden runs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_integers_of_the_golden_runs_are_those_that_are_kept(tmp_path):
+    found = golden(CONFIGURATIONS, tmp_path, EXACT_STAGES).exact
+    kept = json.loads(EXACT.read_text())
+    changed = [name for name in kept.keys() | found.keys() if kept.get(name) != found.get(name)]
+    assert sorted(changed) == [], "other results, on this machine or of this code; if they are meant to change, call `make versions`"
+    assert len(kept) > 50
+
+
+def test_golden_configurations_have_every_item(tmp_path):
+    for configuration in CONFIGURATIONS.glob("*.yaml"):
+        run = make(configuration, tmp_path / configuration.stem, commands=())
+        assert {item for item, _, _ in results(run)} == set(ITEMS)
+
+
+# --- make versions ------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_go_up_where_bits_differ_or_by_hand_and_stay_otherwise():
+    known = {item: Version(4, code_hash(item)) for item in ITEMS if item != "report"}
+    for item in ("network", "simulation"):
+        known[item] = Version(4, "another")
+    decisions = {d.item: d for d in decide(known, bumped_items(["features", "models"]), {"simulation": "other bits: 2 of 9 files"})}
+    numbers = {item: decision.after.number for item, decision in decisions.items()}
+    assert numbers == {
+        **dict.fromkeys(ITEMS, 4),
+        "simulation": 5,
+        "features": 5,
+        **dict.fromkeys(versions.items_of("models"), 5),
+        "report": 1,
+    }
+    assert decisions["network"].why == "same bits"
+    assert all(decision.after.code == code_hash(item) for item, decision in decisions.items())
+    with pytest.raises(SpikelensError, match=r"BUMP=simulaton: expected all, models, or of network"):
+        bumped_items(["simulaton"])
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A repository of its own, with one commit: the code, its list, and the smallest golden run."""
+    folder = tmp_path / "clone"
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "drawn.yaml", "varied.yaml")
+    for name in ("src/spikelens", "golden"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
+    git(folder, "init", "--quiet")
+    commit(folder)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    author = ("-c", "user.name=tests", "-c", "user.email=tests@localhost")
+    return subprocess.run(["git", *author, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "code")
+
+
+def make_versions(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    return subprocess.run(
+        [sys.executable, "-m", "golden.versions", *options], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+    )
+
+
+def numbers(folder: Path) -> dict[str, int]:
+    listed.cache_clear()
+    return {item: version.number for item, version in listed(folder / "src/spikelens" / LISTED).items()}
+
+
+@pytest.mark.slow
+def test_golden_runs_of_both_codes_decide(clone):
+    """An unused function changes no bit, a lower threshold those of the simulation and all after it."""
+    before = numbers(clone)
+    with (clone / "src/spikelens/network/build.py").open("a") as file:
+        file.write("\n\ndef unused() -> int:\n    return 3\n")
+    edit(clone / "src/spikelens/simulation/kernel.py", "_THRESHOLD_MV = np.float32(30.0)", "_THRESHOLD_MV = np.float32(20.0)")
+    commit(clone)  # the listed code is in the commit before
+    updated = make_versions(clone)
+    assert updated.returncode == 0, updated.stderr[-3000:]
+    assert numbers(clone) == {item: number + (item != "network") for item, number in before.items()}
+    assert "same bits" in updated.stdout
+    assert "other bits" in updated.stdout
+    again = make_versions(clone)
+    assert again.stdout.count("unchanged") == len(ITEMS)
+
+
+@pytest.mark.slow
+def test_a_list_that_no_commit_has_is_refused_and_numbers_go_up_by_hand(clone):
+    path = clone / "src/spikelens" / LISTED
+    before = numbers(clone)
+    path.write_text(path.read_text().replace(listed(path)["report"].code, "0123456789abcdef"))
+    written = path.read_text()
+    refused = make_versions(clone)
+    assert refused.returncode == 2
+    assert f"`git checkout src/spikelens/{LISTED}`" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert path.read_text() == written
+    raised = make_versions(clone, "--bump", "report")
+    assert raised.returncode == 0, raised.stderr[-3000:]
+    assert numbers(clone) == {**before, "report": before["report"] + 1}
