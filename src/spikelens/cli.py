@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikelens.errors import SpikelensError, disk_remedy, mendable
-from spikelens.names import ASSUMED_RATE_HZ, CONFIG_YAML, MODEL_NAMES, STAGES, ModelName, Stage
+from spikelens.names import ASSUMED_RATE_HZ, MODEL_NAMES, STAGES, ModelName, Stage, default_configuration
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -157,7 +157,7 @@ class _Version(argparse.Action):
 def _place(parser: argparse.ArgumentParser) -> None:
     """The first argument of every command that looks at runs."""
     text = "configuration file, or the folder of a run or sweep, e.g. results/reference (default: %(default)s)"
-    parser.add_argument("config", nargs="?", default=CONFIG_YAML, metavar="CONFIG", help=text)
+    parser.add_argument("config", nargs="?", default=default_configuration(), metavar="CONFIG", help=text)
 
 
 def _configuration(parser: argparse.ArgumentParser) -> None:
