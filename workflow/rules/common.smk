@@ -24,6 +24,7 @@ shell.prefix(
     f"set -euo pipefail; submitted={'1' if SUBMITTED else ''}; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 
+
 def refuse(error):
     """End with the message alone and exit code 2: nothing has been started or written."""
     print(error, file=sys.stderr, flush=True)
