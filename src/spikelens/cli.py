@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikelens.errors import SpikelensError, disk_remedy, mendable
-from spikelens.names import ASSUMED_RATE_HZ, CONFIG_YAML, MODEL_NAMES, STAGES, ModelName, Stage
+from spikelens.names import ASSUMED_RATE_HZ, MODEL_NAMES, STAGES, ModelName, Stage, default_configuration
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -96,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     _limit(train)
     stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
     stage("report", _report, "stage 6: figures, tables and summary.json")
+    init = add("init", _init, "write a short config.yaml to start from; overwrites nothing")
+    init.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help="where to write; made if missing (default: here)")
+    init.add_argument("--full", action="store_true", help="write every key, with its default and unit")
+    text = "also write profiles/NAME/config.yaml, to edit: default or slurm; may be given more than once"
+    init.add_argument("--profile", action="append", default=[], metavar="NAME", help=text)
     run = add("run", _run, "check a configuration, run all stages, and write the report")
     _configuration(run)
     run.add_argument("--until", choices=STAGES, metavar="STAGE", help=f"run this stage and what it needs: {', '.join(STAGES)}")
@@ -152,7 +157,7 @@ class _Version(argparse.Action):
 def _place(parser: argparse.ArgumentParser) -> None:
     """The first argument of every command that looks at runs."""
     text = "configuration file, or the folder of a run or sweep, e.g. results/reference (default: %(default)s)"
-    parser.add_argument("config", nargs="?", default=CONFIG_YAML, metavar="CONFIG", help=text)
+    parser.add_argument("config", nargs="?", default=default_configuration(), metavar="CONFIG", help=text)
 
 
 def _configuration(parser: argparse.ArgumentParser) -> None:
@@ -402,6 +407,15 @@ def _do_all(command: Command, options: argparse.Namespace, runs: Sequence[RunCon
         raise told[0]
     if told:
         raise SpikelensError("\n".join(map(str, told)))
+
+
+def _init(options: argparse.Namespace) -> None:
+    """Write a short, commented config.yaml, and profiles if named. Files that exist stay as they are."""
+    from spikelens import init
+
+    content = dict(init.files(full=options.full, profiles=tuple(options.profile)))
+    for line in init.write(Path(options.folder), content):
+        print(line)
 
 
 def _run(options: argparse.Namespace) -> int:

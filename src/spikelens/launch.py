@@ -17,8 +17,10 @@ from spikelens.errors import SpikelensError
 
 log = logging.getLogger(__name__)
 
+CARRIED = Path(__file__).with_name("_workflow")
+"""Where an installed package has the Snakefile, workflow/, profiles/ and config.yaml (setup.py puts them there)."""
 CHECKOUT = Path(__file__).parents[2]
-"""Where the Snakefile and the profiles are if the package was installed with `pip install -e`."""
+"""Where they are if the package was installed with `pip install -e`."""
 _SAFE = "=.,:/+-_[]{} "
 """What may be in a text that goes through shells, besides letters and digits."""
 
@@ -59,13 +61,18 @@ def profile(name: str) -> str:
     return _found(name)
 
 
+def workflow_folder() -> Path:
+    """The folder of the Snakefile, workflow/, profiles/ and the full config.yaml that belong to this package."""
+    return CARRIED if CARRIED.is_dir() else CHECKOUT
+
+
 def _found(*names: str) -> str:
-    """A file of the workflow: in the working folder, or in the checkout that this package belongs to."""
-    for place in (Path(), CHECKOUT):
+    """A file of the workflow: in the working folder, or where this package has it."""
+    for place in (Path(), workflow_folder()):
         for name in names:
             if (place / name).exists():
                 return str(place / name)
-    raise SpikelensError(f"{names[0]}: not found here; run this in the folder of the Snakefile")
+    raise SpikelensError(f"{names[0]}: not found, neither here nor in {workflow_folder()}; give a path from this folder")
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, get_args
 
 Stage = Literal["network", "simulation", "features", "models", "explanation", "report"]
@@ -12,5 +13,12 @@ MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 
 CONFIG_YAML = "config.yaml"
 """The configuration that commands take where none is named."""
+DEPLOYED_YAML = "config/config.yaml"
+"""Where snakedeploy puts it."""
 ASSUMED_RATE_HZ = 8.0
 """Mean rate that plans assume where none is given: about the reference network's [Hz]."""
+
+
+def default_configuration() -> str:
+    """The configuration of the working folder."""
+    return DEPLOYED_YAML if Path(DEPLOYED_YAML).is_file() and not Path(CONFIG_YAML).is_file() else CONFIG_YAML

@@ -8,10 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from spikelens import jobs, manifests, places, stores
+from spikelens import jobs, manifests, places, snakefile, stores
 from spikelens.config import STAGES
 from spikelens.errors import SpikelensError
-from spikelens.config.load import load
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
@@ -25,10 +24,6 @@ shell.prefix(
     f"set -euo pipefail; submitted={'1' if SUBMITTED else ''}; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 )
 
-# A configuration file of the user's takes the place of config.yaml. `--config configuration=... set=[...]` is what `spikelens run` passes.
-GIVEN = workflow.config_settings.config
-CONFIG_FILES = [str(path) for path in workflow.overwrite_configfiles] or [str(GIVEN.get("configuration", "config.yaml"))]
-
 
 def refuse(error):
     """End with the message alone and exit code 2: nothing has been started or written."""
@@ -38,10 +33,11 @@ def refuse(error):
 
 # What snakemake itself makes of the files is not used: it reads 0010 as 8, and knows neither `base` nor our defaults.
 try:
-    RUNS = load(CONFIG_FILES, overrides=GIVEN)
-    config.update(RUNS[0].model_dump(mode="json"))  # the report's captions read it
+    RUNS, SOURCE = snakefile.runs_of(workflow, config)
+    if not snakefile.is_module(workflow):  # there it is the user's
+        config.update(RUNS[0].model_dump(mode="json"))  # the report's caption reads it
     if workflow.is_main_process:
-        refuse_unfit(RUNS, ", ".join(CONFIG_FILES))
+        refuse_unfit(RUNS, SOURCE)
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
     dry_run = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", argument) for argument in sys.argv[1:])
     if workflow.is_main_process and not dry_run:
@@ -62,9 +58,6 @@ wildcard_constraints:
     key=r"\w+",
 
 
-HELD = []  # the lock on the runs' folder: it ends with this process
-
-
 def refuse_without_sbatch():
     """Jobs that can't be submitted would be tried again, silently, for ten minutes and more.
 
@@ -77,16 +70,17 @@ def refuse_without_sbatch():
         raise SpikelensError("sbatch not found: log in to a node that submits jobs, or load SLURM's module")
 
 
-onstart:
+def start():
+    """Make the runs' folder ready for the first job."""
     try:
         refuse_without_sbatch()
-        HELD.append(places.hold(places.root(RUNS[0])))
-        stores.remove_unfinished(places.root(RUNS[0]))
-        for run in RUNS:
-            stores.prepare(run)
+        snakefile.start(RUNS)
     except SpikelensError as error:
         workflow.persistence.unlock()
         refuse(error)
+
+
+snakefile.at_start(workflow, start)
 
 
 # What is to be done, of all runs: the jobs of each key, by their folder, with a run that they belong to. Runs of a sweep share some; of

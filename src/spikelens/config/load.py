@@ -61,6 +61,19 @@ def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping
         raise ConfigError(source, [_with_origin(problem, settings, layers, places) for problem in error.problems]) from None
 
 
+def load_content(content: Mapping[str, Any], source: str) -> list[RunConfig]:
+    """Load the runs of a configuration that is given as a mapping; its key `set` holds texts of the form `KEY=VALUE`.
+
+    Raises
+    ------
+    ConfigError
+        If the runs cannot be run.
+    """
+    content = dict(content)
+    settings = _texts(content.pop("set", None))
+    return load_runs(with_settings(content, settings), source)
+
+
 def look(place: str) -> list[RunConfig]:
     """The runs that a command looks at: those of a folder as they were made, or those of a configuration that were started.
 
