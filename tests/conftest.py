@@ -29,16 +29,17 @@ SMALL: dict[str, Any] = {
     "simulation.segment_s": 2,
     "simulation.chunk_neurons": 50,
     "features.omega_window_s": 1,
-    "features.window_ms": 50,
-    "models.start_s": 1,
+    "training.start_s": 1,
     "models.autoencoder.sequences": 120,
     "models.autoencoder.units": 8,
     "models.autoencoder.epochs": 2,
+    "models.tft_population.bin_ms": 50,
     "models.tft_population.epochs": 1,
     "models.tft_population.history": 6,
     "models.tft_population.horizon": 2,
     "models.tft_population.hidden_size": 8,
     "models.tft_population.attention_heads": 2,
+    "models.tft_neuron.bin_ms": 50,
     "models.tft_neuron.epochs": 1,
     "models.tft_neuron.history": 6,
     "models.tft_neuron.horizon": 2,
@@ -48,6 +49,7 @@ SMALL: dict[str, Any] = {
     "explanation.bootstraps": 20,
     "explanation.shuffles": 3,
     "report.raster_s": 1,
+    "report.window_ms": 50,
 }
 
 

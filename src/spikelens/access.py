@@ -7,14 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 from spikelens.config import RunConfig, load_run
-from spikelens.errors import StoreError
+from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORES
 from spikelens.places import stage_folder
 from spikelens.report.contents import SUMMARY
-from spikelens.stores import StoreName, block_group, layout, n_synapses, open_group, recorded_group
+from spikelens.stores import StoreName, block_group, layout, model_output, n_synapses, open_group, recorded_group
 
 
 class OpenRun:
@@ -76,14 +77,21 @@ class OpenRun:
         """Spike counts per bin of neurons and populations, causal components of all pairs."""
         return self._root("features")
 
-    @functools.cached_property
-    def rate(self) -> xr.DataArray:
-        """Running rate R_i(t) of every neuron over features.window_ms from t on [Hz], (time, neuron); NaN beyond the run's end."""
-        features = self.config.features
-        width = features.window_ms // features.step_ms
+    def rate(self, window_ms: int = 100) -> xr.DataArray:
+        """Running rate R_i(t) of every neuron over `window_ms` from t on [Hz], (time, neuron); NaN beyond the run's end.
+
+        Raises
+        ------
+        SpikelensError
+            If the window is no multiple of features.step_ms.
+        """
+        step_ms = self.config.features.step_ms
+        if window_ms < 1 or window_ms % step_ms:
+            raise SpikelensError(f"window_ms = {window_ms}: expected a multiple of features.step_ms = {step_ms}")
+        width = window_ms // step_ms
         counts = self.features["count"].rolling(time=width).sum().shift(time=1 - width)
-        rate: xr.DataArray = (counts * (1000 / features.window_ms)).rename("rate")
-        return rate.assign_attrs(long_name=f"running rate over the next {features.window_ms} ms", units="Hz")
+        rate: xr.DataArray = (counts * (1000 / window_ms)).rename("rate")
+        return rate.assign_attrs(long_name=f"running rate over the next {window_ms} ms", units="Hz")
 
     @functools.cached_property
     def causal_components(self) -> xr.Dataset:
@@ -91,8 +99,17 @@ class OpenRun:
         return self._with_ids(self._blocks("features")[["omega", "omega_unweighted"]])
 
     @functools.cached_property
+    def outputs(self) -> dict[str, xr.Dataset]:
+        """What each model makes of the test range, by its name; the first dimension is the seed."""
+        opened = {}
+        for name, model in self.config.models.items():
+            parts = [open_group(model_output(self.config, name, seed)) for seed in model.seeds]
+            opened[name] = xr.concat(parts, dim=pd.Index(model.seeds, name="seed"), data_vars="all", combine_attrs="drop_conflicts")
+        return opened
+
+    @functools.cached_property
     def explanation(self) -> xr.Dataset:
-        """Attention, forecasts, reconstructions and encoder statistics."""
+        """Attention of the explained model, and correlations between neurons."""
         return self._root("explanation")
 
     @functools.cached_property

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikelens.config import MODEL_NAMES, STAGES, RunConfig, load_config
+from spikelens.config import STAGES, RunConfig, load_config
 from spikelens.errors import SpikelensError
 from spikelens.places import CONFIGURATIONS, models_folder, root, stage_folder
 
@@ -67,7 +67,7 @@ def as_text(found: Iterable[Unused]) -> str:
 def _folders_of(run: RunConfig) -> Iterator[Path]:
     """The folders of all results of a configuration, with today's code."""
     yield from (stage_folder(run, stage) for stage in STAGES if stage != "models")
-    yield from (models_folder(run, name) for name in MODEL_NAMES)
+    yield from (models_folder(run, name) for name in run.models)
 
 
 def _results(folder: Path) -> Iterator[Path]:

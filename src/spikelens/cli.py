@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikelens.errors import SpikelensError, disk_remedy, mendable
-from spikelens.names import ASSUMED_RATE_HZ, MODEL_NAMES, STAGES, ModelName, Stage, default_configuration
+from spikelens.names import ASSUMED_RATE_HZ, STAGES, Stage, default_configuration
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _segments(features)
     _blocks(features)
     train = stage("train", _train, "stage 4: train a model, alone or under mpiexec")
-    train.add_argument("--model", choices=MODEL_NAMES, action="append", help="which model (default: all); may be given more than once")
+    train.add_argument("--model", action="append", metavar="NAME", help="which model (default: all); may be given more than once")
     train.add_argument("--seed", type=int, help="which of the model's seeds (default: all)")
     _ranks(train)
     _limit(train)
@@ -310,28 +310,30 @@ def _train(options: argparse.Namespace) -> None:
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
-        from spikelens.fingerprint import model_fingerprint
+        from spikelens.fingerprint import fingerprint
         from spikelens.limits import Deadline, process_started
         from spikelens.models.ranks import joined
-        from spikelens.models.train import train
+        from spikelens.models.run import train
 
         run = load_run(options.run)
         deadline = None if options.limit_min is None else Deadline(options.limit_min, process_started())
-        names: list[ModelName] = options.model or list(MODEL_NAMES)
-        if options.planned is not None:
-            for name in names:
-                _refuse_unplanned(options, model_fingerprint(run, name))
+        names: list[str] = options.model or list(run.models)
+        for name in names:
+            if name not in run.models:
+                raise SpikelensError(f"--model {name}: expected one of {', '.join(run.models) or 'the models of a run: it has none'}")
+            if options.planned is not None:
+                _refuse_unplanned(options, fingerprint(run, "models", name))
         chosen = [(name, seed) for name in names for seed in _seeds(run, name, options.seed)]
         with joined(comm) as ranks:
             for name, seed in chosen:
-                with _job(run, f"models_{name}", {"seed": seed}, comm) as to_do:
+                with _job(run, f"models.{name}", {"seed": seed}, comm) as to_do:
                     if to_do:
                         train(run, name, seed, ranks=ranks, deadline=deadline)
 
 
-def _seeds(run: RunConfig, name: ModelName, seed: int | None) -> Sequence[int]:
+def _seeds(run: RunConfig, name: str, seed: int | None) -> Sequence[int]:
     """The seeds of a model, or the one asked for."""
-    seeds: tuple[int, ...] = getattr(run.models, name).seeds
+    seeds = run.models[name].seeds
     if seed is not None and seed not in seeds:
         raise SpikelensError(f"--seed {seed}: expected one of models.{name}.seeds = {list(seeds)}")
     return seeds if seed is None else [seed]

@@ -1,8 +1,9 @@
 """What a stage's results depend on, as one short hash; the key of a result is made of it (`places`).
 
-A stage's fingerprint covers the keys of its configuration, the results version of its code (`versions`), and the fingerprint of the
-stage before it. Ranks, paths and the duration are left out: they do not change what a shard holds. So is a key of the configuration
-with its neutral value (`config.types.Neutral`). Versions of libraries are provenance and do not count.
+It covers the keys of the configuration that a stage, or an item of one, reads, the results version of its code (`versions`), and the
+fingerprints of what it is computed from. Ranks, paths and, up to the features, the duration are left out: they do not change what a
+shard holds. So is a key of the configuration with its neutral value (`config.types.Neutral`). Versions of libraries are provenance and
+do not count.
 """
 
 from __future__ import annotations
@@ -17,46 +18,59 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from spikelens.config import MODEL_NAMES, STAGES, ModelName, Neutral, RunConfig, Stage
-from spikelens.versions import items_of, results_version
+from spikelens.config import Neutral, RunConfig, Stage
+from spikelens.config.items import Read
+from spikelens.versions import results_version
 
-_NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "features": ("window_ms",)}
-"""Keys that do not change what any one shard of a stage holds; windows of rates are added up from bins by who reads them."""
-
-
-def fingerprint(run: RunConfig, stage: Stage) -> str:
-    """Hash everything that the results of a stage follow from, earlier stages included; 16 hexadecimal digits."""
-    earlier = STAGES[: STAGES.index(stage)]
-    return _digest([[_configured(run, name), *map(results_version, items_of(name))] for name in (*earlier, stage)])
+_NOT_RESULTS = {"simulation": ("ranks", "duration_s")}
+"""Keys that do not change what any one shard of a stage holds."""
 
 
-def model_fingerprint(run: RunConfig, model: ModelName) -> str:
-    """Hash what one model follows from: as `fingerprint(run, "models")`, with this model's keys only."""
-    models = keyed(run.models)
-    own = {key: models[key] for key in ("start_s", "split", model)}
-    del own[model]["seeds"], own[model]["ranks"]
-    if model.startswith("tft"):
-        own["window_ms"] = run.features.window_ms
-    return _digest([fingerprint(run, "features"), own, run.simulation.duration_s, results_version(f"models/{model}")])
+def fingerprint(run: RunConfig, stage: Stage, item: str = "") -> str:
+    """Hash everything that the results of a stage, or of one item of it, follow from; 16 hexadecimal digits."""
+    read = [fingerprint(run, *source) for source in reads_of(run, stage, item)]
+    return _digest([_configured(run, stage, item), results_version(version_of(run, stage, item)), read])
 
 
-def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
-    """The keys of the configuration that a stage reads."""
-    content = keyed(run)
-    section = {key: value for key, value in content[stage].items() if key not in _NOT_RESULTS.get(stage, ())}
+def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
+    """The results that those of a stage, or of one item of it, are computed from."""
+    match stage:
+        case "network":
+            return ()
+        case "simulation":
+            return (Read("network"),)
+        case "features":
+            return (Read("simulation"),)
+        case "models":
+            return run.models[item].reads(run)
+        case "explanation":
+            return (Read("features"), *(Read("models", name) for name in run.models))
+        case "report":
+            return (Read("explanation"),)
+
+
+def version_of(run: RunConfig, stage: Stage, item: str) -> str:
+    """The name under which the code of a stage, or of the kind of one of its items, has a results version."""
+    return f"models/{run.models[item].kind}" if stage == "models" else stage
+
+
+def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
+    """The keys of the configuration that a stage, or an item of it, reads."""
+    if stage == "models":
+        model = run.models[item]
+        section = {key: value for key, value in keyed(model).items() if key not in model.NO_RESULTS}
+        return {**section, "training": keyed(run.training), "duration_s": run.simulation.duration_s}
+    section = {key: value for key, value in keyed(getattr(run, stage)).items() if key not in _NOT_RESULTS.get(stage, ())}
     if stage == "network":
         section["edges"] = _content_of(run.network.edges)
     if stage == "simulation":
-        section["drive"] = {**content["drive"], "events": _content_of(run.drive.events)}
+        section["drive"] = {**keyed(run.drive), "events": _content_of(run.drive.events)}
         section["weight_average"] = run.weight_average
         if run.n_steps % run.segment_steps:  # the shards of a short last segment are short: a longer run can't go on from them
             section["duration_s"] = run.simulation.duration_s
     if stage == "explanation":
         section["duration_s"] = run.simulation.duration_s
-    if stage == "models":
-        section["window_ms"] = run.features.window_ms
-        for name in MODEL_NAMES:
-            del section[name]["ranks"]
+        section["models"] = {name: model.seeds for name, model in run.models.items()}
     return section
 
 

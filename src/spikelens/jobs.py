@@ -13,15 +13,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from spikelens.config import MODEL_NAMES, STAGES, RunConfig, Stage
+from spikelens.config import STAGES, RunConfig, Stage
 from spikelens.explanation.contents import TABLES
-from spikelens.models.contents import MODEL_FILES
 from spikelens.places import models_folder, root, stage_folder
-from spikelens.report.contents import FIGURES, SUMMARY
-from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_layout, layout, recorded_synapses_layout
+from spikelens.report.contents import PAGE, SUMMARY, figures_of
+from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_layout, layout, model_output, recorded_synapses_layout
 
 Rule = str
-"""A stage, and for models also which: "models_tft_neuron"."""
+"""A stage, or an item of one: "models.tft_neuron"."""
 
 _NAMES: dict[Stage, str] = {
     "network": "{block}",
@@ -31,16 +30,17 @@ _NAMES: dict[Stage, str] = {
     "explanation": "explanation",
     "report": "report",
 }
-RULES: tuple[Rule, ...] = tuple(
-    rule for stage in STAGES for rule in ([f"models_{name}" for name in MODEL_NAMES] if stage == "models" else [stage])
-)
-
 _WILDCARDS = {"segment": "{segment}", "block": "{block}", "seed": "{seed}"}
 
 
 def stage_of(rule: Rule) -> Stage:
     """The stage that a rule belongs to."""
-    return "models" if rule.startswith("models_") else rule  # type: ignore[return-value]
+    return rule.partition(".")[0]  # type: ignore[return-value]
+
+
+def item_of(rule: Rule) -> str:
+    """The item that a rule computes; of a stage without items, an empty name."""
+    return rule.partition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class Work:
     @property
     def stage(self) -> Stage:
         return stage_of(self.rule)
+
+    @property
+    def item(self) -> str:
+        """The name of the item, if the stage has any."""
+        return item_of(self.rule)
 
     @property
     def key(self) -> str:
@@ -127,13 +132,14 @@ def work_of(run: RunConfig) -> Iterator[Work]:
     segments = range(run.n_segments)
     yield Work("simulation", folder["simulation"], of_segment, _numbered(segment=segments))
     yield Work("features", folder["features"], _shards(run, "features"), _numbered(segment=segments, block=blocks))
-    for name in MODEL_NAMES:
+    for name, model in run.models.items():
         models = _below(run, models_folder(run, name))
-        files = tuple(f"{models}/{{seed}}/{file}" for file in MODEL_FILES)
-        yield Work(f"models_{name}", models, files, _numbered(seed=getattr(run.models, name).seeds))
+        files = tuple(f"{models}/{{seed}}/{file}" for file in model.FILES)
+        arrays = tuple(_below(run, path) for path in model_output(run, name, "{seed}").shard_paths())
+        yield Work(f"models.{name}", models, (*files, *arrays), _numbered(seed=model.seeds))
     tables = tuple(f"{folder['explanation']}/{file}" for file in TABLES)
     yield Work("explanation", folder["explanation"], (*_shards(run, "explanation"), *tables), _numbered())
-    items = tuple(f"{folder['report']}/{file}" for file in (*(item.file for item in FIGURES), SUMMARY))
+    items = tuple(f"{folder['report']}/{file}" for file in (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY))
     yield Work("report", folder["report"], items, _numbered())
 
 

@@ -8,9 +8,6 @@ from typing import Literal, get_args
 Stage = Literal["network", "simulation", "features", "models", "explanation", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-ModelName = Literal["autoencoder", "tft_population", "tft_neuron"]
-MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
-
 CONFIG_YAML = "config.yaml"
 """The configuration that commands take where none is named."""
 DEPLOYED_YAML = "config/config.yaml"

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
+from spikelens.config import STAGES, RunConfig, Stage
 from spikelens.errors import SpikelensError, StoreError, disk_remedy
-from spikelens.fingerprint import fingerprint, model_fingerprint
+from spikelens.fingerprint import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ def stage_folder(run: RunConfig, stage: Stage) -> Path:
     return root(run) / stage / fingerprint(run, stage)
 
 
-def models_folder(run: RunConfig, name: ModelName) -> Path:
+def models_folder(run: RunConfig, name: str) -> Path:
     """Folder of all trained models of one name: they differ in their seeds only."""
-    return root(run) / "models" / name / model_fingerprint(run, name)
+    return root(run) / "models" / name / fingerprint(run, "models", name)
 
 
-def model_folder(run: RunConfig, name: ModelName, seed: int | str) -> Path:
+def model_folder(run: RunConfig, name: str, seed: int | str) -> Path:
     """Folder of one trained model; of all, where a word stands for the seed."""
     return models_folder(run, name) / str(seed)
 
@@ -113,14 +113,15 @@ def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
         yield f"{store}.zarr", simulation / f"{store}.zarr"
     yield "features.zarr", features / "features.zarr"
     yield "explanation.zarr", explanation / "explanation.zarr"
-    for name in MODEL_NAMES:
+    for name in run.models:
         yield f"models/{name}", models_folder(run, name)
     yield "explanation", explanation
     yield "report", stage_folder(run, "report")
-    yield "summary.json", stage_folder(run, "report") / "summary.json"
+    for file in ("report.html", "summary.json"):
+        yield file, stage_folder(run, "report") / file
     for stage in (stage for stage in STAGES if stage != "models"):
         yield f"logs/{stage}", stage_folder(run, stage) / "logs"
-    for name in MODEL_NAMES:
+    for name in run.models:
         yield f"logs/models/{name}", models_folder(run, name) / "logs"
 
 

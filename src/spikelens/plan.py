@@ -16,7 +16,7 @@ from typing import Any
 
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig
-from spikelens.jobs import RULES, Rule, jobs_of, stage_of
+from spikelens.jobs import Rule, Work, stage_of, work_of
 from spikelens.places import root
 from spikelens.speeds import Speeds, job_seconds, runtime_min
 
@@ -97,13 +97,13 @@ def expected_seconds(run: RunConfig, speeds: Speeds, rate_hz: float) -> walltime
 
 
 def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
-    n_jobs, measured = sizes.n_jobs(run), measured_jobs(run)
-    for rule in RULES:
+    measured = measured_jobs(run)
+    for work in work_of(run):
+        rule = work.rule
         seconds, peak_mb = measured.get(rule, (job_seconds(run, rule, speeds, rate_hz), None))
         source = "measured" if rule in measured else "speeds"
-        yield Jobs(
-            rule, n_jobs[rule], sizes.n_ranks(run, rule), sizes.memory_mb(run, rule), runtime_min(run, rule), seconds, source, peak_mb
-        )
+        asked = sizes.n_ranks(run, rule), sizes.memory_mb(run, rule), runtime_min(run, rule)
+        yield Jobs(rule, len(work.numbers), *asked, seconds, source, peak_mb)
 
 
 def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
@@ -111,13 +111,13 @@ def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
 
     Another configuration's benchmarks are kept elsewhere. What the cluster gives a job may differ.
     """
-    rows_of = {rule: rows for rule in RULES if (rows := benchmarks(run, rule))}
+    rows_of = {work.rule: rows for work in work_of(run) if (rows := benchmarks(run, work))}
     return {rule: (statistics.mean(row[0] for row in rows), max(row[1] for row in rows)) for rule, rows in rows_of.items()}
 
 
-def benchmarks(run: RunConfig, rule: Rule) -> list[tuple[float, float]]:
-    """Seconds and largest memory [MB] of each job of a rule that snakemake has measured."""
-    paths = (root(run) / job.benchmark for job in jobs_of(run) if job.rule == rule)
+def benchmarks(run: RunConfig, work: Work) -> list[tuple[float, float]]:
+    """Seconds and largest memory [MB] of each job that snakemake has measured."""
+    paths = (root(run) / job.benchmark for job in work.jobs)
     return [row for path in paths if path.is_file() and (row := _benchmark(path))]
 
 

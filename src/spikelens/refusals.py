@@ -63,13 +63,32 @@ def problems_of(kind: type[BaseModel], error: ValidationError) -> list[Problem]:
     schema = kind.model_json_schema()
     found: dict[_Path, Problem] = {}
     for detail in error.errors(include_url=False)[:_MAX_TOLD]:
-        path = _key_path(schema, detail["loc"])
-        problem, other = _problem(schema, path, dict(detail)), found.get(path)
+        narrowed, location = _narrowed(schema, detail["loc"])
+        path = _key_path(narrowed, location)
+        problem, other = _problem(narrowed, path, dict(detail)), found.get(path)
         # a union reports each of its members
         found[path] = (
-            problem if other is None else replace(other, expected=f"{other.expected} or {problem.expected.removeprefix('expected ')}")
+            _described(narrowed, path, problem)
+            if other is None
+            else replace(other, expected=f"{other.expected} or {problem.expected.removeprefix('expected ')}")
         )
-    return [_described(schema, path, problem) for path, problem in found.items()]
+    return list(found.values())
+
+
+def _narrowed(schema: dict[str, Any], location: _Path) -> tuple[dict[str, Any], _Path]:
+    """A schema whose open sets have the kinds of the items at a location alone, and the location without these kinds.
+
+    Pydantic names the kind behind the item: `models`, `tft_neuron`, `tft`, `history`.
+    """
+    for family in ("models",):
+        if location[:1] != (family,) or len(location) < 3:
+            continue
+        items = _node(schema, location[:2])
+        member = items.get("discriminator", {}).get("mapping", {}).get(location[2])
+        if member is not None:
+            section = {"type": "object", "additionalProperties": {"$ref": member}}
+            return {**schema, "properties": {**schema["properties"], family: section}}, (*location[:2], *location[3:])
+    return schema, location
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
@@ -86,6 +105,11 @@ def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Pro
             known = sorted(_said(schema, path[:-1], "properties"))
             hint = did_you_mean(last, known, "expected one of " + ", ".join(known))
             return Problem(key, given, f"unknown key; {hint}")
+        case "union_tag_not_found":
+            return Problem(f"{key}.kind", NOT_GIVEN, f"expected this key; one of {', '.join(_kinds(schema, path))}")
+        case "union_tag_invalid":
+            known = _kinds(schema, path)
+            return Problem(f"{key}.kind", limits["tag"], did_you_mean(limits["tag"], known, f"expected one of {', '.join(known)}"))
         case "missing" if isinstance(path[-1], int):
             return Problem(".".join(parents), given, f"expected {_said(schema, path[:-1], 'minItems')} entries")
         case "missing":
@@ -93,6 +117,11 @@ def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Pro
     known_wording = _EXPECTED.get(limits.get("pattern", detail["type"]))
     wording = detail["msg"] if known_wording is None else known_wording.format(**limits)
     return Problem(key, given, f"expected {wording}{_text_hint(detail['type'], given)}")
+
+
+def _kinds(schema: dict[str, Any], path: _Path) -> list[str]:
+    """The kinds of items that may stand at a path."""
+    return sorted(_node(schema, path).get("discriminator", {}).get("mapping", {}))
 
 
 def _text_hint(fault: str, given: Any) -> str:

@@ -11,7 +11,7 @@ process that runs it.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,25 +20,21 @@ from spikelens.config import (
     ASSUMED_RATE_HZ,
     CAUSAL_CUTOFF_TAUS,
     MAX_DENSE_NEURONS,
-    MODEL_NAMES,
-    ModelName,
     RunConfig,
-    Tft,
     expected_in_degree,
 )
 from spikelens.explanation.contents import TABLES
-from spikelens.jobs import Rule
-from spikelens.models.contents import MODEL_FILES
-from spikelens.report.contents import FIGURES
+from spikelens.jobs import Rule, item_of, stage_of, work_of
+from spikelens.report.contents import figures_of
 from spikelens.stores import (
     BLOCK_STORES,
     Array,
     Group,
     RecordedSynapses,
-    StoreName,
     block_layout,
     layout,
     max_delay,
+    model_output,
     recorded_synapses_layout,
     stores_of,
 )
@@ -53,7 +49,7 @@ SNAKEMAKE_MB = 400
 
 _COMPILED_BASE = 220 * _MB
 """A process after its imports, with compiled code and MPI."""
-_TORCH_BASE = 550 * _MB
+TORCH_BASE = 550 * _MB
 _FIGURES_BASE = 350 * _MB
 
 
@@ -86,18 +82,11 @@ def expected(run: RunConfig) -> Synapses:
     return Synapses(float(before[-1]), plastic if run.simulation.plasticity else 0.0, of_block)
 
 
-def n_jobs(run: RunConfig) -> dict[Rule, int]:
-    """Jobs of each rule."""
-    models = {f"models_{name}": len(getattr(run.models, name).seeds) for name in MODEL_NAMES}
-    of_stage = {"network": run.n_blocks, "simulation": run.n_segments, "features": run.n_segments * run.n_blocks}
-    return {**of_stage, **models, "explanation": 1, "report": 1}
-
-
 def n_ranks(run: RunConfig, rule: Rule) -> int:
     """MPI ranks of a job of a rule, each with a core of its own."""
     if rule == "simulation":
         return run.simulation.ranks
-    return int(getattr(run.models, rule.removeprefix("models_")).ranks) if rule.startswith("models_") else 1
+    return run.models[item_of(rule)].n_ranks if stage_of(rule) == "models" else 1
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------
@@ -132,17 +121,11 @@ def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
             return simulation_memory(run, run.simulation.ranks, rate_hz)
         case "features":
             return features_memory(run, rate_hz)
-        case "models_autoencoder":
-            return autoencoder_memory(run)
-        case "models_tft_population":
-            return tft_memory(run, "tft_population", len(run.network.populations) + 1)
-        case "models_tft_neuron":
-            return tft_memory(run, "tft_neuron", n_series(run))
         case "explanation":
             return explanation_memory(run)
         case "report":
             return report_memory(run)
-    raise AssertionError(f"no rule {rule}")
+    return run.models[item_of(rule)].memory(run)
 
 
 def network_memory(run: RunConfig) -> float:
@@ -191,46 +174,21 @@ def features_memory(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> float:
     return float(_COMPILED_BASE + spikes + raster + dense + traces + rates + synapses)
 
 
-def autoencoder_memory(run: RunConfig) -> float:
-    """The traces of all sequences (float32), divided, and once more for the principal components; the weights and what belongs to them."""
-    return _TORCH_BASE + 2.3 * _sequences_bytes(run) + _weights_bytes(run, "autoencoder")
-
-
-def tft_memory(run: RunConfig, name: ModelName, n_series: int) -> float:
-    """The rates of the series, and what the network keeps of a batch for the gradient; windows are drawn from the rates."""
-    model: Tft = getattr(run.models, name)
-    samples = run.n_steps / run.features.window_ms
-    activations = 60 * 4 * max(model.batch_size, 2_048) * (model.history + model.horizon) * model.hidden_size
-    return _TORCH_BASE + 12 * samples * n_series + 8 * samples * n_series + activations + _weights_bytes(run, name)
-
-
-def _weights_bytes(run: RunConfig, name: ModelName) -> float:
-    """The gradients of each part of a batch, here, of all ranks, and joined; weights, the best ones, and the optimiser's state."""
-    return 4.0 * n_weights(run, name) * (3 * int(getattr(run.models, name).parts) + 6)
-
-
 def explanation_memory(run: RunConfig) -> float:
-    """The autoencoder's traces, attention over windows, and matrices of all pairs: scores, classes and shuffled labels."""
-    tft, series = run.models.tft_neuron, n_series(run)
-    attention = 8 * run.explanation.windows * series * tft.horizon * tft.attention_heads * tft.history
-    pairs = 128 * series**2 if series <= MAX_DENSE_NEURONS else 0
-    return float(_TORCH_BASE + 1.2 * _sequences_bytes(run) + attention + pairs + 40 * expected(run).of_block.max())
+    """Attention over windows, and matrices of all pairs: scores, classes and shuffled labels."""
+    attention, pairs = 0, 128 * min(run.network.neurons, MAX_DENSE_NEURONS) ** 2
+    if run.attended is not None:
+        tft: Any = run.models[run.attended]
+        series = tft.n_series(run)
+        attention = 8 * run.explanation.windows * series * tft.horizon * tft.attention_heads * tft.history
+        pairs = 128 * series**2 if series <= MAX_DENSE_NEURONS else 0
+    return float(TORCH_BASE + attention + pairs + 40 * expected(run).of_block.max())
 
 
 def report_memory(run: RunConfig) -> float:
     """Weights and causal components of all synapses, and of all pairs."""
     dense = 24 * run.network.neurons**2 if run.features.omega_dense else 0
     return float(_FIGURES_BASE + 32 * expected(run).all + dense)
-
-
-def n_series(run: RunConfig) -> int:
-    """Neurons that the TFT on neurons takes."""
-    return min(run.models.tft_neuron.neurons, run.network.neurons)
-
-
-def _sequences_bytes(run: RunConfig) -> float:
-    model = run.models.autoencoder
-    return 4.0 * model.sequences * model.steps * min(model.neurons, run.network.neurons)
 
 
 # --- disk ---------------------------------------------------------------------------------------------------------------
@@ -282,22 +240,25 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
         n_metadata += times * group.n_metadata_files
         stored = sum(_stored_share(run, store, name, rate_hz) * _raw_bytes(array) for name, array in group.arrays.items())
         bytes_of[store] = bytes_of.get(store, 0) + times * (stored + _METADATA_BYTES * group.n_metadata_files)
-    jobs = n_jobs(run)
-    n_models = sum(len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
-    # 4: the summary, config.json, the registered configuration and the lock; 5: two flags, a manifest, a log and a benchmark of each job
-    others = len(MODEL_FILES) * n_models + len(TABLES) + len(FIGURES) + 4 + 5 * sum(jobs.values())
-    bytes_of["models"] = sum(4.0 * n_weights(run, name) * len(getattr(run.models, name).seeds) for name in MODEL_NAMES)
-    bytes_of["report"] = _ITEM_BYTES * (len(FIGURES) + 1)
+    works = list(work_of(run))
+    n_jobs = sum(len(work.numbers) for work in works)
+    n_model_files = sum(len(model.FILES) * len(model.seeds) for model in run.models.values())
+    # the page, the summary, config.json, the registered configuration, the lock; of each job two flags, a manifest, a log, a benchmark
+    others = n_model_files + len(TABLES) + len(figures_of(run)) + 5 + 5 * n_jobs
+    weights = {name: 4.0 * model.n_weights(run) * len(model.seeds) for name, model in run.models.items()}
+    bytes_of["models"] = bytes_of.get("models", 0) + sum(weights.values())
+    bytes_of["report"] = 2 * _ITEM_BYTES * len(figures_of(run))
     return Disk(n_shards, n_shards + n_metadata + others, bytes_of)
 
 
-def _groups(run: RunConfig) -> list[tuple[StoreName, Group, int]]:
+def _groups(run: RunConfig) -> list[tuple[str, Group, int]]:
     """Every group of every store, and how often there is one like it; a block's is laid out once, with the mean of their synapses."""
-    roots: list[tuple[StoreName, Group, int]] = [(store, layout(run, store), 1) for store in stores_of(run)]
+    roots: list[tuple[str, Group, int]] = [(store, layout(run, store), 1) for store in stores_of(run)]
     if pairs := run.simulation.record.synapses:  # as if each pair had one synapse
         source, target = np.array(pairs, np.int64).T
         roots.append(("records", recorded_synapses_layout(run, RecordedSynapses(source, target, np.ones(len(pairs), np.int64))), 1))
     n = round(expected(run).all / run.n_blocks)
+    roots += [("models", model_output(run, name, "{seed}"), len(model.seeds)) for name, model in run.models.items()]
     return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in BLOCK_STORES]
 
 
@@ -305,7 +266,7 @@ def _raw_bytes(array: Array) -> int:
     return math.prod(array.shape) * np.dtype(array.dtype).itemsize
 
 
-def _stored_share(run: RunConfig, store: StoreName, name: str, rate_hz: float) -> float:
+def _stored_share(run: RunConfig, store: str, name: str, rate_hz: float) -> float:
     """What is about left of an array by its codec."""
     match store, name:
         case "spikes", "spikes":
@@ -316,13 +277,3 @@ def _stored_share(run: RunConfig, store: StoreName, name: str, rate_hz: float) -
             equal = run.network.edges is None and all(isinstance(c.weight_mv, float) for c in run.network.connections.values())
             return _EQUAL_WEIGHTS_SHARE if equal else _OTHERS_SHARE
     return _STORED_SHARE.get(name, _OTHERS_SHARE)
-
-
-def n_weights(run: RunConfig, name: ModelName) -> int:
-    """Weights of a model; of a TFT about: its embedding of the series and 60 matrices of its width."""
-    if name == "autoencoder":
-        n, units = min(run.models.autoencoder.neurons, run.network.neurons), run.models.autoencoder.units
-        return 4 * units * (n + units + 2) + 4 * units * (2 * units + 2) + n * (units + 1)
-    model: Tft = getattr(run.models, name)
-    series = n_series(run) if name == "tft_neuron" else len(run.network.populations) + 1
-    return int(series * model.hidden_size + 60 * model.hidden_size**2)

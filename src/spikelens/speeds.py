@@ -11,7 +11,7 @@ import itertools
 import math
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -19,17 +19,14 @@ from spikelens.config import (
     ASSUMED_RATE_HZ,
     MAX_DENSE_NEURONS,
     STEPS_PER_SECOND,
-    ModelName,
     RunConfig,
     Section,
-    Tft,
-    Training,
     shards_per_block,
 )
 from spikelens.errors import SpikelensError
-from spikelens.jobs import Rule
+from spikelens.jobs import Rule, item_of
 from spikelens.refusals import problems_of
-from spikelens.sizes import expected, n_series, n_weights
+from spikelens.sizes import expected
 
 Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -123,17 +120,11 @@ def job_seconds(run: RunConfig, rule: Rule, speeds: Speeds, rate_hz: float = ASS
             return segment_seconds(run, speeds, rate_hz)
         case "features":
             return features_seconds(run, speeds, rate_hz)
-        case "models_autoencoder":
-            return autoencoder_seconds(run, speeds)
-        case "models_tft_population":
-            return tft_seconds(run, "tft_population", speeds)
-        case "models_tft_neuron":
-            return tft_seconds(run, "tft_neuron", speeds)
         case "explanation":
             return explanation_seconds(run, speeds)
         case "report":
             return speeds.start_s + speeds.report_s
-    raise AssertionError(f"no rule {rule}")
+    return run.models[item_of(rule)].seconds(run, speeds)
 
 
 def network_seconds(run: RunConfig, speeds: Speeds) -> float:
@@ -191,46 +182,20 @@ def features_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RA
     return speeds.start_s + 1e-3 * files_ms + 1e-9 * costs_ns
 
 
-def autoencoder_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for one seed, all epochs; ranks share the parts of each batch."""
-    model = run.models.autoencoder
-    sequences = run.models.split[0] * model.sequences * _own_parts(model) / model.parts
-    steps = n_weights(run, "autoencoder") * model.steps * sequences * model.epochs
-    return speeds.start_torch_s + _reading_s(run, speeds) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
-
-
-def tft_seconds(run: RunConfig, name: ModelName, speeds: Speeds) -> float:
-    """Seconds for one seed, all epochs; ranks share the parts of each batch."""
-    model: Tft = getattr(run.models, name)
-    series = n_series(run) if name == "tft_neuron" else len(run.network.populations) + 1
-    batches, windows = tft_epoch(run, model, series)
-    own = _own_parts(model)
-    units = windows * own / model.parts * (model.history + model.horizon) * model.hidden_size
-    return speeds.start_torch_s + model.epochs * (1e-3 * batches * own * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit)
-
-
-def _own_parts(model: Training) -> int:
-    """Parts of a batch that a rank computes; the rank that has most."""
-    return -(-model.parts // model.ranks)
-
-
-def tft_epoch(run: RunConfig, model: Tft, series: int) -> tuple[int, float]:
-    """Batches of an epoch, and windows; one that is validated has no gradient, and counts for a third."""
-    starts = {name: end - first - model.history - model.horizon + 1 for name, (first, end) in run.tft_windows(model).items()}
-    windows = min(model.samples_per_epoch, series * starts["train"])
-    return -(-windows // model.batch_size), windows + series * starts["validation"] / model.horizon / 3
-
-
 def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for reading sequences, for attention with and without training, and for scores of pairs."""
-    tft, explanation, series = run.models.tft_neuron, run.explanation, n_series(run)
+    """Seconds for attention with and without training, and for scores of pairs."""
+    explanation = run.explanation
+    if run.attended is None:
+        return speeds.start_torch_s + reading_seconds(run, speeds)
+    tft: Any = run.models[run.attended]
+    series = tft.n_series(run)
     windows = 2 * len(tft.seeds) * explanation.windows * series
     # without a gradient: a third
     attention_ns = windows * (tft.history + tft.horizon) * tft.hidden_size * speeds.tft_ns_per_unit / 3
     pairs = series**2 * len(tft.seeds) * (explanation.shuffles + explanation.bootstraps) if series <= MAX_DENSE_NEURONS else 0
-    return speeds.start_torch_s + _reading_s(run, speeds) + 1e-9 * (attention_ns + pairs * speeds.score_ns_per_pair)
+    return speeds.start_torch_s + 1e-9 * (attention_ns + pairs * speeds.score_ns_per_pair)
 
 
-def _reading_s(run: RunConfig, speeds: Speeds) -> float:
+def reading_seconds(run: RunConfig, speeds: Speeds) -> float:
     """Seconds for reading the raster of the whole run."""
     return 1e-9 * run.n_steps * run.network.neurons * speeds.read_ns_per_cell

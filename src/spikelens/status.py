@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 from spikelens import manifests, slurm
 from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
-from spikelens.jobs import RULES, Job, Rule, jobs_of
+from spikelens.jobs import Job, Rule, jobs_of, work_of
 from spikelens.places import root
 from spikelens.plan import benchmarks
 from spikelens.sizes import n_ranks
@@ -93,10 +93,10 @@ def look(run: RunConfig, now: float | None = None) -> Status:
     seen = Seen(run, workflow, time.time() if now is None else now)
     jobs = tuple(seen.standing(job) for job in jobs_of(run))
     spent = {}
-    for rule in RULES:
-        rows = benchmarks(run, rule)
+    for work in work_of(run):
+        rows = benchmarks(run, work)
         wall_s = sum(row[0] for row in rows)
-        spent[rule] = Spent(len(rows), wall_s, wall_s * n_ranks(run, rule) / 3600)
+        spent[work.rule] = Spent(len(rows), wall_s, wall_s * n_ranks(run, work.rule) / 3600)
     return Status(run.path, str(root(run)), jobs, spent, (*workflow.notes, *manifests.under_other_versions(run)))
 
 
@@ -286,7 +286,7 @@ class _End:
 def as_json(status: Status) -> dict[str, Any]:
     """Counts of each rule, and every job that is neither done nor waiting."""
     rules: list[dict[str, Any]] = []
-    for rule in RULES:
+    for rule in status.spent:
         count = Counter(job.state for job in status.jobs if job.rule == rule)
         states: dict[str, int] = {state: count[state] for state in STATES}
         rules.append({"rule": rule, "jobs": count.total()} | states | asdict(status.spent[rule]))
@@ -310,7 +310,7 @@ def as_text(status: Status) -> str:
     others: list[State] = [state for state in STATES if state not in shown and any(job.state == state for job in status.jobs)]
     lines = [f"{status.path}: {n_done:,} of {len(status.jobs):,} jobs done"]
     lines.append(f"  {'rule':<22}{'jobs':>7}" + "".join(f"{state:>10}" for state in shown + others) + f"{'wall':>10}{'core-hours':>12}")
-    for rule in RULES:
+    for rule in status.spent:
         count = Counter(job.state for job in status.jobs if job.rule == rule)
         spent = status.spent[rule]
         numbers = "".join(f"{f'{count[state]:,}' if count[state] else '-':>10}" for state in shown + others)

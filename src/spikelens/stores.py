@@ -14,7 +14,9 @@ Stores of a run, by the stage that owns them:
     state.zarr        v, u, last_spike, recent_spikes (boundary, neuron), stamp; blocks/<block>: weight_change (boundary, synapse)
     records.zarr      v, u (time, neuron); synapses: weight (time, synapse); only where simulation.record chooses some
     features.zarr     count (time, neuron), population_count; omega_dense; blocks/<block>: trace (time, neuron), omega (window, synapse)
-    explanation.zarr  attention, forecasts, reconstructions, encoder statistics
+    explanation.zarr  attention, and correlations of pairs (source, target)
+
+Each model keeps what it makes of the test range in an output.zarr of its own (`Model.output`).
 
 Boundary k is the end of segment k. Every matrix over pairs of neurons is [source, target]. Synapses of a block are those onto
 its neurons, ordered by target, source, delay.
@@ -44,10 +46,11 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
-from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, MODEL_NAMES, RunConfig, Tft, load_run
+from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, RunConfig, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.fingerprint import fingerprint
-from spikelens.places import CONFIGURATIONS, link_current, name_old_results, root, stage_folder
+from spikelens.models.model import OUTPUT
+from spikelens.places import CONFIGURATIONS, link_current, model_folder, name_old_results, root, stage_folder
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -217,7 +220,8 @@ def block_layout(run: RunConfig, store: StoreName, block: int, n_synapses: int) 
     return Group(store_path(run, store) / block_folder(store, block), attrs, arrays, coordinates)
 
 
-_Layout = tuple[dict[str, Array], dict[str, Coordinate]]
+Layout = tuple[dict[str, Array], dict[str, Coordinate]]
+"""Arrays and coordinates of a group."""
 
 
 def _neuron_coordinates(run: RunConfig, ids: NDArray[np.int64] | None = None) -> dict[str, Coordinate]:
@@ -257,7 +261,7 @@ def _mv(long_name: str) -> dict[str, Any]:
     return {"long_name": long_name, "units": "mV", "scale_factor": 1 / UNITS_PER_MV}
 
 
-def _network_layout(run: RunConfig) -> _Layout:
+def _network_layout(run: RunConfig) -> Layout:
     n, size = run.network.neurons, run.network.block_size
     arrays = {
         "in_degree": Array(("neuron",), (n,), (size,), "int32", {"long_name": "in-degree", "units": "1"}, by=("block",)),
@@ -294,7 +298,7 @@ def stdp_tables() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return ltd, ltp
 
 
-def _network_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+def _network_block_layout(run: RunConfig, block: int, n: int) -> Layout:
     def array(dtype: str, attrs: Mapping[str, Any]) -> Array:
         return Array(("synapse",), (n,), (n,), dtype, attrs)
 
@@ -307,7 +311,7 @@ def _network_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
     }, {}
 
 
-def _spikes_layout(run: RunConfig) -> _Layout:
+def _spikes_layout(run: RunConfig) -> Layout:
     spikes = Array(
         ("time", "neuron"),
         (run.n_steps, run.network.neurons),
@@ -320,11 +324,11 @@ def _spikes_layout(run: RunConfig) -> _Layout:
     return {"spikes": spikes}, {**_time_coordinate(run.n_steps), **_neuron_coordinates(run)}
 
 
-def _weights_layout(run: RunConfig) -> _Layout:
+def _weights_layout(run: RunConfig) -> Layout:
     return {}, {**_boundary_coordinate(run), **_segment_coordinate(run)}
 
 
-def _weights_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+def _weights_block_layout(run: RunConfig, block: int, n: int) -> Layout:
     arrays = {
         "weight": Array(("boundary", "synapse"), (run.n_segments, n), (1, n), "int32", _mv("weight at a segment's end"), by=("segment", ""))
     }
@@ -334,7 +338,7 @@ def _weights_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
     return arrays, {**_boundary_coordinate(run), **_segment_coordinate(run)}
 
 
-def _state_layout(run: RunConfig) -> _Layout:
+def _state_layout(run: RunConfig) -> Layout:
     n, size, boundaries = run.network.neurons, run.network.block_size, run.n_segments
     lags = max_delay(run)
 
@@ -373,7 +377,7 @@ def max_delay(run: RunConfig) -> int:
     return max(connection.delay_range[1] for connection in run.network.connections.values())
 
 
-def _state_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+def _state_block_layout(run: RunConfig, block: int, n: int) -> Layout:
     attrs = _mv("weight change gathered by STDP and not yet spent")
     change = Array(("boundary", "synapse"), (run.n_segments, n), (1, n), "int32", attrs, by=("segment", ""))
     return {"weight_change": change}, _boundary_coordinate(run)
@@ -386,7 +390,7 @@ def _recorded(run: RunConfig, dim: str, n: int, dtype: str, attrs: Mapping[str, 
     return Array(("time", dim), shape, shards, dtype, attrs, chunks=chunks, by=("segment", ""))
 
 
-def _records_layout(run: RunConfig) -> _Layout:
+def _records_layout(run: RunConfig) -> Layout:
     record = run.simulation.record
     coordinates = _time_coordinate(run.n_steps // record.every_ms, record.every_ms)
     if not record.neurons:
@@ -457,7 +461,7 @@ def recorded_synapses_layout(run: RunConfig, synapses: RecordedSynapses) -> Grou
     return Group(store_path(run, "records") / "synapses", attrs, {"weight": weight}, coordinates)
 
 
-def _features_layout(run: RunConfig) -> _Layout:
+def _features_layout(run: RunConfig) -> Layout:
     features, n, size = run.features, run.network.neurons, run.network.block_size
     n_samples, per_segment = run.n_steps // features.step_ms, run.segment_steps // features.step_ms
     per_chunk = run.simulation.chunk_ms // features.step_ms
@@ -521,7 +525,7 @@ def evenly_spaced(n: int, at_most: int) -> NDArray[np.int64]:
     return (np.arange(count, dtype=np.int64) * n) // max(count, 1)
 
 
-def _features_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
+def _features_block_layout(run: RunConfig, block: int, n: int) -> Layout:
     windows_per_segment = run.simulation.segment_s // run.features.omega_window_s
 
     def per_synapse(long_name: str, units: str) -> Array:
@@ -549,76 +553,57 @@ def _features_block_layout(run: RunConfig, block: int, n: int) -> _Layout:
     return arrays, coordinates
 
 
-def forecast_windows(run: RunConfig, model: Tft) -> NDArray[np.int64]:
-    """First sample of each test window, one horizon apart, so that the forecasts stand end to end [samples from the run's start]."""
-    first, end = run.tft_windows(model)["test"]
-    return np.arange(first, end - model.history - model.horizon + 1, model.horizon, dtype=np.int64)
-
-
-RECONSTRUCTED_SEQUENCES = 8
-"""Test sequences of which input and reconstruction are kept."""
-
-
-def _explanation_layout(run: RunConfig) -> _Layout:
-    models = run.models
-    arrays: dict[str, Array] = {}
-    coordinates: dict[str, Coordinate] = {}
-
-    def whole(name: str, sizes: Mapping[str, int], attrs: Mapping[str, Any]) -> None:
-        shape = tuple(sizes.values())
-        arrays[name] = Array(tuple(sizes), shape, shape, "float32", attrs)
-
-    auto, neuron_tft, population_tft = models.autoencoder, models.tft_neuron, models.tft_population
-    encoded = {"autoencoder_seed": len(auto.seeds), "step": auto.steps, "unit": auto.units}
-    whole("encoder_mean", encoded, {"long_name": "encoder state, mean over test sequences", "units": "1"})
-    whole("encoder_variance", encoded, {"long_name": "encoder state, variance over test sequences", "units": "1"})
-    autoencoded = evenly_spaced(run.network.neurons, auto.neurons)
-    rebuilt = {
-        "autoencoder_seed": len(auto.seeds),
-        "sequence": RECONSTRUCTED_SEQUENCES,
-        "step": auto.steps,
-        "autoencoder_neuron": len(autoencoded),
+def model_output(run: RunConfig, name: str, seed: int | str) -> Group:
+    """The group of what a model makes of the test range; of all seeds, where a word stands for the seed."""
+    arrays, coordinates = run.models[name].output(run)
+    attrs = {
+        "title": f"spikelens {run.run.name}: {name} on the test range",
+        "model": name,
+        "seed": seed,
+        "fingerprint": fingerprint(run, "models", name),
+        "coordinates": _beside_dimensions(coordinates),
     }
-    whole("trace_input", rebuilt, {"long_name": "spike trace given to the autoencoder", "units": "1"})
-    whole("trace_reconstruction", rebuilt, {"long_name": "spike trace rebuilt by the autoencoder", "units": "1"})
-    attended = evenly_spaced(run.network.neurons, neuron_tft.neurons)
+    return Group(model_folder(run, name, seed) / OUTPUT, attrs, arrays, coordinates)
+
+
+def model_outputs(run: RunConfig) -> Iterator[Group]:
+    """The groups of all models and seeds."""
+    return (model_output(run, name, seed) for name, model in run.models.items() for seed in model.seeds)
+
+
+def _explanation_layout(run: RunConfig) -> Layout:
+    arrays: dict[str, Array] = {}
+    if run.attended is None:
+        return arrays, {}
+    model: Any = run.models[run.attended]
+    neurons = model.names(run)
+
+    def whole(name: str, sizes: Mapping[str, int], long_name: str) -> None:
+        shape = tuple(sizes.values())
+        arrays[name] = Array(tuple(sizes), shape, shape, "float32", {"long_name": long_name, "units": "1"})
+
     for name, long_name in (("attention", "attention, mean over test windows"), ("attention_untrained", "the same of an untrained model")):
         sizes = {
-            "tft_neuron_seed": len(neuron_tft.seeds),
-            "tft_neuron": len(attended),
-            "decoder_step": neuron_tft.horizon,
-            "head": neuron_tft.attention_heads,
-            "encoder_step": neuron_tft.history,
+            "seed": len(model.seeds),
+            "neuron": len(neurons),
+            "decoder_step": model.horizon,
+            "head": model.attention_heads,
+            "encoder_step": model.history,
         }
-        whole(name, sizes, {"long_name": long_name, "units": "1"})
-    if len(attended) <= MAX_DENSE_NEURONS:
+        whole(name, sizes, long_name)
+    coordinates = {
+        "seed": Coordinate(("seed",), np.array(model.seeds, dtype=np.int64), {"long_name": "seed of the model"}),
+        "neuron": Coordinate(("neuron",), neurons, {"long_name": "neuron id"}),
+    }
+    if len(neurons) <= MAX_DENSE_NEURONS:
         for name, long_name in (
             ("attention_correlation", "correlation between neurons of their attention, mean over test windows"),
             ("attention_correlation_aligned", "correlation between neurons of their attention, window by window"),
             ("rate_correlation", "correlation between neurons of their rates in the test range"),
         ):
-            whole(name, {"tft_source": len(attended), "tft_target": len(attended)}, {"long_name": long_name, "units": "1"})
-        for name in ("tft_source", "tft_target"):
-            coordinates[name] = Coordinate((name,), attended, {"long_name": "neuron id"})
-    for name, tft, series in (("population", population_tft, len(run.network.populations) + 1), ("neuron", neuron_tft, len(attended))):
-        sizes = {
-            f"tft_{name}_seed": len(tft.seeds),
-            f"{name}_window": len(forecast_windows(run, tft)),
-            f"{name}_horizon": tft.horizon,
-            f"{name}_series" if name == "population" else "tft_neuron": series,
-        }
-        whole(f"forecast_{name}", sizes, {"long_name": "rate forecast in the test range", "units": "Hz"})
-        observed = dict(list(sizes.items())[1:])
-        whole(f"observed_{name}", observed, {"long_name": "rate in the test range", "units": "Hz"})
-        starts = (forecast_windows(run, tft) + tft.history) * run.features.window_ms
-        coordinates[f"{name}_window"] = Coordinate((f"{name}_window",), starts, {"long_name": "start of the forecast", "units": "ms"})
-    names = np.array(["all", *run.network.populations], dtype=np.dtypes.StringDType())
-    coordinates["population_series"] = Coordinate(("population_series",), names, {"long_name": "population"})
-    coordinates["tft_neuron"] = Coordinate(("tft_neuron",), attended, {"long_name": "neuron id"})
-    coordinates["autoencoder_neuron"] = Coordinate(("autoencoder_neuron",), autoencoded, {"long_name": "neuron id"})
-    for name in MODEL_NAMES:
-        seeds = np.array(getattr(models, name).seeds, dtype=np.int64)
-        coordinates[f"{name}_seed"] = Coordinate((f"{name}_seed",), seeds, {"long_name": f"seed of the {name}"})
+            whole(name, {"source": len(neurons), "target": len(neurons)}, long_name)
+        for name in ("source", "target"):
+            coordinates[name] = Coordinate((name,), neurons, {"long_name": f"id of the {name} neuron"})
     return arrays, coordinates
 
 
@@ -788,6 +773,9 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
     for store in stores_of(run):
         if store_path(run, store).is_dir():
             ensure(layout(run, store), only_missing=only_missing)
+    for group in model_outputs(run):
+        if group.path.is_dir():
+            ensure(group, only_missing=only_missing)
     with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
         for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
             if (store_path(run, store) / block_folder(store, block)).is_dir() and _has_counts(run, block):
@@ -805,8 +793,8 @@ def consolidate(run: RunConfig) -> None:
     with warnings.catch_warnings():
         # zarr warns that other implementations may not know them: these read every zarr.json instead
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        for store in stores_of(run):
-            zarr.consolidate_metadata(str(store_path(run, store)), zarr_format=3)
+        for path in (*(store_path(run, store) for store in stores_of(run)), *(group.path for group in model_outputs(run))):
+            zarr.consolidate_metadata(str(path), zarr_format=3)
 
 
 # --- shards -------------------------------------------------------------------------------------------------------------
@@ -1020,13 +1008,14 @@ def verify(run: RunConfig, checked: frozenset[Path] | None = None) -> list[str]:
             groups.append(recorded_group(run))
         except StoreError:
             unknown.add(store_path(run, "records") / "synapses")
+    groups += model_outputs(run)
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:
         faults += _faults(group, checked or frozenset())
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
-    for store in OWNER:
-        for path in sorted(store_path(run, store).rglob("*")):
+    for folder in (*(store_path(run, store) for store in OWNER), *(group.path for group in model_outputs(run))):
+        for path in sorted(folder.rglob("*")):
             if path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
                 faults.append(f"{path}: belongs to no shard of this configuration; delete it")
     return faults

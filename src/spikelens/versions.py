@@ -1,11 +1,12 @@
 """The results version of the code: by which number, or hash, the code enters the keys of results.
 
-`versions.json` lists for each item, a stage or one of the models, a number and the hash of the code for which that number holds. Code
+`versions.json` lists for each item, a stage or a kind of its items, a number and the hash of the code for which that number holds. Code
 with the listed hash enters a key by the number; edited code enters by its own hash, so that an edit always takes effect, in a folder of
 its own. `make versions` compares the results of both and keeps or raises the number.
 
 The hash covers every module of ours that the item's computation imports. Left out is what cannot change a result: docstrings, comments,
-the arguments of errors, logging and warnings, the fields of the configuration's sections (their values are in the key) and its checks.
+the arguments of errors, logging and warnings, the fields of the configuration's sections (their values are in the key), its checks, and
+what a job costs.
 """
 
 from __future__ import annotations
@@ -19,30 +20,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spikelens.errors import SpikelensError
-from spikelens.names import MODEL_NAMES, STAGES, Stage
+from spikelens.names import STAGES, Stage
 
 Item = str
-"""What has a version of its own: a stage, or of the stage models each model, "models/autoencoder"."""
+"""What has a version of its own: a stage, or each kind of its items, like "models/tft"."""
 
 _PACKAGE = Path(__file__).parent
 LISTED = "versions.json"
 """The file of listed versions, in the package."""
 
-_ENTRY = {
-    "network": "network.build",
-    "simulation": "simulation.run",
-    "features": "features.run",
-    "models": "models.train",
-    "explanation": "explanation.run",
-    "report": "report.run",
+_ENTRIES: dict[str, tuple[str, ...]] = {
+    "network": ("network.build",),
+    "simulation": ("simulation.run",),
+    "features": ("features.run",),
+    "models": ("models.run",),
+    "explanation": ("explanation.run",),
+    "report": ("report.run", "report.activity", "report.explained", "report.learned"),
 }
-"""The module of each stage that computes its results, with all that it imports."""
-_OF_ONE_KIND = {
-    "models/autoencoder": ("models.tft",),
-    "models/tft_population": ("models.autoencoder",),
-    "models/tft_neuron": ("models.autoencoder",),
-}
-"""Modules that the training of a model imports for other models alone."""
+"""The modules of each stage that compute its results, with all that they import; of an item, the file of its kind besides."""
 _NO_RESULTS = frozenset(
     f"spikelens.{name}"
     for name in (
@@ -50,10 +45,13 @@ _NO_RESULTS = frozenset(
         "clean",
         "errors",
         "fingerprint",
+        "jobs",
         "limits",
         "places",
         "progress",
         "refusals",
+        "sizes",
+        "speeds",
         "versions",
         "watch",
         "config.checks",
@@ -73,8 +71,11 @@ class Version(NamedTuple):
 
 
 def items_of(stage: Stage) -> tuple[Item, ...]:
-    """The items of a stage: itself, or its models."""
-    return tuple(f"models/{name}" for name in MODEL_NAMES) if stage == "models" else (stage,)
+    """The items of a stage: itself, or its kinds, which are files of a folder."""
+    folder = _PACKAGE / stage / "kinds"
+    if not folder.is_dir():
+        return (stage,)
+    return tuple(f"{stage}/{path.stem}" for path in sorted(folder.glob("[!_]*.py")))
 
 
 ITEMS: tuple[Item, ...] = tuple(item for stage in STAGES for item in items_of(stage))
@@ -113,13 +114,16 @@ def code_hash(item: Item) -> str:
 
 def modules_of(item: Item) -> dict[str, Path]:
     """The modules of ours whose code computes an item, and their files."""
-    left_out = _NO_RESULTS | {f"spikelens.{name}" for name in _OF_ONE_KIND.get(item, ())}
     found: dict[str, Path] = {}
-    waiting = {f"spikelens.{_ENTRY[item.split('/')[0]]}"}
+    stage, _, kind = item.partition("/")
+    own = {f"{stage}.kinds.{kind}"} if kind else set()
+    if stage == "report":  # kinds of items draw figures
+        own = {f"{family}.kinds.{path.stem}" for family in STAGES for path in (_PACKAGE / family / "kinds").glob("[!_]*.py")}
+    waiting = {f"spikelens.{name}" for name in (*_ENTRIES[stage], *own)}
     while waiting:
         module = waiting.pop()
         path = _module_path(module)
-        if path is not None and module not in found and module not in left_out:
+        if path is not None and module not in found and module not in _NO_RESULTS:
             found[module] = path
             waiting |= _read_module(path)[1]
     return found
@@ -129,7 +133,7 @@ def modules_of(item: Item) -> dict[str, Path]:
 def _read_module(path: Path) -> tuple[str, frozenset[str]]:
     """What a module computes, as text, and the modules of ours that it imports; items share modules, and each is parsed once."""
     source = path.read_text(encoding="utf-8")
-    return computing(source, sections="config" in path.parts[-2:-1]), frozenset(_imports(ast.parse(source)))
+    return computing(source, sections=path.parent.name in ("config", "kinds")), frozenset(_imports(ast.parse(source)))
 
 
 def computing(source: str, *, sections: bool = False) -> str:
@@ -180,7 +184,7 @@ class _WithoutMessages(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
         finds_problems = node.returns is not None and ast.unparse(node.returns) == "Iterator[Problem]"
-        return None if finds_problems else self.generic_visit(node)
+        return None if finds_problems or node.name in ("memory", "seconds") else self.generic_visit(node)
 
 
 def _only_tells(node: ast.expr) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig, check
 from spikelens.errors import ConfigError, Problem
-from spikelens.jobs import RULES, Rule, stage_of
+from spikelens.jobs import Rule
 from spikelens.speeds import Speeds, job_seconds, shipped
 
 SHARE = 0.5
@@ -120,7 +120,7 @@ def remarks(run: RunConfig, seconds_of: SecondsOf) -> Iterator[str]:
     """Tell of trainings that are not refused, but are expected to need more than half of the limit."""
     if run.cluster.limit_min is None:
         return
-    for rule in (rule for rule in RULES if stage_of(rule) == "models"):
+    for rule in (f"models.{name}" for name in run.models):
         minutes = seconds_of(run, rule) / 60
         if minutes > SHARE * run.cluster.limit_min:
             yield (

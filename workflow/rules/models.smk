@@ -3,8 +3,8 @@
 
 
 def read_by_model(wildcards):
-    run, _ = owner("models", wildcards)
-    return flags(run.path, "simulation" if wildcards.model == "autoencoder" else "features")
+    run, work = owner("models", wildcards)
+    return [flag for read in run.models[work.item].reads(run) for flag in flags(run.path, read.stage)]
 
 
 rule train:

@@ -1,22 +1,20 @@
-# Stage 6: figures, tables, summary.json. `spikelens html` (snakemake --report) then makes the one file to look at.
+# Stage 6: figures, the page that shows them, summary.json.
 
-from spikelens.report.contents import FIGURES, SUMMARY
+from spikelens.report.contents import PAGE, SUMMARY
 
 
-def shown_item(item):
-    """An item of the report, with its caption, in its stage's section."""
-    labels = {"item": item.name.replace("_", " ")}
-    if len(RUNS) > 1:
-        labels["run"] = lambda wildcards: owner("report", wildcards)[0].folder.name
-    return report(below(f"report/{{key}}/{item.file}"), caption=f"../report/{item.caption}", category=item.category, labels=labels)
+def embedded(file, caption):
+    """A file that snakemake's own report embeds; of a sweep, one for each run."""
+    labels = {"file": file} if len(RUNS) == 1 else {"file": file, "key": "{key}"}
+    return report(below(f"report/{{key}}/{file}"), caption=f"../report/{caption}", category="report", labels=labels)
 
 
 rule make_report:
     input:
         ancient(made("report", "network", "simulation", "features", "models", "explanation")),
     output:
-        [shown_item(item) for item in FIGURES],
-        below(f"report/{{key}}/{SUMMARY}"),
+        embedded(PAGE, "page.rst"),
+        embedded(SUMMARY, "summary.rst"),
         made=touch(below("report/{key}/done/report.made")),
         whole=touch(below("report/{key}/done/report.whole")),
     log:

@@ -8,7 +8,6 @@ and notebooks read. Defaults live here and nowhere else; `workflow/schemas/confi
 from __future__ import annotations
 
 from spikelens.config.checks import check
-from spikelens.config.models import Autoencoder, Tft, Training, check_sequences
 from spikelens.config.network import (
     Connection,
     DelayDistribution,
@@ -34,11 +33,10 @@ from spikelens.config.types import (
     Section,
 )
 from spikelens.config.yaml12 import read_yaml
-from spikelens.names import ASSUMED_RATE_HZ, MODEL_NAMES, STAGES, ModelName, Stage
+from spikelens.names import ASSUMED_RATE_HZ, STAGES, Stage
 
 __all__ = [
     "ASSUMED_RATE_HZ",
-    "Autoencoder",
     "CAUSAL_CUTOFF_TAUS",
     "Config",
     "Connection",
@@ -48,8 +46,6 @@ __all__ = [
     "MAX_DENSE_NEURONS",
     "MAX_SHARD_BYTES",
     "MAX_WEIGHT_MV",
-    "MODEL_NAMES",
-    "ModelName",
     "Network",
     "Neutral",
     "RunConfig",
@@ -57,10 +53,7 @@ __all__ = [
     "STEPS_PER_SECOND",
     "Section",
     "Stage",
-    "Tft",
-    "Training",
     "check",
-    "check_sequences",
     "connection_probability",
     "expected_in_degree",
     "expected_synapses",

@@ -13,6 +13,9 @@ class Explanation(Section):
     """What the models' attention is held against, and how sure the scores are."""
 
     seed: Annotated[Seed, Field(description="seed of shuffles and bootstrap")] = 1
+    model: Annotated[
+        str | None, Field(description="model whose attention is recorded; auto: the first TFT of single neurons; null: none")
+    ] = "auto"
     windows: Annotated[Positive, Field(description="test windows over which attention is recorded, evenly spaced")] = 40
     shuffles: Annotated[Positive, Field(description="permutations of labels within populations")] = 20
     bootstraps: Annotated[Positive, Field(description="resamples of targets for confidence intervals")] = 200

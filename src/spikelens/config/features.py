@@ -18,7 +18,6 @@ class Features(Section):
     """Quantities computed from the spikes; times are the paper's T_w and tau."""
 
     step_ms: Annotated[Positive, Field(description="width of the bins in which spikes are counted [ms]")] = 10
-    window_ms: Annotated[Positive, Field(description="T_w, the window of the running rate [ms]")] = 100
     tau_ms: Annotated[PositiveFloat, Field(description="time constant of traces and causal components [ms]")] = 20.0
     omega_window_s: Annotated[
         Positive,
@@ -30,14 +29,10 @@ class Features(Section):
 
 def check_features(run: RunConfig) -> Iterator[Problem]:
     features = run.features
-    if features.window_ms % features.step_ms:
-        yield Problem("features.step_ms", features.step_ms, f"expected a divisor of features.window_ms = {features.window_ms}")
     if run.simulation.chunk_ms % features.step_ms:
         yield Problem("features.step_ms", features.step_ms, f"expected a divisor of simulation.chunk_ms = {run.simulation.chunk_ms}")
     if run.n_steps % features.step_ms:
         yield Problem("features.step_ms", features.step_ms, f"expected a divisor of the duration, {run.n_steps} ms")
-    if features.window_ms > run.segment_steps or features.window_ms > 60_000:
-        yield Problem("features.window_ms", features.window_ms, "expected at most a segment, and at most 60 s")
     longest_delay = max((connection.delay_range[1] for connection in run.network.connections.values()), default=MAX_DELAY_MS)
     if CAUSAL_CUTOFF_TAUS * features.tau_ms + longest_delay > run.segment_steps:
         yield Problem(

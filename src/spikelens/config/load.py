@@ -27,6 +27,8 @@ Layer = tuple[str, Mapping[str, Any]]
 
 WHOLE = (("network", "populations"), ("network", "connections"))
 """Mappings that a later file replaces whole: merged, its populations would mix with those of the file that it builds on."""
+SETS = (("models",),)
+"""Open sets: null removes an item that the file below has."""
 
 
 def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> list[RunConfig]:
@@ -134,7 +136,9 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any], place: tuple[str,
     content: dict[str, Any] = dict(below)
     for key, value in above.items():
         under, where = content.get(key), (*place, key)
-        if isinstance(under, Mapping) and isinstance(value, Mapping) and where not in WHOLE:
+        if value is None and place in SETS and key in content:
+            del content[key]
+        elif isinstance(under, Mapping) and isinstance(value, Mapping) and where not in WHOLE:
             content[key] = merged(under, value, where)
         else:
             content[key] = value
@@ -210,13 +214,23 @@ def _setting(text: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _set(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set the value at a path; of the default populations and connections, those that are not named stay."""
+    """Set the value at a path; of the default populations, connections and items, those that are not named stay."""
     node = content
     for depth, part in enumerate(path[:-1], start=1):
         if not isinstance(node.get(part), dict):
-            node[part] = Config().model_dump(mode="json")["network"][part] if path[:depth] in WHOLE else {}
+            node[part] = _default(path[:depth]) if path[:depth] in (*WHOLE, *SETS) else {}
         node = node[part]
-    node[path[-1]] = value
+    if value is None and path[:-1] in SETS:
+        node.pop(path[-1], None)
+    else:
+        node[path[-1]] = value
+
+
+def _default(path: tuple[str, ...]) -> Any:
+    value: Any = Config().model_dump(mode="json")
+    for part in path:
+        value = value[part]
+    return value
 
 
 # --- folders ------------------------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from spikelens.config.cluster import Cluster
 from spikelens.config.drive import Drive
 from spikelens.config.explanation import Explanation
 from spikelens.config.features import Features
-from spikelens.config.models import Models, Tft
+from spikelens.config.models import REFERENCE, Models, Training
 from spikelens.config.network import Network, expected_synapses
 from spikelens.config.report import Report
 from spikelens.config.simulation import Simulation
@@ -31,12 +31,15 @@ class Run(Section):
 class Config(Section):
     """One run's configuration, complete."""
 
+    model_config = ConfigDict(defer_build=True)  # kinds of items import sections of the configuration
+
     run: Run = Field(default_factory=Run)
     network: Network = Field(default_factory=Network)
     drive: Drive = Field(default_factory=Drive)
     simulation: Simulation = Field(default_factory=Simulation)
     features: Features = Field(default_factory=Features)
-    models: Models = Field(default_factory=Models)
+    training: Training = Field(default_factory=Training)
+    models: Models = Field(default_factory=lambda: REFERENCE)  # type: ignore[arg-type]
     explanation: Explanation = Field(default_factory=Explanation)
     report: Report = Field(default_factory=Report)
     cluster: Cluster = Field(default_factory=Cluster)
@@ -136,30 +139,24 @@ class RunConfig(Config):
         """Whether anything of single neurons or synapses is kept."""
         return bool(self.simulation.record.neurons or self.simulation.record.synapses)
 
+    @property
+    def attended(self) -> str | None:
+        """The model whose attention is explained; None: there is none."""
+        if self.explanation.model != "auto":
+            return self.explanation.model
+        return next((name for name, model in self.models.items() if getattr(model, "series", None) == "neurons"), None)
+
     def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:
-        """Divide the time after models.start_s into training, validation and test [ms], in this order, `gap_ms` apart.
+        """Divide the time after training.start_s into training, validation and test [ms], in this order, `gap_ms` apart.
 
         Half of each gap is taken from either neighbour; the ranges are half-open.
         """
-        start, end = self.models.start_s * STEPS_PER_SECOND, self.n_steps
-        train, validation, _ = self.models.split
+        start, end = self.training.start_s * STEPS_PER_SECOND, self.n_steps
+        train, validation, _ = self.training.split
         first = start + round(train * (end - start))
         second = start + round((train + validation) * (end - start))
         half = -(-gap_ms // 2)
         return {"train": (start, first - half), "validation": (first + half, second - half), "test": (second + half, end)}
-
-    def tft_windows(self, model: Tft) -> dict[str, tuple[int, int]]:
-        """Ranges of a TFT's samples, each one features.window_ms long and inside its range [samples from the run's start].
-
-        The gap is history + horizon + 1 samples, so that no two ranges share a spike, even through a rate's window.
-        """
-        window = self.features.window_ms
-        ranges = self.time_ranges((model.history + model.horizon + 1) * window)
-        return {name: (-(-start // window), end // window) for name, (start, end) in ranges.items()}
-
-    def autoencoder_ranges(self) -> dict[str, tuple[int, int]]:
-        """Ranges of the autoencoder's sequences [ms]; the gap holds a sequence and the reach of a trace, so no two share a spike."""
-        return self.time_ranges(self.models.autoencoder.steps + self.causal_cutoff_steps)
 
     @property
     def causal_cutoff_steps(self) -> int:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from spikelens.explanation.controls import association, score_shuffled, similari
 from spikelens.explanation.scores import ALL, ATTENTION_SCORES, PLAIN, SHUFFLED, UNTRAINED, EdgeClass, edge_classes, score_class
 from spikelens.explanation.wiring import (
     Floats,
+    Ids,
     Range,
     Wiring,
     mean_weights,
@@ -31,25 +32,43 @@ from spikelens.explanation.wiring import (
     read_wiring,
     windows_range,
 )
-from spikelens.models.autoencoder import encode
-from spikelens.models.data import RateSeries, TftName, autoencoder_sequences, rate_series, tft_config
-from spikelens.models.load import load_autoencoder, load_tft
-from spikelens.models.tft import forecast, predict
+from spikelens.models.data import RateSeries, rate_series
+from spikelens.models.load import load
+from spikelens.models.tft import forecast
 from spikelens.places import stage_folder
-from spikelens.stores import (
-    RECONSTRUCTED_SEQUENCES,
-    Group,
-    ensure,
-    evenly_spaced,
-    forecast_windows,
-    layout,
-    write_atomically,
-    write_shard,
-)
+from spikelens.stores import Group, ensure, evenly_spaced, layout, write_atomically, write_shard
+
+if TYPE_CHECKING:
+    from spikelens.models.kinds.tft import Tft
 
 log = logging.getLogger(__name__)
 
 OMEGA_DENSE = "omega_dense"
+
+
+@dataclass(frozen=True)
+class Attended:
+    """The model whose attention is explained, and the rates that it saw."""
+
+    name: str
+    model: Tft
+    series: RateSeries
+
+    @property
+    def test(self) -> Range:
+        """The test range [ms]."""
+        first, end = self.series.ranges["test"]
+        return first * self.model.bin_ms, end * self.model.bin_ms
+
+    @property
+    def whole(self) -> Range:
+        """All samples [ms]."""
+        return 0, len(self.series.values) * self.model.bin_ms
+
+    def rate_correlation(self, time_range: Range) -> Floats:
+        """Correlation between neurons of their rates in a range [ms]: what can be known without any model."""
+        first, end = (bound // self.model.bin_ms for bound in time_range)
+        return correlation([self.series.values[first:end].T])
 
 
 def explain(run: RunConfig) -> None:
@@ -57,13 +76,13 @@ def explain(run: RunConfig) -> None:
     started = time.monotonic()
     group = layout(run, "explanation")
     ensure(group)
-    _explain_autoencoders(run, group)
-    _forecast(run, group, "tft_population", rate_series(run, "tft_population"))
-    series = rate_series(run, "tft_neuron")
-    _forecast(run, group, "tft_neuron", series)
-    attentions = _attentions(run, series)
-    _write_attention(run, group, series, attentions)
-    scores, associations = _score(run, series, attentions)
+    attended, attentions = None, []
+    if run.attended is not None:
+        model: Any = run.models[run.attended]
+        attended = Attended(run.attended, model, rate_series(run, model))
+        attentions = _attentions(run, attended)
+        _write_attention(group, attended, attentions)
+    scores, associations = _score(run, attended, attentions)
     _write_rows(run, SCORES, scores)
     _write_rows(run, ASSOCIATIONS, associations)
     log.info("explanation: %d scores, %d associations, %.1f s", len(scores), len(associations), time.monotonic() - started)
@@ -83,35 +102,6 @@ def _write_rows(run: RunConfig, file: str, rows: list[dict[str, Any]]) -> None:
 # --- what the models do -------------------------------------------------------------------------------------------------
 
 
-def _explain_autoencoders(run: RunConfig, group: Group) -> None:
-    """Write the encoder's mean and variance over test sequences, and some sequences beside their reconstructions."""
-    test = autoencoder_sequences(run).test
-    shown = np.arange(RECONSTRUCTED_SEQUENCES) * len(test) // RECONSTRUCTED_SEQUENCES
-    means, variances, rebuilt = [], [], []
-    for seed in run.models.autoencoder.seeds:
-        reconstruction, states = encode(load_autoencoder(run, seed), test)
-        means.append(states.mean(0, dtype=np.float64))
-        variances.append(states.var(0, dtype=np.float64))
-        rebuilt.append(reconstruction[shown])
-    _write(group, "encoder_mean", np.stack(means))
-    _write(group, "encoder_variance", np.stack(variances))
-    _write(group, "trace_input", np.stack([test[shown]] * len(rebuilt)))
-    _write(group, "trace_reconstruction", np.stack(rebuilt))
-    log.info("explanation: autoencoder, %d test sequences", len(test))
-
-
-def _forecast(run: RunConfig, group: Group, name: TftName, series: RateSeries) -> None:
-    """Write forecast and observed rates of the test range, (window, horizon, series)."""
-    model = tft_config(run, name)
-    starts = forecast_windows(run, model)
-    predictions = [predict(load_tft(run, name, seed), series.values, starts) for seed in model.seeds]
-    ahead = starts[:, None] + model.history + np.arange(model.horizon)
-    which = name.removeprefix("tft_")
-    _write(group, f"forecast_{which}", np.stack(predictions).swapaxes(2, 3))
-    _write(group, f"observed_{which}", series.values[ahead])
-    log.info("explanation: %s, %d windows of %d series forecast", name, len(starts), len(series.names))
-
-
 @dataclass(frozen=True)
 class Attention:
     """What one model attends to in the test range."""
@@ -128,14 +118,14 @@ class Attention:
         return "" if self.trained else UNTRAINED
 
 
-def _attentions(run: RunConfig, series: RateSeries) -> list[Attention]:
-    """Attention of each of the run's models of neurons, trained and not, over evenly spaced test windows."""
-    starts = forecast_windows(run, run.models.tft_neuron)
+def _attentions(run: RunConfig, attended: Attended) -> list[Attention]:
+    """Attention of the model with each of its seeds, trained and not, over evenly spaced test windows."""
+    starts = attended.model.test_starts(run)
     starts = starts[evenly_spaced(len(starts), run.explanation.windows)]
-    found = []
-    for seed in run.models.tft_neuron.seeds:
+    series, found = attended.series, []
+    for seed in attended.model.seeds:
         for trained in (True, False):
-            _, attention = forecast(load_tft(run, "tft_neuron", seed, trained=trained), series.values, starts)
+            _, attention = forecast(load(run, attended.name, seed, trained=trained), series.values, starts)
             mean = attention.mean(0, dtype=np.float64)
             correlations = {}
             if len(series.names) <= MAX_DENSE_NEURONS:
@@ -146,26 +136,14 @@ def _attentions(run: RunConfig, series: RateSeries) -> list[Attention]:
     return found
 
 
-def _write_attention(run: RunConfig, group: Group, series: RateSeries, attentions: list[Attention]) -> None:
+def _write_attention(group: Group, attended: Attended, attentions: list[Attention]) -> None:
     """Write every model's mean attention, and correlations between neurons: the first trained model's, and that of the rates."""
     _write(group, "attention", np.stack([attention.mean for attention in attentions if attention.trained]))
     _write(group, "attention_untrained", np.stack([attention.mean for attention in attentions if not attention.trained]))
     correlations = attentions[0].correlations
     if correlations:
-        for name, matrix in {**correlations, PLAIN: _rate_correlation(run, series, _test_range(run, series))}.items():
+        for name, matrix in {**correlations, PLAIN: attended.rate_correlation(attended.test)}.items():
             _write(group, name, matrix)
-
-
-def _test_range(run: RunConfig, series: RateSeries) -> Range:
-    """The test range of the models of neurons [ms]."""
-    first, end = series.ranges["test"]
-    return first * run.features.window_ms, end * run.features.window_ms
-
-
-def _rate_correlation(run: RunConfig, series: RateSeries, time_range: Range) -> Floats:
-    """Correlation between neurons of their rates in a range [ms]: what can be known without any model."""
-    first, end = (bound // run.features.window_ms for bound in time_range)
-    return correlation([series.values[first:end].T])
 
 
 # --- scores -------------------------------------------------------------------------------------------------------------
@@ -189,19 +167,19 @@ def _seeds(run: RunConfig, model: int | None = None) -> dict[str, int]:
     return seeds if model is None else {**seeds, "model": model}
 
 
-def _score(run: RunConfig, series: RateSeries, attentions: list[Attention]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _score(run: RunConfig, attended: Attended | None, attentions: list[Attention]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of scores.json and associations.json; pairs are left out for more neurons than dense matrices are kept for."""
-    associations = list(_neuron_associations(run, series, attentions))
-    neurons = np.asarray(series.names, np.int64)
+    associations = [] if attended is None else list(_neuron_associations(run, attended, attentions))
+    neurons = np.arange(run.network.neurons) if attended is None else np.asarray(attended.series.names, np.int64)
     if len(neurons) > MAX_DENSE_NEURONS:
-        log.info("explanation: models.tft_neuron.neurons is over %d: pairs are not scored", MAX_DENSE_NEURONS)
+        log.info("explanation: pairs are not scored: more than %d neurons", MAX_DENSE_NEURONS)
         return [], associations
     wiring = read_wiring(run, neurons)
     members = {name: np.arange(*np.searchsorted(neurons, bounds), dtype=np.int64) for name, bounds in run.populations.items()}
     strata = run.explanation.strata_mv
     classes = edge_classes(wiring.synapse, wiring.weight, wiring.plastic, members, run.edge_classes, strata)
     scores: list[dict[str, Any]] = []
-    for score in _pair_scores(run, series, attentions, wiring):
+    for score in _pair_scores(run, attended, attentions, neurons, wiring):
         if score.name == OMEGA_DENSE:
             associations += _similarities(run, score, attentions, classes)
         for edges in classes:
@@ -209,17 +187,21 @@ def _score(run: RunConfig, series: RateSeries, attentions: list[Attention]) -> t
     return scores, associations
 
 
-def _pair_scores(run: RunConfig, series: RateSeries, attentions: list[Attention], wiring: Wiring) -> Iterator[PairScore]:
+def _pair_scores(
+    run: RunConfig, attended: Attended | None, attentions: list[Attention], neurons: Ids, wiring: Wiring
+) -> Iterator[PairScore]:
     """Every score of pairs, one matrix at a time."""
-    test, whole = _test_range(run, series), (0, run.n_steps)
-    for attention in attentions:
-        for name, matrix in attention.correlations.items():
-            yield PairScore(name + attention.suffix, "spikes", matrix, test, _seeds(run, attention.seed), shuffled=attention.trained)
-    for time_range in (test, (0, len(series.values) * run.features.window_ms)):
-        yield PairScore(PLAIN, "spikes", _rate_correlation(run, series, time_range), time_range, _seeds(run))
+    test, whole = run.time_ranges(0)["test"], (0, run.n_steps)
+    if attended is not None:
+        test = attended.test
+        for attention in attentions:
+            for name, matrix in attention.correlations.items():
+                yield PairScore(name + attention.suffix, "spikes", matrix, test, _seeds(run, attention.seed), shuffled=attention.trained)
+        for time_range in (test, attended.whole):
+            yield PairScore(PLAIN, "spikes", attended.rate_correlation(time_range), time_range, _seeds(run))
     for windows in (omega_windows(run, test), omega_windows(run, whole)) if run.features.omega_dense else ():
         if len(windows):
-            matrix = read_omega_dense(run, np.asarray(series.names, np.int64), windows)
+            matrix = read_omega_dense(run, neurons, windows)
             yield PairScore(OMEGA_DENSE, "spikes", matrix, windows_range(run, windows), _seeds(run))
     # an inhibitory synapse's component is negative: its size is what tells of a synapse
     yield PairScore("omega", "spikes, wiring and weights", np.abs(wiring.omega), whole, _seeds(run))
@@ -249,8 +231,9 @@ def _similarities(run: RunConfig, omega: PairScore, attentions: list[Attention],
                     yield {**head, **row, "seed": _seeds(run, attention.seed), "time_range_ms": list(omega.time_range)}
 
 
-def _neuron_associations(run: RunConfig, series: RateSeries, attentions: list[Attention]) -> Iterator[dict[str, Any]]:
+def _neuron_associations(run: RunConfig, attended: Attended, attentions: list[Attention]) -> Iterator[dict[str, Any]]:
     """How each neuron's attention goes with its mean in- and out-weight, for all neurons and each population."""
+    series = attended.series
     neurons = np.asarray(series.names, np.int64)
     rate_hz = series.values[slice(*series.ranges["test"])].mean(0, dtype=np.float64)
     weights = {name: values[neurons] for name, values in mean_weights(run).items()}
@@ -262,5 +245,5 @@ def _neuron_associations(run: RunConfig, series: RateSeries, attentions: list[At
                     row = association(quantity[part], weight[part], rate_hz[part])
                     if row is not None:
                         head = {"score": name + attention.suffix, "against": against, "population": population}
-                        seed, time_range = _seeds(run, attention.seed), list(_test_range(run, series))
+                        seed, time_range = _seeds(run, attention.seed), list(attended.test)
                         yield {**head, **row, "seed": seed, "time_range_ms": time_range}

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import STEPS_PER_SECOND, RunConfig, Tft, check_sequences
+from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import ConfigError
 from spikelens.features.spikes import between, of_neurons, read_spikes
 from spikelens.features.traces import spike_traces
 from spikelens.stores import evenly_spaced, layout, read_shard
 
-TftName = Literal["tft_population", "tft_neuron"]
+if TYPE_CHECKING:
+    from spikelens.models.kinds.lstm_autoencoder import LstmAutoencoder
+    from spikelens.models.kinds.tft import Tft
 
 _PIECE_STEPS = 10_000
 """Traces are computed for so many steps at a time [ms]; whole seconds, so that the pieces join bit by bit."""
@@ -29,7 +31,7 @@ _PIECE_STEPS = 10_000
 
 
 @dataclass(frozen=True)
-class AutoencoderSequences:
+class TraceSequences:
     """Sequences of spike traces, divided by time.
 
     Attributes
@@ -49,19 +51,10 @@ class AutoencoderSequences:
     neurons: NDArray[np.int64]
 
 
-def sequence_starts(run: RunConfig) -> dict[str, NDArray[np.int64]]:
-    """First step of each sequence [ms] by range: evenly spaced without overlap; those not wholly inside a range are dropped."""
-    model = run.models.autoencoder
-    first = run.models.start_s * STEPS_PER_SECOND
-    starts = first + evenly_spaced(run.n_steps - first, model.sequences)
-    return {name: starts[(starts >= begin) & (starts + model.steps <= end)] for name, (begin, end) in run.autoencoder_ranges().items()}
-
-
-def autoencoder_sequences(run: RunConfig) -> AutoencoderSequences:
-    """Compute the traces of the autoencoder's sequences from the spikes, a segment and a block at a time."""
-    model = run.models.autoencoder
-    starts = sequence_starts(run)
-    problems = list(check_sequences(run))
+def trace_sequences(run: RunConfig, model: LstmAutoencoder) -> TraceSequences:
+    """Compute the traces of an autoencoder's sequences from the spikes, a segment and a block at a time."""
+    starts = model.starts(run)
+    problems = list(model.check_sequences(run, "the autoencoder"))
     if problems:
         raise ConfigError(run.path, problems)
     neurons = evenly_spaced(run.network.neurons, model.neurons)
@@ -71,24 +64,26 @@ def autoencoder_sequences(run: RunConfig) -> AutoencoderSequences:
         first, end = run.block_range(block)
         columns = np.flatnonzero((neurons >= first) & (neurons < end))
         if len(columns):
-            _fill_traces(run, block, neurons[columns], times, traces[:, columns[0] : columns[-1] + 1])
+            _fill_traces(run, model, block, neurons[columns], times, traces[:, columns[0] : columns[-1] + 1])
     sequences = traces.reshape(-1, model.steps, len(neurons))
     train, validation, test = np.split(sequences, np.cumsum([len(chosen) for chosen in starts.values()])[:-1])
-    return AutoencoderSequences(train, validation, test, starts, neurons)
+    return TraceSequences(train, validation, test, starts, neurons)
 
 
-def _fill_traces(run: RunConfig, block: int, neurons: NDArray[np.int64], times: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+def _fill_traces(
+    run: RunConfig, model: LstmAutoencoder, block: int, neurons: NDArray[np.int64], times: NDArray[np.int64], out: NDArray[np.float32]
+) -> None:
     """Write the traces of some neurons of a block at increasing `times` [ms] into `out`, (len(times), len(neurons))."""
     for segment in range(run.n_segments):
         begin, end = run.segment_range(segment)
         if not np.any((times >= begin) & (times < end)):
             continue
-        spikes = of_neurons(*read_spikes(run, begin - run.causal_cutoff_steps, end, blocks=[block]), neurons)
+        spikes = of_neurons(*read_spikes(run, begin - model.reach_ms, end, blocks=[block]), neurons)
         for start in range(begin, end, _PIECE_STEPS):
             stop = min(start + _PIECE_STEPS, end)
             rows = slice(*np.searchsorted(times, (start, stop)))
-            near = between(*spikes, start - run.causal_cutoff_steps, stop)
-            traces = spike_traces(*near, len(neurons), start, stop, run.features.tau_ms)
+            near = between(*spikes, start - model.reach_ms, stop)
+            traces = spike_traces(*near, len(neurons), start, stop, model.tau_ms)
             out[rows] = traces[times[rows] - start]
 
 
@@ -97,7 +92,7 @@ def _fill_traces(run: RunConfig, block: int, neurons: NDArray[np.int64], times: 
 
 @dataclass(frozen=True)
 class RateSeries:
-    """Running rates sampled every features.window_ms: sample s covers steps s T_w .. (s + 1) T_w, so no two share a spike.
+    """Rates sampled every bin_ms (T_w): sample s covers steps s T_w .. (s + 1) T_w, so no two share a spike.
 
     Attributes
     ----------
@@ -118,21 +113,15 @@ class RateSeries:
     std: NDArray[np.float32]
 
 
-def tft_config(run: RunConfig, name: TftName) -> Tft:
-    return run.models.tft_neuron if name == "tft_neuron" else run.models.tft_population
-
-
-def rate_series(run: RunConfig, name: TftName) -> RateSeries:
+def rate_series(run: RunConfig, model: Tft) -> RateSeries:
     """Read the rates that a TFT is trained on: of evenly spaced neurons, or of the network and each population."""
-    ranges = run.tft_windows(tft_config(run, name))
-    if name == "tft_neuron":
-        names: NDArray[Any] = evenly_spaced(run.network.neurons, run.models.tft_neuron.neurons)
-        counts, sizes = _neuron_counts(run, names), np.ones(len(names))
+    ranges, names = model.ranges(run), model.names(run)
+    if model.series == "neurons":
+        counts, sizes = _neuron_counts(run, names, model.bin_ms), np.ones(len(names))
     else:
-        names = np.array(["all", *run.network.populations])
-        counts = _population_counts(run)
+        counts = _population_counts(run, model.bin_ms)
         sizes = np.array([run.network.neurons, *(population.count for population in run.network.populations.values())])
-    hz_per_spike = STEPS_PER_SECOND / run.features.window_ms / sizes
+    hz_per_spike = STEPS_PER_SECOND / model.bin_ms / sizes
     values = (counts * hz_per_spike).astype(np.float32)
     mean, std = training_scale(values, ranges["train"], hz_per_spike)
     return RateSeries(values, names, ranges, mean, std)
@@ -148,10 +137,10 @@ def training_scale(
     return trained.mean(axis=0).astype(np.float32), np.maximum(trained.std(axis=0), floor).astype(np.float32)
 
 
-def _binned_rows(run: RunConfig) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]]:
+def _binned_rows(run: RunConfig, bin_ms: int) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]]:
     """For each segment that has any: how many of its bins belong to whole samples, which samples these are, and the first bin of each."""
-    every = run.features.window_ms // run.features.step_ms
-    n_used = run.n_steps // run.features.window_ms * every
+    every = bin_ms // run.features.step_ms
+    n_used = run.n_steps // bin_ms * every
     for segment in range(run.n_segments):
         begin, end = (min(step // run.features.step_ms, n_used) for step in run.segment_range(segment))
         if begin < end:
@@ -159,11 +148,11 @@ def _binned_rows(run: RunConfig) -> Iterator[tuple[int, int, NDArray[np.int64], 
             yield segment, end - begin, samples, rows
 
 
-def _neuron_counts(run: RunConfig, neurons: NDArray[np.int64]) -> NDArray[np.int64]:
+def _neuron_counts(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDArray[np.int64]:
     """Spikes of each neuron in each sample, (n_samples, n_neurons)."""
     group = layout(run, "features")
-    counts = np.zeros((run.n_steps // run.features.window_ms, len(neurons)), np.int64)
-    for segment, n_bins, samples, rows in _binned_rows(run):
+    counts = np.zeros((run.n_steps // bin_ms, len(neurons)), np.int64)
+    for segment, n_bins, samples, rows in _binned_rows(run, bin_ms):
         for block in range(run.n_blocks):
             first, end = run.block_range(block)
             columns = slice(*np.searchsorted(neurons, (first, end)))
@@ -173,11 +162,11 @@ def _neuron_counts(run: RunConfig, neurons: NDArray[np.int64]) -> NDArray[np.int
     return counts
 
 
-def _population_counts(run: RunConfig) -> NDArray[np.int64]:
+def _population_counts(run: RunConfig, bin_ms: int) -> NDArray[np.int64]:
     """Spikes of the network and of each population in each sample, (n_samples, 1 + n_populations)."""
     group = layout(run, "features")
-    counts = np.zeros((run.n_steps // run.features.window_ms, 1 + len(run.network.populations)), np.int64)
-    for segment, n_bins, samples, rows in _binned_rows(run):
+    counts = np.zeros((run.n_steps // bin_ms, 1 + len(run.network.populations)), np.int64)
+    for segment, n_bins, samples, rows in _binned_rows(run, bin_ms):
         for block in range(run.n_blocks):
             shard = read_shard(group, "population_count", (segment, block, 0))[:n_bins, 0]
             counts[samples, 1:] += np.add.reduceat(shard, rows, axis=0, dtype=np.int64)

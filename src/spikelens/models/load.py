@@ -16,55 +16,48 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from spikelens.config import ModelName, RunConfig
+from spikelens.config import RunConfig
+from spikelens.config.items import parsed
 from spikelens.errors import SpikelensError
-from spikelens.models.autoencoder import SequenceAutoencoder
-from spikelens.models.contents import DESCRIPTION, WEIGHTS
-from spikelens.models.data import TftName
-from spikelens.models.tft import RateForecaster
+from spikelens.models.model import DESCRIPTION, WEIGHTS, NetworkModel
 from spikelens.places import model_folder
 from spikelens.stores import write_atomically
 
-_ARGUMENTS = {
-    SequenceAutoencoder: ("units", "learning_rate", "weight_decay"),
-    RateForecaster: ("history", "horizon", "hidden_size", "attention_heads", "dropout", "learning_rate"),
-}
-"""Hyperparameters that a module is built from."""
 
-
-def load_tft(run: RunConfig, name: TftName, seed: int, trained: bool = True) -> RateForecaster:
-    """Load a trained TFT, ready to forecast; with `trained=False`, as it was before its training."""
-    module = _load(model_folder(run, name, seed), name, seed, trained)
-    assert isinstance(module, RateForecaster)
+def load(run: RunConfig, name: str, seed: int, trained: bool = True) -> Any:
+    """Load a trained network, ready to be called; with `trained=False`, as it was before its training."""
+    folder = model_folder(run, name, seed)
+    description = read_description(folder)
+    model = parsed("models", description["options"])
+    module = new_module(model, description["scaling"], seed)
+    if trained:
+        weights = read_weights(folder / WEIGHTS, description["weights_sha256"])
+        if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in module.named_parameters()}:
+            raise SpikelensError(f"{folder} holds a model of another version of the code or its libraries; delete it, and train again")
+        module.load_state_dict(weights, strict=False)
+    module.eval()
     return module
 
 
-def load_autoencoder(run: RunConfig, seed: int, trained: bool = True) -> SequenceAutoencoder:
-    """Load a trained autoencoder, ready to encode; with `trained=False`, as it was before its training."""
-    module = _load(model_folder(run, "autoencoder", seed), "autoencoder", seed, trained)
-    assert isinstance(module, SequenceAutoencoder)
-    return module
-
-
-def new_module(
-    name: ModelName, hyperparameters: Mapping[str, Any], scaling: Mapping[str, Any], seed: int
-) -> SequenceAutoencoder | RateForecaster:
-    """Build a model with the weights that `seed` alone decides; training starts from these."""
-    kind = SequenceAutoencoder if name == "autoencoder" else RateForecaster
-    arguments = {key: hyperparameters[key] for key in _ARGUMENTS[kind]}
+def new_module(model: NetworkModel, scaling: Mapping[str, Any], seed: int) -> Any:
+    """Build a network with the weights that `seed` alone decides; training starts from these."""
     mean, std = (torch.tensor(scaling[key], dtype=torch.float32) for key in ("mean", "std"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(mean, std, **arguments)
+        return model.module(mean, std)
 
 
-def save(folder: Path, module: SequenceAutoencoder | RateForecaster, description: Mapping[str, Any]) -> None:
+def weights_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters of a network, each once: its state would repeat those that layers share."""
+    return {key: value.detach().cpu().contiguous() for key, value in module.named_parameters()}
+
+
+def save(folder: Path, weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:
     """Write weights.safetensors, then model.json with the description and the weights' hash."""
-    # parameters, each once: the state would repeat those that layers share
-    weights = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in module.named_parameters()})
-    content = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
-    write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / DESCRIPTION, json.dumps(content, indent=1, allow_nan=False).encode())
+    content = safetensors.torch.save(dict(weights))
+    description = {**description, "weights_sha256": hashlib.sha256(content).hexdigest()}
+    write_atomically(folder / WEIGHTS, content)
+    write_atomically(folder / DESCRIPTION, json.dumps(description, indent=1, allow_nan=False).encode())
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -77,19 +70,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _load(folder: Path, name: ModelName, seed: int, trained: bool) -> SequenceAutoencoder | RateForecaster:
-    description = read_description(folder)
-    module = new_module(name, description["hyperparameters"], description["scaling"], seed)
-    if trained:
-        weights = _read_weights(folder / WEIGHTS, description["weights_sha256"])
-        if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in module.named_parameters()}:
-            raise SpikelensError(f"{folder} holds a model of another version of the code or its libraries; delete it, and train again")
-        module.load_state_dict(weights, strict=False)
-    module.eval()
-    return module
-
-
-def _read_weights(path: Path, sha256: str) -> dict[str, torch.Tensor]:
+def read_weights(path: Path, sha256: str) -> dict[str, torch.Tensor]:
     """Read weights that are those model.json was written with."""
     again = f"delete {path.parent}, and train the model again"
     try:

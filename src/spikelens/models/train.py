@@ -1,4 +1,4 @@
-"""Training of one model with one seed: batches, the loop, held-out scores, and what is written.
+"""Training of a network with one seed: batches, the loop, checkpoints.
 
 The same seed gives the same weights on a CPU, with the same number of threads: initialisation, the order of the batches and
 dropout are all drawn from it. A line is added to history.jsonl as each epoch ends; weights and model.json appear at the end. Until then
@@ -11,7 +11,6 @@ import functools
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,38 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikelens.config import Autoencoder, ModelName, RunConfig, Tft
+from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
-from spikelens.fingerprint import model_fingerprint
+from spikelens.fingerprint import fingerprint
 from spikelens.limits import Deadline
-from spikelens.models.autoencoder import encode
-from spikelens.models.baselines import (
-    Scores,
-    forecast_baselines,
-    forecast_scores,
-    forecast_targets,
-    pca_reconstruction,
-    reconstruction_scores,
-)
+from spikelens.models.baselines import Scores
 from spikelens.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from spikelens.models.contents import HISTORY
-from spikelens.models.data import TftName, autoencoder_sequences, rate_series, tft_config
-from spikelens.models.load import new_module, save
-from spikelens.models.ranks import ALONE, Ranks, repeatable
-from spikelens.models.tft import predict
-from spikelens.places import model_folder
+from spikelens.models.load import new_module, weights_of
+from spikelens.models.model import HISTORY, NetworkModel
+from spikelens.models.ranks import Ranks, repeatable
+from spikelens.models.run import Fitted, Setting
 from spikelens.progress import Progress
-from spikelens.stores import forecast_windows, write_atomically
+from spikelens.stores import write_atomically
 
 log = logging.getLogger(__name__)
-
-_VALIDATED_AT_ONCE = 1_024
-"""Windows or sequences validated at a time."""
 
 
 @dataclass(frozen=True)
@@ -85,151 +70,66 @@ class Batches:
 class Task:
     """What a model is trained and tested on."""
 
-    config: Autoencoder | Tft
     scaling: dict[str, list[float]]
     ranges_ms: dict[str, tuple[int, int]]
     n_items: dict[str, int]
     train: Batches
     validation: Batches
-    test: Callable[[Any], dict[str, Any]]
-    """Held-out scores of a module: "scores", "baselines" by name, "units"."""
+    test: Callable[[Any], Tested]
+    """Tests a module on held-out data."""
 
 
-def _environment_threads() -> int:
-    """Threads by OMP_NUM_THREADS, which may list those of nested regions, like 2,1."""
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return max(int(first), 1) if first.isdecimal() else 1
+@dataclass(frozen=True)
+class Tested:
+    """What a module and its baselines do on held-out data."""
+
+    scores: Scores
+    baselines: dict[str, Scores]
+    units: dict[str, str]
+    """Of the scores."""
+    output: dict[str, NDArray[Any]]
+    """Arrays as `Model.output` lays them out."""
 
 
-def train(
-    run: RunConfig, name: ModelName, seed: int, threads: int | None = None, ranks: Ranks = ALONE, deadline: Deadline | None = None
-) -> None:
-    """Train a model and write weights.safetensors, model.json and history.jsonl into its `model_folder`.
+def generator(seed: int) -> torch.Generator:
+    """Draws the order of the batches."""
+    return torch.Generator().manual_seed(seed)
 
-    It goes on from checkpoint.safetensors there, if that is this training's. All ranks call it alike; the first one writes.
 
-    Parameters
-    ----------
-    threads
-        Taken from OMP_NUM_THREADS, of a list its first number, where it is not given, and 1 without either.
-    deadline
-        When the process must have ended: an epoch that would not be done by then is not begun.
+def fit_network(model: NetworkModel, run: RunConfig, name: str, seed: int, setting: Setting) -> Fitted | None:
+    """Train a network. It goes on from checkpoint.safetensors in its folder, if that is this training's.
 
     Raises
     ------
     SpikelensError
-        If there are more ranks than parts, training diverged, or the next epoch would not be done in time; the next call goes on with it.
+        If there are more ranks than parts, training diverged, or the next epoch would not be done in time.
     """
-    parts = getattr(run.models, name).parts
-    if ranks.size > parts:
+    ranks = setting.ranks
+    if ranks.size > model.parts:
         raise SpikelensError(
-            f"{ranks.size} ranks share the parts of a batch, but models.{name}.parts = {parts}: take fewer ranks or more parts"
+            f"{ranks.size} ranks share the parts of a batch, but models.{name}.parts = {model.parts}: take fewer ranks or more parts"
         )
-    torch.set_num_threads(threads or _environment_threads())
-    started = time.monotonic()
-    folder = model_folder(run, name, seed)
-    task = autoencoder_task(run, seed) if name == "autoencoder" else tft_task(run, name, seed)
-    hyperparameters = task.config.model_dump(mode="json", exclude={"seeds", "ranks"})
-    module = new_module(name, hyperparameters, task.scaling, seed)
+    task = model.task(run, seed)
+    module = new_module(model, task.scaling, seed)
     torch.manual_seed(seed)
-    belongs_to = {"model": name, "seed": seed, "fingerprint": model_fingerprint(run, name)}
-    epochs = Epochs(folder, belongs_to, task, ranks)
+    epochs = Epochs(setting.folder, {"model": name, "seed": seed, "fingerprint": fingerprint(run, "models", name)}, model, task, ranks)
     done_s = epochs.seconds
-    fit(module, task, epochs, ranks, deadline)
-    if ranks.rank == 0:
-        description = {
-            "model": name,
-            "seed": seed,
-            "hyperparameters": hyperparameters,
-            "scaling": task.scaling,
-            "ranges_ms": task.ranges_ms,
-            "n_items": task.n_items,
-            "n_weights": sum(weight.numel() for weight in module.parameters()),
-            **epochs.summary,
-            **task.test(module),
-            "wall_s": round(done_s + time.monotonic() - started, 3),
-        }
-        save(folder, module, description)
-        epochs.checkpoint.unlink(missing_ok=True)
-    ranks.wait()
-
-
-# --- what is trained on -------------------------------------------------------------------------------------------------
-
-
-def autoencoder_task(run: RunConfig, seed: int) -> Task:
-    """The autoencoder's sequences, and its test against the training mean and principal components of the same number."""
-    config = run.models.autoencoder
-    data = autoencoder_sequences(run)
-    mean = data.train.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-    std = math.sqrt(np.mean([np.mean(np.square(sequence - mean)) for sequence in data.train])) or 1.0
-
-    def test(module: Any) -> dict[str, Any]:
-        def scores(rebuilt: NDArray[np.float32]) -> Scores:
-            return reconstruction_scores(rebuilt, data.test, mean)
-
-        pca = pca_reconstruction(data.train, data.test, config.units)
-        return {
-            "scores": scores(encode(module, data.test)[0]),
-            "baselines": {"training_mean": scores(np.broadcast_to(mean, data.test.shape)), "pca": scores(pca)},
-            "units": {"mse": "1", "explained_variance": "1"},
-        }
-
-    sequences, validation = torch.from_numpy(data.train), torch.from_numpy(data.validation)
-    return Task(
-        config=config,
-        scaling={"mean": mean.tolist(), "std": [std]},
-        ranges_ms=run.autoencoder_ranges(),
-        n_items={name: len(starts) for name, starts in data.starts.items()},
-        train=Batches(lambda chosen: sequences[chosen], len(sequences), config.batch_size, generator=_generator(seed)),
-        validation=Batches(lambda chosen: validation[chosen], len(validation), _VALIDATED_AT_ONCE),
-        test=test,
-    )
-
-
-def tft_task(run: RunConfig, name: TftName, seed: int) -> Task:
-    """Windows of rates, one for each series and start; tested on windows a horizon apart, so that each sample counts once."""
-    config = tft_config(run, name)
-    series = rate_series(run, name)
-    length = config.history + config.horizon
-    starts = {key: np.arange(first, end - length + 1) for key, (first, end) in series.ranges.items()}
-    starts["validation"] = starts["validation"][:: config.horizon]
-    starts["test"] = forecast_windows(run, config)
-    rates, steps = torch.from_numpy(series.values), torch.arange(length)
-
-    def windows(which: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-        begins = torch.from_numpy(starts[which])
-
-        def items(chosen: Tensor) -> tuple[Tensor, Tensor]:
-            columns, begin = chosen // len(begins), begins[chosen % len(begins)]
-            return rates[begin[:, None] + steps, columns[:, None]], columns
-
-        return items
-
-    def test(module: Any) -> dict[str, Any]:
-        target = forecast_targets(series.values, starts["test"], config.history, config.horizon)
-        baselines = forecast_baselines(series.values, starts["test"], config.history, series.mean)
-        return {
-            "scores": forecast_scores(predict(module, series.values, starts["test"]), target, series.mean),
-            "baselines": {key: forecast_scores(prediction, target, series.mean) for key, prediction in baselines.items()},
-            "units": {"mse": "Hz^2", "mae": "Hz", "r2": "1"},
-        }
-
-    n_items = {key: len(begins) * len(series.names) for key, begins in starts.items()}
-    window = run.features.window_ms
-    return Task(
-        config=config,
-        scaling={"mean": series.mean.tolist(), "std": series.std.tolist()},
-        ranges_ms={key: (first * window, end * window) for key, (first, end) in series.ranges.items()},
-        n_items=n_items,
-        train=Batches(windows("train"), n_items["train"], config.batch_size, config.samples_per_epoch, _generator(seed)),
-        validation=Batches(windows("validation"), n_items["validation"], _VALIDATED_AT_ONCE),
-        test=test,
-    )
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    fit(module, task, epochs, ranks, setting.deadline)
+    if ranks.rank:
+        return None
+    tested = task.test(module)
+    epochs.checkpoint.unlink(missing_ok=True)
+    description = {
+        "scaling": task.scaling,
+        "ranges_ms": task.ranges_ms,
+        "n_items": task.n_items,
+        **epochs.summary,
+        "scores": tested.scores,
+        "baselines": tested.baselines,
+        "units": tested.units,
+        "wall_s": done_s,
+    }
+    return Fitted(weights_of(module), description, tested.output)
 
 
 # --- the loop -----------------------------------------------------------------------------------------------------------
@@ -244,7 +144,7 @@ def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks, de
     while epochs.n_left:
         begun = time.monotonic()
         module.train()
-        losses = [step(module, optimizer, chosen, task, ranks) for chosen in epochs.shown(task.train)]
+        losses = [step(module, optimizer, chosen, task, epochs.model.parts, ranks) for chosen in epochs.shown(task.train)]
         module.eval()
         epochs.end(module, optimizer, _mean(losses, task.train, ranks), validate(module, task.validation, ranks))
         if deadline is not None and ranks.rank == 0 and epochs.n_left:  # it ends the other ranks, as any fault does
@@ -253,14 +153,14 @@ def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks, de
     module.eval().cpu()
 
 
-def step(module: pl.LightningModule, optimizer: torch.optim.Optimizer, chosen: Tensor, task: Task, ranks: Ranks) -> Tensor:
+def step(module: pl.LightningModule, optimizer: torch.optim.Optimizer, chosen: Tensor, task: Task, n_parts: int, ranks: Ranks) -> Tensor:
     """Take one step of the optimiser on a batch, by its numbers.
 
     Returns
     -------
     (n_parts,) float64 sums of the losses of each part's items; 0 for those that other ranks compute.
     """
-    parts, weights = torch.tensor_split(chosen, task.config.parts), list(module.parameters())
+    parts, weights = torch.tensor_split(chosen, n_parts), list(module.parameters())
     own, seeds = ranks.own(len(parts)), _dropout_seeds(len(parts))
     losses = torch.zeros(len(parts), dtype=torch.float64)
     gradients = torch.zeros(len(own), sum(weight.numel() for weight in weights), device=ranks.device)
@@ -312,9 +212,10 @@ class Epochs:
         The lines of history.jsonl.
     """
 
-    def __init__(self, folder: Path, belongs_to: dict[str, Any], task: Task, ranks: Ranks) -> None:
+    def __init__(self, folder: Path, belongs_to: dict[str, Any], model: NetworkModel, task: Task, ranks: Ranks) -> None:
         self.checkpoint = folder / "checkpoint.safetensors"
-        self._path, self._belongs_to, self._task, self._writes = folder / HISTORY, belongs_to, task, ranks.rank == 0
+        self._path, self._belongs_to, self._writes = folder / HISTORY, belongs_to, ranks.rank == 0
+        self.model, self._task = model, task
         self._restored = restored = read_checkpoint(self.checkpoint, belongs_to, ranks)
         self.history: list[dict[str, Any]] = [] if restored is None else restored.history
         self.best_epoch = 0 if restored is None else restored.best_epoch
@@ -333,8 +234,8 @@ class Epochs:
     @property
     def n_left(self) -> int:
         """Epochs still to be done, at most."""
-        patience_is_over = len(self.history) - self.best_epoch >= self._task.config.patience
-        return 0 if patience_is_over else self._task.config.epochs - len(self.history)
+        patience_is_over = len(self.history) - self.best_epoch >= self.model.patience
+        return 0 if patience_is_over else self.model.epochs - len(self.history)
 
     @property
     def best_loss(self) -> float:

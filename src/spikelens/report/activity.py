@@ -140,11 +140,11 @@ def _raster(axes: Axes, run: RunConfig) -> None:
 def _last_rates(axes: Axes, run: RunConfig) -> None:
     start, end = _last_span(run)
     rates = data.running_rates(run)
-    middle_ms = run.features.step_ms * np.arange(len(rates)) + run.features.window_ms / 2
+    middle_ms = run.features.step_ms * np.arange(len(rates)) + run.report.window_ms / 2
     shown = middle_ms >= start
     _rate_lines(axes, run, middle_ms[shown] / 1000, rates[shown])
     axes.set(
-        title=f"Rate in a running window of {run.features.window_ms} ms, drawn at its middle",
+        title=f"Rate in a running window of {run.report.window_ms} ms, drawn at its middle",
         xlabel="time [s]",
         ylabel="rate [Hz]",
         xlim=(start / 1000, end / 1000),
@@ -152,21 +152,21 @@ def _last_rates(axes: Axes, run: RunConfig) -> None:
 
 
 def _rates_over_time(axes: Axes, run: RunConfig) -> None:
-    apart = run.features.window_ms // run.features.step_ms
+    apart = run.report.window_ms // run.features.step_ms
     rates = data.running_rates(run)[::apart]
     rates = rates[np.isfinite(rates).all(axis=1)]
-    n_joined = max(1, STEPS_PER_SECOND // run.features.window_ms)
+    n_joined = max(1, STEPS_PER_SECOND // run.report.window_ms)
     rates = rates[: len(rates) // n_joined * n_joined]
     means = rates.reshape(-1, n_joined, rates.shape[1]).mean(axis=1)
-    joined_s = n_joined * run.features.window_ms / 1000
+    joined_s = n_joined * run.report.window_ms / 1000
     _rate_lines(axes, run, (np.arange(len(means)) + 0.5) * joined_s, means)
     axes.set(title=f"Rate over the whole run, means of {joined_s:g} s", xlabel="time [s]", ylabel="rate [Hz]")
     axes.set_xlim(0, run.simulation.duration_s)
-    if 0 < run.models.start_s < run.simulation.duration_s:
-        axes.axvline(run.models.start_s, color=style.GREY, linewidth=1, linestyle=(0, (4, 3)))
+    if 0 < run.training.start_s < run.simulation.duration_s:
+        axes.axvline(run.training.start_s, color=style.GREY, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
             "models see what follows",
-            (run.models.start_s, 1),
+            (run.training.start_s, 1),
             (5, -2),
             xycoords=axes.get_xaxis_transform(),
             textcoords="offset points",

@@ -1,50 +1,124 @@
-"""What the report holds: each item's file, its caption and the section it stands in.
+"""What the report of a run holds: its figures in the order in which a reader meets them, each with a caption.
 
-The Snakefile declares the items as outputs, so that this module imports nothing that takes time.
+Figures of a stage are listed here; those of an item its kind gives (`Model.figures`). The rules ask for the names of all files, so that
+this module imports nothing that takes time.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import importlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from spikelens.config import STAGES, Stage
+from spikelens.config import RunConfig, Stage
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-class Item(NamedTuple):
-    """One figure or table of the report."""
-
-    name: str
-    file: str
-    """Below the stage's folder."""
-    caption: str
-    """Below workflow/report."""
-    category: str
-    """The stage that made what is shown, numbered: Snakemake's report sorts its sections by name."""
-
-
-def _section(stage: Stage) -> str:
-    return f"{STAGES.index(stage) + 1} {stage}"
-
-
-def _figure(name: str, stage: Stage) -> Item:
-    return Item(name, f"{name}.svg", f"{name}.rst", _section(stage))
-
-
-FIGURES: tuple[Item, ...] = (
-    _figure("network", "network"),
-    _figure("raster_and_rates", "simulation"),
-    _figure("weights", "simulation"),
-    _figure("omega", "features"),
-    _figure("learning", "models"),
-    _figure("forecast_population", "models"),
-    _figure("forecast_neurons", "models"),
-    _figure("reconstruction", "explanation"),
-    _figure("encoder", "explanation"),
-    _figure("attention", "explanation"),
-    _figure("scores", "explanation"),
-    Item("scores_table", "scores.html", "scores_table.rst", _section("explanation")),
-)
-"""In the order in which a reader meets them."""
-
+PAGE = "report.html"
 SUMMARY = "summary.json"
 """Below the stage's folder."""
+
+
+class Shown(NamedTuple):
+    """One figure of the report."""
+
+    name: str
+    """Of its file, without the suffix."""
+    title: str
+    caption: str
+    draw: Callable[[RunConfig], Figure]
+    stage: Stage
+    """The section it is shown in: the stage that made what it shows."""
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.svg"
+
+
+def drawn_by(module: str, function: str, *arguments: str) -> Callable[[RunConfig], Figure]:
+    """A function that draws a figure; its module is imported when it is called."""
+
+    def draw(run: RunConfig) -> Figure:
+        figure: Figure = getattr(importlib.import_module(f"spikelens.report.{module}"), function)(run, *arguments)
+        return figure
+
+    return draw
+
+
+def figures_of(run: RunConfig) -> tuple[Shown, ...]:
+    """The figures of a run's report."""
+    return tuple(_figures_of(run))
+
+
+def _figures_of(run: RunConfig) -> Iterator[Shown]:
+    yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
+    yield Shown("raster_and_rates", "Raster and rates", _RASTER, drawn_by("activity", "raster_and_rates"), "simulation")
+    yield Shown("weights", "Weights", _WEIGHTS, drawn_by("activity", "weights"), "simulation")
+    yield Shown("omega", "Causal components", _OMEGA, drawn_by("explained", "omega"), "features")
+    if any(model.learns for model in run.models.values()):
+        yield Shown("learning", "Learning", _LEARNING, drawn_by("learned", "learning"), "models")
+    for name, model in run.models.items():
+        yield from model.figures(name)
+    if run.attended is not None:
+        yield Shown("attention", "Attention", _ATTENTION, drawn_by("explained", "attention"), "explanation")
+    yield Shown("scores", "Scores", _SCORES, drawn_by("explained", "scores"), "explanation")
+
+
+_NETWORK = (
+    "The network as it was built, and its weights at the end. Upper left: number of synapses onto a neuron, by population. "
+    "Upper right: number of synapses by delay [ms], on a logarithmic scale, by class of edges. Below: share of the synapses "
+    "of a class [%] by weight [mV], in bins of 0.25 mV or wider; black outlines are the start, filled bars the end of the "
+    "run. Only plastic weights move, between 0 and their upper bound; inhibitory weights are negative and stay."
+)
+_RASTER = (
+    "Top: each dot is a spike; time [s] from the run's start, one row a neuron, excitatory below, inhibitory above (at most "
+    "1,000 neurons, evenly spaced). Middle: spikes per neuron and second [Hz] in a running window T_w, drawn at the "
+    "window's middle, so that the line ends T_w / 2 before the run does. Bottom: the same over the whole run. A run begins "
+    "with a transient: plasticity starts from equal weights and takes about a minute to settle. The dashed line marks where "
+    "the data of the models begin."
+)
+_WEIGHTS = (
+    "Share of the plastic synapses [%, logarithmic] by weight [mV], at the start and at the end of segments; from light to "
+    "dark as time goes by (at most six times are shown). The rule is additive, so that weights run to one of their bounds, "
+    "0 or the maximum; the share in the first and the last bin is most of what there is to see. Static weights are left "
+    "out."
+)
+_OMEGA = (
+    "Causal components Ω of source j onto target i: the sum over all pairs of spikes, i after j, of exp(−(t_i − t_j − δ) / "
+    "τ), cut at 20 τ. (The paper's slides print a plus in the exponent: a misprint.) Upper left: all pairs without weight "
+    "and with delay δ = 0, summed over the run [1], logarithmic; it follows mostly from the two rates. Upper right: weights "
+    "at the end [mV], 0 where there is no synapse. Each cell is the mean over a small group of neurons. Lower left: Ω of "
+    "pairs with and without a synapse, share of pairs [%]; the distance between a full line and its dotted one is what Ω "
+    "alone tells of the wiring. Lower right: Ω with weight and true delay, mean over the synapses of a class, per second "
+    "[mV/s], in each window of time; this one is circular as a sign of connectivity, since it is 0 by definition where "
+    "there is no synapse."
+)
+_LEARNING = (
+    "Loss after each epoch on training and validation data, which come from separate ranges of time. The losses have no "
+    "unit [1]: traces and rates are scaled by their standard deviation over the training range. Training losses include "
+    "dropout and are means over an epoch in which the weights move, so that they may lie above the validation losses. "
+    "Training ends when the validation loss has not become better for some epochs (patience); the weights of the best epoch "
+    "are kept. With several seeds there are several lines."
+)
+_ATTENTION = (
+    "Above: attention [1] of the TFT on single neurons, averaged over neurons and test windows: how much weight each head "
+    "gives to each past sample (steps back, of T_w [ms]) when it forecasts each sample ahead; trained and, from the same "
+    "initial weights, untrained. What the trained map shares with the untrained one was not learnt. Below: correlation [1] "
+    "between neurons of their mean attention, beside the adjacency [share of pairs with a synapse], both source × target "
+    "and sorted by population; each cell is the mean over a small group of neighbouring neurons. If attention showed "
+    'connectivity, the left would look like the right; a correlation is symmetric and a synapse is not. The figure "scores" '
+    "puts a number on it."
+)
+_SCORES = (
+    "How well each score tells pairs of neurons with a synapse from those without. AUROC [1] is the probability that a pair "
+    "with a synapse scores higher; 0.5, dashed, is chance, below it connected pairs score lower. Bars are 95 % intervals: "
+    "over resampled targets, or, for shuffled labels, over shuffles. Blue: correlation of the trained model's attention, "
+    'averaged over windows or window by window ("aligned"). Orange: its controls, the same of an untrained model and with '
+    "labels shuffled within populations. Green: what spikes tell without any model, correlation of rates and Ω of all pairs "
+    'without weight and delay ("omega dense"). Open diamonds are circular: Ω with weight or delay is given the wiring, so '
+    "that its score says nothing; where it lies beyond the axis it stands at the edge. Attention shows connectivity only "
+    "where blue lies above orange, and is worth its cost only where it lies above green as well. Scores are of the test "
+    'range unless they say "whole run". Below: synapses of one class of time-averaged weight [mV] against all pairs without '
+    "a synapse; few synapses make long bars."
+)

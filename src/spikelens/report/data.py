@@ -12,14 +12,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from spikelens.config import MODEL_NAMES, ModelName, RunConfig
+from spikelens.config import RunConfig
 from spikelens.errors import StoreError
 from spikelens.explanation.contents import SCORES
 from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
 from spikelens.features.rates import window_counts
-from spikelens.models.contents import DESCRIPTION, HISTORY
+from spikelens.models.model import DESCRIPTION, HISTORY
 from spikelens.places import model_folder, stage_folder
-from spikelens.stores import UNITS_PER_MV, block_group, layout, open_group, read_array, read_shard
+from spikelens.stores import UNITS_PER_MV, block_group, layout, model_output, open_group, read_array, read_shard
 
 _BIN_MV = 0.25
 _MAX_BINS = 120
@@ -118,7 +118,7 @@ def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDAr
 def population_counts(run: RunConfig) -> NDArray[np.float64]:
     """Spikes of each population in the T_w after each bin's start, (n_bins, n_populations); NaN where T_w reaches beyond the end."""
     counts = read_array(layout(run, "features"), "population_count").sum(axis=1)
-    windows = window_counts(counts, run.features.window_ms // run.features.step_ms)
+    windows = window_counts(counts, run.report.window_ms // run.features.step_ms)
     total = np.full(counts.shape, np.nan)
     total[: len(windows)] = windows
     return total
@@ -129,7 +129,7 @@ def running_rates(run: RunConfig) -> NDArray[np.float64]:
     counts = population_counts(run)
     sizes = np.array([population.count for population in run.network.populations.values()])
     spikes = np.column_stack([counts.sum(axis=1), counts])
-    return np.asarray(spikes / np.array([sizes.sum(), *sizes]) / (run.features.window_ms / 1000))
+    return np.asarray(spikes / np.array([sizes.sum(), *sizes]) / (run.report.window_ms / 1000))
 
 
 def omega_of_all_pairs(run: RunConfig) -> NDArray[np.float32]:
@@ -160,27 +160,30 @@ def mean_omega_by_class(run: RunConfig) -> NDArray[np.float64]:
     return np.asarray(sums / np.where(counts, counts, np.nan))
 
 
+def output(run: RunConfig, name: str) -> xr.Dataset:
+    """What a model, with its first seed, makes of the test range, lazily."""
+    return open_group(model_output(run, name, run.models[name].seeds[0]))
+
+
 def explanation(run: RunConfig) -> xr.Dataset:
     """The explanation's store, lazily."""
     return open_group(layout(run, "explanation"))
 
 
-def training_history(run: RunConfig, model: ModelName, seed: int) -> list[dict[str, Any]]:
+def training_history(run: RunConfig, model: str, seed: int) -> list[dict[str, Any]]:
     """One entry for each epoch of a training."""
     path = model_folder(run, model, seed) / HISTORY
     return [json.loads(line) for line in _text(path).splitlines() if line.strip()]
 
 
-def model_facts(run: RunConfig, model: ModelName, seed: int) -> dict[str, Any]:
+def model_facts(run: RunConfig, model: str, seed: int) -> dict[str, Any]:
     """What training left about a model: ranges, scores, baselines."""
     return dict(read_json(model_folder(run, model, seed) / DESCRIPTION))
 
 
-def trained_models(run: RunConfig) -> Iterator[tuple[ModelName, int]]:
+def trained_models(run: RunConfig) -> Iterator[tuple[str, int]]:
     """Name and seed of every model."""
-    for name in MODEL_NAMES:
-        for seed in getattr(run.models, name).seeds:
-            yield name, seed
+    return ((name, seed) for name, model in run.models.items() for seed in model.seeds)
 
 
 def read_json(path: Path) -> Any:

@@ -28,8 +28,8 @@ def attention(run: RunConfig) -> Figure:
 
 
 def _attention_maps(figure: Any, run: RunConfig) -> None:
-    stored = data.explanation(run).isel(tft_neuron_seed=0)
-    maps = [stored[name].mean("tft_neuron").to_numpy() for name in ("attention", "attention_untrained")]
+    stored, bin_ms = data.explanation(run).isel(seed=0), _bin_ms(run)
+    maps = [stored[name].mean("neuron").to_numpy() for name in ("attention", "attention_untrained")]
     n_heads = maps[0].shape[1]
     limit = max(float(np.nanmax(values)) for values in maps)
     rows = figure.subplots(2, n_heads, sharex=True, sharey=True, squeeze=False)
@@ -46,19 +46,26 @@ def _attention_maps(figure: Any, run: RunConfig) -> None:
                 extent=(-history - 0.5, -0.5, 0.5, horizon + 0.5),
             )
             style.framed(axes)
-        row[0].set_ylabel(f"{label}\nstep ahead [{run.features.window_ms} ms]")
+        row[0].set_ylabel(f"{label}\nstep ahead [{bin_ms} ms]")
     for head, axes in enumerate(rows[0]):
         axes.set_title(f"Head {head + 1}")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    figure.supxlabel(f"step back [{run.features.window_ms} ms]", fontsize=10)
+    figure.supxlabel(f"step back [{bin_ms} ms]", fontsize=10)
     figure.colorbar(image, ax=rows, label="attention [1]", aspect=30)
+
+
+def _bin_ms(run: RunConfig) -> int:
+    """Time between the samples of the model whose attention is shown [ms]."""
+    assert run.attended is not None
+    model: Any = run.models[run.attended]
+    return int(model.bin_ms)
 
 
 def _correlation_and_wiring(figure: Any, run: RunConfig) -> None:
     left, right = figure.subplots(1, 2)
     stored = data.explanation(run)
-    ids = stored["tft_neuron"].to_numpy()
+    ids = stored["neuron"].to_numpy()
     if "attention_correlation" in stored:
         values = np.array(stored["attention_correlation"])
         np.fill_diagonal(values, np.nan)

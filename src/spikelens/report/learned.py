@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from spikelens.config import MODEL_NAMES, RunConfig
+from spikelens.config import RunConfig
 from spikelens.report import data, style
 from spikelens.stores import evenly_spaced
 
-TITLES = {"autoencoder": "LSTM autoencoder", "tft_population": "TFT, population rates", "tft_neuron": "TFT, single neurons"}
 _SHOWN_SEQUENCES = 3
 _MAX_BINS = 70
 _MAX_ROWS = 200
@@ -25,10 +24,15 @@ _TRACE_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.
 
 def learning(run: RunConfig) -> Figure:
     """Draw training and validation loss per epoch, a panel for each model."""
-    figure = style.new_figure(10, 3.6)
-    panels = figure.subplots(1, len(MODEL_NAMES))
-    for axes, model in zip(panels, MODEL_NAMES, strict=True):
-        title, seeds = TITLES[model], getattr(run.models, model).seeds
+    models = {name: model for name, model in run.models.items() if model.learns}
+    n_columns = min(len(models), 3)
+    n_rows = -(-len(models) // n_columns)
+    figure = style.new_figure(10, 3.6 * n_rows)
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes in panels[len(models) :]:
+        axes.set_axis_off()
+    for axes, model in zip(panels, models, strict=False):
+        title, seeds = model.replace("_", " "), models[model].seeds
         for i, seed in enumerate(seeds):
             history = data.training_history(run, model, seed)
             epochs = [entry["epoch"] for entry in history]
@@ -43,14 +47,14 @@ def learning(run: RunConfig) -> Figure:
     return figure
 
 
-def reconstruction(run: RunConfig) -> Figure:
+def reconstruction(run: RunConfig, name: str) -> Figure:
     """Draw a few test sequences beside what the autoencoder makes of them, and the traces of their most active neurons."""
-    stored = data.explanation(run).isel(autoencoder_seed=0)
+    stored = data.output(run, name)
     n_sequences = stored.sizes["sequence"]
     shown = [i * n_sequences // _SHOWN_SEQUENCES for i in range(min(_SHOWN_SEQUENCES, n_sequences))]
     pairs = [(stored["trace_input"][i].to_numpy(), stored["trace_reconstruction"][i].to_numpy()) for i in shown]
     # a row of pixels for each neuron, so that no spike is averaged away or dropped
-    rows_shown = evenly_spaced(stored.sizes["autoencoder_neuron"], _MAX_ROWS)
+    rows_shown = evenly_spaced(stored.sizes["neuron"], _MAX_ROWS)
     limit = style.upper_limit(np.concatenate([given for given, _ in pairs]), 99.9)
     figure = style.new_figure(10, 2.6 * len(shown) + 0.6)
     rows = figure.subplots(len(shown), 3, width_ratios=[1, 1, 1.25], squeeze=False)
@@ -69,7 +73,7 @@ def reconstruction(run: RunConfig) -> Figure:
             style.framed(axes)
         row[0].set_ylabel(f"sequence {number + 1}\nneuron id")
         row[1].set_yticklabels([])
-        _traces(row[2], run, given, rebuilt, stored["autoencoder_neuron"].to_numpy())
+        _traces(row[2], run, given, rebuilt, stored["neuron"].to_numpy())
     rows[0, 0].set_title("Input")
     rows[0, 1].set_title("Reconstruction")
     rows[0, 2].set_title("Input solid, reconstruction dashed")
@@ -92,9 +96,9 @@ def _traces(axes: Axes, run: RunConfig, given: NDArray[Any], rebuilt: NDArray[An
     style.light_grid(axes)
 
 
-def encoder(run: RunConfig) -> Figure:
+def encoder(run: RunConfig, name: str) -> Figure:
     """Draw mean and variance of each encoder unit's state over the steps of a sequence, and their means over units."""
-    stored = data.explanation(run).isel(autoencoder_seed=0)
+    stored = data.output(run, name)
     figure = style.new_figure(10, 4)
     panels = figure.subplots(1, 2)
     for axes, name, title in zip(panels, ("encoder_mean", "encoder_variance"), ("Mean", "Variance"), strict=True):
@@ -112,38 +116,36 @@ def encoder(run: RunConfig) -> Figure:
     return figure
 
 
-def forecast_population(run: RunConfig) -> Figure:
+def forecast_populations(run: RunConfig, name: str) -> Figure:
     """Draw forecast and observed rates of the network and of each population in the test range."""
-    stored = data.explanation(run).isel(tft_population_seed=0)
-    observed, forecast, time_s = _end_to_end(run, stored, "population")
-    names = stored["population_series"].to_numpy().tolist()
-    facts = data.model_facts(run, "tft_population", run.models.tft_population.seeds[0])
+    stored, facts = data.output(run, name), data.model_facts(run, name, run.models[name].seeds[0])
+    observed, forecast, time_s = _end_to_end(stored, facts)
+    names = stored["population"].to_numpy().tolist()
     figure = style.new_figure(10, 2.3 * len(names) + 0.5)
     rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    for i, (axes, name) in enumerate(zip(rows, names, strict=True)):
-        colour = style.population_colours(run)[name] if i else style.GREEN
+    for i, (axes, series) in enumerate(zip(rows, names, strict=True)):
+        colour = style.population_colours(run)[series] if i else style.GREEN
         _observed_and_forecast(axes, time_s, observed[:, i], forecast[:, i], colour)
-        axes.set(title="All neurons" if name == "all" else f"Population {name}", ylabel="rate [Hz]")
+        axes.set(title="Population " + series if i else "All neurons", ylabel="rate [Hz]")
     _finish_forecast(figure, rows, facts)
     return figure
 
 
-def forecast_neurons(run: RunConfig) -> Figure:
+def forecast_neurons(run: RunConfig, name: str) -> Figure:
     """Draw forecast and observed rates of single neurons, from the least to the most active, and the density over all."""
-    stored = data.explanation(run).isel(tft_neuron_seed=0)
-    observed, forecast, time_s = _end_to_end(run, stored, "neuron")
-    ids = stored["tft_neuron"].to_numpy()
+    stored, facts = data.output(run, name), data.model_facts(run, name, run.models[name].seeds[0])
+    observed, forecast, time_s = _end_to_end(stored, facts)
+    ids = stored["neuron"].to_numpy()
     chosen = _by_rate(observed.mean(axis=0), run.report.neurons)
-    facts = data.model_facts(run, "tft_neuron", run.models.tft_neuron.seeds[0])
     figure = style.new_figure(10, max(1.5 * len(chosen) + 1, 4.6))
     parts: Any = figure.subfigures(1, 2, width_ratios=[1.5, 1])
     left, right = parts
     rows = left.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
     for axes, place in zip(rows, chosen, strict=True):
-        name = _population_of(run, int(ids[place]))
-        _observed_and_forecast(axes, time_s, observed[:, place], forecast[:, place], style.population_colours(run)[name])
-        axes.set(title=f"Neuron {ids[place]} ({name}), mean {observed[:, place].mean():.1f} Hz", ylabel="rate [Hz]")
-    _density(right.subplots(), right, 1000 / run.features.window_ms, observed, forecast)
+        population = _population_of(run, int(ids[place]))
+        _observed_and_forecast(axes, time_s, observed[:, place], forecast[:, place], style.population_colours(run)[population])
+        axes.set(title=f"Neuron {ids[place]} ({population}), mean {observed[:, place].mean():.1f} Hz", ylabel="rate [Hz]")
+    _density(right.subplots(), right, 1000 / facts["options"]["bin_ms"], observed, forecast)
     _finish_forecast(figure, rows, facts)
     return figure
 
@@ -154,13 +156,13 @@ def _finish_forecast(figure: Figure, rows: Any, facts: dict[str, Any]) -> None:
     figure.suptitle(_skill(facts), x=0.01, ha="left", fontsize=10.5)
 
 
-def _end_to_end(run: RunConfig, stored: xr.Dataset, name: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _end_to_end(stored: xr.Dataset, facts: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Join the test windows: observed, forecast (n_samples, n_series) [Hz], and the middle of each sample [s]."""
-    observed, forecast = (stored[f"{kind}_{name}"].to_numpy() for kind in ("observed", "forecast"))
-    horizon = observed.shape[1]
-    start_ms = stored[f"{name}_window"].to_numpy()[:, None] + run.features.window_ms * np.arange(horizon)
-    series = observed.shape[2]
-    return observed.reshape(-1, series), forecast.reshape(-1, series), (start_ms.ravel() + run.features.window_ms / 2) / 1000
+    observed, forecast = (stored[kind].to_numpy() for kind in ("observed", "forecast"))
+    _, horizon, n_series = observed.shape
+    bin_ms = facts["options"]["bin_ms"]
+    start_ms = stored["window"].to_numpy()[:, None] + bin_ms * np.arange(horizon)
+    return observed.reshape(-1, n_series), forecast.reshape(-1, n_series), (start_ms.ravel() + bin_ms / 2) / 1000
 
 
 def _observed_and_forecast(axes: Axes, time_s: NDArray[Any], observed: NDArray[Any], forecast: NDArray[Any], colour: str) -> None:

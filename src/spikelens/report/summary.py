@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import MODEL_NAMES, STEPS_PER_SECOND, RunConfig, Stage
+from spikelens.config import STEPS_PER_SECOND, RunConfig, Stage
 from spikelens.explanation.scores import verdict
 from spikelens.places import models_folder, stage_folder
 from spikelens.report import data
-from spikelens.report.contents import FIGURES, SUMMARY
+from spikelens.report.contents import SUMMARY, figures_of
 from spikelens.stores import UNITS_PER_MV, layout, read_shard, traced_neurons, write_atomically
 
 _FIRST_S = 10
@@ -32,7 +32,7 @@ def write_summary(run: RunConfig, report_seconds: float) -> None:
         "features": _features(run),
         "models": _models(run),
         "explanation": _explanation(run),
-        "report": {"figures": [item.file for item in FIGURES]},
+        "report": {"figures": [shown.file for shown in figures_of(run)]},
     }
     content = {stage: {**facts, **_job_seconds(run, stage)} for stage, facts in stages.items()}
     content["report"] |= {"wall_seconds": round(report_seconds, 3), "jobs": 1}
@@ -114,7 +114,6 @@ def _plastic_weights(run: RunConfig) -> dict[str, Any]:
 def _features(run: RunConfig) -> dict[str, Any]:
     features = run.features
     return {
-        "window_ms": features.window_ms,
         "tau_ms": features.tau_ms,
         "rate_samples": run.n_steps // features.step_ms,
         "rate_step_ms": features.step_ms,
@@ -127,11 +126,11 @@ def _features(run: RunConfig) -> dict[str, Any]:
 
 def _models(run: RunConfig) -> dict[str, Any]:
     """By model and seed: how long it learnt, and what it and its baselines scored on the test range."""
-    shown = ("epochs", "best_epoch", "n_weights", "ranges_ms", "scores", "baselines", "units", "wall_s")
+    shown = ("kind", "epochs", "best_epoch", "n_weights", "ranges_ms", "scores", "baselines", "units", "wall_s")
     trained: dict[str, dict[str, Any]] = {}
     for name, seed in data.trained_models(run):
         facts = data.model_facts(run, name, seed)
-        trained.setdefault(name, {})[str(seed)] = {key: facts[key] for key in shown}
+        trained.setdefault(name, {})[str(seed)] = {key: facts[key] for key in shown if key in facts}
     return trained
 
 
@@ -142,7 +141,7 @@ def _explanation(run: RunConfig) -> dict[str, Any]:
 
 def _benchmarks(run: RunConfig, stage: Stage) -> list[Path]:
     """Snakemake's measurements of a stage's jobs."""
-    folders = [models_folder(run, name) for name in MODEL_NAMES] if stage == "models" else [stage_folder(run, stage)]
+    folders = [models_folder(run, name) for name in run.models] if stage == "models" else [stage_folder(run, stage)]
     return [path for folder in folders for path in (folder / "benchmarks").glob("*.tsv")]
 
 

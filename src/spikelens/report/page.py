@@ -1,14 +1,16 @@
-"""The table of scores as one HTML page that needs nothing else."""
+"""The report of a run as one HTML page that needs nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from spikelens.config import ModelName, RunConfig
+from spikelens.config import STAGES, RunConfig
 from spikelens.explanation.scores import verdict
 from spikelens.report import data, style
+from spikelens.report.contents import Shown, figures_of
 
 _STYLE = """
 body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 90em; }
@@ -17,42 +19,80 @@ caption { text-align: left; font-weight: 600; padding-bottom: .6em; }
 th, td { padding: .3em .7em .3em 0; text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; white-space: nowrap; }
 th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
 td.number, th.number { text-align: right; }
-p.note { color: #444; max-width: 50em; }
+p.note, figcaption { color: #444; max-width: 60em; }
+figure { margin: 2em 0; }
+img { max-width: 100%; height: auto; }
+nav a { margin-right: 1em; }
+pre { font-size: .85em; }
 summary { cursor: pointer; margin-bottom: 1em; }
 """
 _COLUMNS = (
     "score", "it saw", "kind", "edges", "weight [mV]", "AUROC", "95 % interval", "average precision", "with synapse", "without",
     "model seed",
 )  # fmt: skip
+_SCORES_NOTE = (
+    "AUROC: probability that a pair of neurons with a synapse scores higher than one without; 0.5 is chance. A circular score was "
+    "given the wiring, so that the answer is in the question. Scores are of the test range unless they say otherwise."
+)
 _MODEL_COLUMNS = ("model", "seed", "predictor", "measure", "unit", "value")
 
 
-def page(run: RunConfig) -> str:
-    """The scores of connectivity, and the models' scores beside their baselines, as an HTML page."""
+def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
+    """The report as an HTML page.
+
+    Parameters
+    ----------
+    drawings
+        Figures of `figures_of` by name, as SVG.
+    """
+    sections = {stage: [_figure(shown, drawings[shown.name]) for shown in figures_of(run) if shown.stage == stage] for stage in STAGES}
+    if run.models:
+        of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
+        sections["models"].append(_table("Models and their baselines on the test range", _MODEL_COLUMNS, of_models))
     rows = sorted(data.connectivity_scores(run), key=lambda row: run.edge_classes.index(row["edge_class"]))
     whole = [_score_cells(run, row) for row in rows if row["stratum"] == "all"]
     by_weight = [_score_cells(run, row) for row in rows if row["stratum"] != "all"]
-    of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
-    conclusions = [
-        f"<li>{escape(style.arrow(judged['conclusion']))}</li>"
-        for scores in verdict(data.connectivity_scores(run)).values()
-        for judged in scores.values()
-    ]
-    parts = [
-        f"<h1>Scores of {escape(run.run.name)}</h1>",
-        '<p class="note">AUROC: probability that a pair of neurons with a synapse scores higher than one without; 0.5 is chance. '
-        "A circular score was given the wiring, so that the answer is in the question. What is not said to be of the whole run is of "
-        "the test range, or of the windows within it.</p>",
-        "<h2>Does attention show connectivity?</h2>",
-        f"<p>By averaged attention, then window by window, for each class of edges:</p><ul>{''.join(conclusions)}</ul>",
+    sections["explanation"] += [
+        f'<p class="note">{escape(_SCORES_NOTE)}</p>',
         _table("Connectivity: every score, each class of edges", _COLUMNS, whole),
         "<details><summary>The same by time-averaged weight of the synapse</summary>",
         _table("Connectivity by weight", _COLUMNS, by_weight),
         "</details>",
-        _table("Models and their baselines on the test range", _MODEL_COLUMNS, of_models),
     ]
-    head = f'<meta charset="utf-8"><title>Scores of {escape(run.run.name)}</title><style>{_STYLE}</style>'
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    shown_stages = [stage for stage in STAGES if sections[stage]]
+    links = " ".join(f'<a href="#{stage}">{stage}</a>' for stage in shown_stages)
+    parts = [f"<h1>{escape(run.run.name)}</h1>", *_answer(run), f"<nav>{links}</nav>"]
+    for stage in shown_stages:
+        parts += [f'<section id="{stage}"><h2>{stage.capitalize()}</h2>', *sections[stage], "</section>"]
+    configuration = escape(run.model_dump_json(indent=2))
+    parts.append(f"<section><h2>Configuration</h2><details><summary>All keys</summary><pre>{configuration}</pre></details></section>")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(run.run.name)}</title>'
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _answer(run: RunConfig) -> list[str]:
+    """The question, and what each class of edges says to it."""
+    judged = [
+        f"<li>{escape(style.arrow(one['conclusion']))}</li>"
+        for scores in verdict(data.connectivity_scores(run)).values()
+        for one in scores.values()
+    ]
+    if not judged:
+        return []
+    return [
+        "<p><strong>Does attention show connectivity?</strong> By averaged attention, then window by window:</p>",
+        f"<ul>{''.join(judged)}</ul>",
+    ]
+
+
+def _figure(shown: Shown, drawing: bytes) -> str:
+    """A figure with its caption. As an image: the identifiers within one drawing are not those of another."""
+    image = f'<img src="data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}" alt="{escape(shown.title)}">'
+    return (
+        f'<figure id="{escape(shown.name)}"><h3>{escape(shown.title)}</h3>{image}<figcaption>{escape(shown.caption)}</figcaption></figure>'
+    )
 
 
 def _score_cells(run: RunConfig, row: dict[str, Any]) -> list[Any]:
@@ -65,7 +105,7 @@ def _score_cells(run: RunConfig, row: dict[str, Any]) -> list[Any]:
     ]  # fmt: skip
 
 
-def _model_rows(run: RunConfig, model: ModelName, seed: int) -> list[list[Any]]:
+def _model_rows(run: RunConfig, model: str, seed: int) -> list[list[Any]]:
     """What a model and its baselines scored on the test range, a row for each measure."""
     facts = data.model_facts(run, model, seed)
     predictors = {"the model": facts["scores"], **facts["baselines"]}

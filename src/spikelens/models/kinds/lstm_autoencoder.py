@@ -1,0 +1,216 @@
+"""LSTM autoencoder: sequences of the spike traces of many neurons, pressed into one state and unfolded again.
+
+The paper's reduced-order model (Kulkarni et al., NICE 2023). Its baseline is as many principal components.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from spikelens.config.items import Read
+from spikelens.config.types import CAUSAL_CUTOFF_TAUS, STEPS_PER_SECOND, Positive, PositiveFloat
+from spikelens.errors import Problem
+from spikelens.models.model import Epochs, LearningRate, NetworkModel
+
+if TYPE_CHECKING:
+    from spikelens.config.run import RunConfig
+    from spikelens.models.baselines import Scores
+    from spikelens.models.train import Task, Tested
+    from spikelens.report.contents import Shown
+    from spikelens.speeds import Speeds
+    from spikelens.stores import Layout
+
+KEPT_SEQUENCES = 8
+"""Test sequences of which input and reconstruction are kept."""
+_VALIDATED_AT_ONCE = 1_024
+
+
+class LstmAutoencoder(NetworkModel):
+    """LSTM autoencoder on spike traces."""
+
+    kind: Literal["lstm_autoencoder"] = "lstm_autoencoder"
+    epochs: Epochs = 30
+    learning_rate: LearningRate = 0.003
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight decay of Adam, decoupled [1]")] = 1.0
+    tau_ms: Annotated[PositiveFloat, Field(description="time constant of the traces [ms]")] = 20.0
+    steps: Annotated[Positive, Field(description="time steps a sequence [ms]")] = 20
+    units: Annotated[Positive, Field(description="size of the encoding")] = 100
+    sequences: Annotated[Positive, Field(description="sequences in all, evenly spaced over the time used")] = 6_000
+    neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced")] = 1_000
+
+    def reads(self, run: RunConfig) -> tuple[Read, ...]:
+        return (Read("simulation"),)
+
+    # --- data
+
+    @property
+    def reach_ms(self) -> int:
+        """A trace is zero by definition after this time [ms]."""
+        return int(CAUSAL_CUTOFF_TAUS * self.tau_ms)
+
+    def n_neurons(self, run: RunConfig) -> int:
+        return min(self.neurons, run.network.neurons)
+
+    def ranges(self, run: RunConfig) -> dict[str, tuple[int, int]]:
+        """Ranges of the sequences [ms]; the gap holds a sequence and the reach of a trace, so no two ranges share a spike."""
+        return run.time_ranges(self.steps + self.reach_ms)
+
+    def starts(self, run: RunConfig) -> dict[str, NDArray[np.int64]]:
+        """First step of each sequence [ms] by range: evenly spaced without overlap; those not wholly inside a range are dropped."""
+        from spikelens.stores import evenly_spaced
+
+        first = run.training.start_s * STEPS_PER_SECOND
+        starts = first + evenly_spaced(run.n_steps - first, self.sequences)
+        return {name: starts[(starts >= begin) & (starts + self.steps <= end)] for name, (begin, end) in self.ranges(run).items()}
+
+    def task(self, run: RunConfig, seed: int) -> Task:
+        import torch
+
+        from spikelens.models.autoencoder import encode
+        from spikelens.models.baselines import pca_reconstruction, reconstruction_scores
+        from spikelens.models.data import trace_sequences
+        from spikelens.models.train import Batches, Task, Tested, generator
+
+        data = trace_sequences(run, self)
+        mean = data.train.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+        std = math.sqrt(np.mean([np.mean(np.square(sequence - mean)) for sequence in data.train])) or 1.0
+        kept = np.arange(KEPT_SEQUENCES) * len(data.test) // KEPT_SEQUENCES
+
+        def test(module: Any) -> Tested:
+            def scores(rebuilt: NDArray[np.float32]) -> Scores:
+                return reconstruction_scores(rebuilt, data.test, mean)
+
+            rebuilt, states = encode(module, data.test)
+            pca = pca_reconstruction(data.train, data.test, self.units)
+            return Tested(
+                scores=scores(rebuilt),
+                baselines={"training_mean": scores(np.broadcast_to(mean, data.test.shape)), "pca": scores(pca)},
+                units={"mse": "1", "explained_variance": "1"},
+                output={
+                    "encoder_mean": states.mean(0, dtype=np.float64),
+                    "encoder_variance": states.var(0, dtype=np.float64),
+                    "trace_input": data.test[kept],
+                    "trace_reconstruction": rebuilt[kept],
+                },
+            )
+
+        sequences, validation = torch.from_numpy(data.train), torch.from_numpy(data.validation)
+        return Task(
+            scaling={"mean": mean.tolist(), "std": [std]},
+            ranges_ms=self.ranges(run),
+            n_items={name: len(starts) for name, starts in data.starts.items()},
+            train=Batches(lambda chosen: sequences[chosen], len(sequences), self.batch_size, generator=generator(seed)),
+            validation=Batches(lambda chosen: validation[chosen], len(validation), _VALIDATED_AT_ONCE),
+            test=test,
+        )
+
+    def module(self, mean: Any, std: Any) -> Any:
+        from spikelens.models.autoencoder import SequenceAutoencoder
+
+        return SequenceAutoencoder(mean, std, self.units, self.learning_rate, self.weight_decay)
+
+    def output(self, run: RunConfig) -> Layout:
+        from spikelens.stores import Array, Coordinate, evenly_spaced
+
+        def whole(sizes: dict[str, int], long_name: str) -> Array:
+            shape = tuple(sizes.values())
+            return Array(tuple(sizes), shape, shape, "float32", {"long_name": long_name, "units": "1"})
+
+        neurons = evenly_spaced(run.network.neurons, self.neurons)
+        encoded, traces = {"step": self.steps, "unit": self.units}, {"sequence": KEPT_SEQUENCES, "step": self.steps, "neuron": len(neurons)}
+        return {
+            "encoder_mean": whole(encoded, "encoder state, mean over test sequences"),
+            "encoder_variance": whole(encoded, "encoder state, variance over test sequences"),
+            "trace_input": whole(traces, "spike trace given to the autoencoder"),
+            "trace_reconstruction": whole(traces, "spike trace rebuilt by the autoencoder"),
+        }, {"neuron": Coordinate(("neuron",), neurons, {"long_name": "neuron id"})}
+
+    def figures(self, name: str) -> tuple[Shown, ...]:
+        from spikelens.report.contents import Shown, drawn_by
+
+        return (
+            Shown(
+                f"reconstruction_{name}", f"Reconstruction: {name}", _RECONSTRUCTION, drawn_by("learned", "reconstruction", name), "models"
+            ),
+            Shown(f"encoder_{name}", f"Encoder: {name}", _ENCODER, drawn_by("learned", "encoder", name), "models"),
+        )
+
+    # --- what it needs
+
+    def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
+        yield from super().check(run, where)
+        available = run.n_steps - run.training.start_s * STEPS_PER_SECOND
+        if self.steps * self.sequences > available:
+            yield Problem(
+                f"{where}.sequences",
+                self.sequences,
+                f"sequences do not overlap: at most {available // self.steps} of {self.steps} ms fit after training.start_s",
+            )
+        elif self.sequences < 20:
+            yield Problem(f"{where}.sequences", self.sequences, "expected at least 20")
+        elif self.reach_ms > run.segment_steps:
+            yield Problem(f"{where}.tau_ms", self.tau_ms, f"{CAUSAL_CUTOFF_TAUS} tau must fit in a segment, {run.segment_steps} ms")
+        else:
+            yield from self.check_sequences(run, where)
+
+    def check_sequences(self, run: RunConfig, where: str) -> Iterator[Problem]:
+        """Each range must hold a sequence, or training would refuse it after the simulation."""
+        gap_ms = self.steps + self.reach_ms
+        for (name, (begin, end)), share in zip(self.ranges(run).items(), run.training.split, strict=True):
+            if not self._count_sequences(run, begin, end):
+                yield Problem(
+                    f"{where}.tau_ms",
+                    self.tau_ms,
+                    f"the {name} range, {share:g} of the {run.n_steps - run.training.start_s * STEPS_PER_SECOND:,} ms from "
+                    f"training.start_s on, less its part of the gaps of {CAUSAL_CUTOFF_TAUS} tau_ms + steps = {gap_ms:,} ms, "
+                    f"has {max(end - begin, 0):,} ms and none of the sequences of {self.steps} ms; expected at least one: simulate longer, "
+                    "start earlier, take a smaller tau_ms or more sequences, or raise its share in training.split",
+                )
+
+    def _count_sequences(self, run: RunConfig, begin: int, end: int) -> int:
+        """Number of sequences, which are evenly spaced after training.start_s, that lie in a range [ms]."""
+        start = run.training.start_s * STEPS_PER_SECOND
+        duration = run.n_steps - start
+        in_all = min(self.sequences, duration)
+        # sequence i starts at start + floor(i duration / in_all)
+        first, stop = (-(-(step - start) * in_all // duration) for step in (begin, end - self.steps + 1))
+        return max(min(stop, in_all) - max(first, 0), 0)
+
+    def n_weights(self, run: RunConfig) -> int:
+        n, units = self.n_neurons(run), self.units
+        return 4 * units * (n + units + 2) + 4 * units * (2 * units + 2) + n * (units + 1)
+
+    def memory(self, run: RunConfig) -> float:
+        """The traces of all sequences (float32), divided, and once more for the principal components."""
+        from spikelens.sizes import TORCH_BASE
+
+        return TORCH_BASE + 2.3 * 4.0 * self.sequences * self.steps * self.n_neurons(run) + self.weights_bytes(run)
+
+    def seconds(self, run: RunConfig, speeds: Speeds) -> float:
+        """All epochs; ranks share the parts of each batch."""
+        from spikelens.speeds import reading_seconds
+
+        sequences = run.training.split[0] * self.sequences * self.own_parts / self.parts
+        steps = self.n_weights(run) * self.steps * sequences * self.epochs
+        return speeds.start_torch_s + reading_seconds(run, speeds) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
+
+
+_RECONSTRUCTION = (
+    "Spike traces [1] given to the LSTM autoencoder and what it makes of them, for a few sequences of the test range. A "
+    "trace jumps by 1 at a spike and decays with the time constant τ. Images: neuron (at most 200, evenly spaced) by step "
+    "in the sequence [ms], both on the same scale. Right: the neurons whose traces vary most in that sequence, input as "
+    "solid, reconstruction as dashed lines. These neurons are the hardest cases; how much of all variance is explained, "
+    "against principal components of the same number, is told in the table of scores."
+)
+_ENCODER = (
+    "The state of the autoencoder's encoder [1] at each step of a sequence [ms]: mean and variance over the test sequences, "
+    "of each unit (thin) and averaged over units (thick). The state starts at zero at each sequence's begin, so that the "
+    "variance rises as the encoder takes in what tells sequences apart; a level line means that later steps add nothing to "
+    "it."
+)

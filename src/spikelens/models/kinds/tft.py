@@ -1,0 +1,218 @@
+"""Temporal Fusion Transformer: forecasts of rates, of single neurons or of the network and its populations.
+
+The paper's forecaster (Kulkarni et al., NICE 2023; Lim et al., 2021). Rates are sampled every bin_ms, so that no two samples share a spike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from spikelens.config.items import Read
+from spikelens.config.types import Positive
+from spikelens.errors import Problem
+from spikelens.models.model import Epochs, NetworkModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spikelens.config.run import RunConfig
+    from spikelens.models.train import Task, Tested
+    from spikelens.report.contents import Shown
+    from spikelens.speeds import Speeds
+    from spikelens.stores import Layout
+
+_VALIDATED_AT_ONCE = 1_024
+
+
+class Tft(NetworkModel):
+    """Temporal Fusion Transformer on rates, in bins that share no spike."""
+
+    kind: Literal["tft"] = "tft"
+    series: Annotated[
+        Literal["neurons", "populations"], Field(description="rates of single neurons, or of the network and each population")
+    ] = "neurons"
+    neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced; of populations, all count")] = 1_000
+    bin_ms: Annotated[Positive, Field(description="T_w, the time between samples, over which each counts spikes [ms]")] = 100
+    history: Annotated[Positive, Field(description="t_m, past samples seen [bin_ms]")] = 20
+    horizon: Annotated[Positive, Field(description="t_h, samples predicted [bin_ms]")] = 5
+    hidden_size: Annotated[Positive, Field(description="width of the network")] = 16
+    attention_heads: Annotated[Positive, Field(description="heads of the attention; divides hidden_size")] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share of units left out in training [1]")] = 0.1
+    samples_per_epoch: Annotated[Positive, Field(description="training windows drawn an epoch, at most")] = 20_000
+    epochs: Epochs = 30
+
+    def reads(self, run: RunConfig) -> tuple[Read, ...]:
+        return (Read("features"),)
+
+    # --- data
+
+    def n_series(self, run: RunConfig) -> int:
+        return min(self.neurons, run.network.neurons) if self.series == "neurons" else len(run.network.populations) + 1
+
+    def names(self, run: RunConfig) -> NDArray[Any]:
+        """Ids of the neurons, or "all" and the populations' names, (n_series,)."""
+        from spikelens.stores import evenly_spaced
+
+        if self.series == "neurons":
+            return evenly_spaced(run.network.neurons, self.neurons)
+        return np.array(["all", *run.network.populations], dtype=np.dtypes.StringDType())
+
+    def ranges(self, run: RunConfig) -> dict[str, tuple[int, int]]:
+        """First sample, and one past the last, of training, validation and test [samples from the run's start].
+
+        The gap is history + horizon + 1 samples, so that no two ranges share a spike.
+        """
+        ranges = run.time_ranges((self.history + self.horizon + 1) * self.bin_ms)
+        return {name: (-(-start // self.bin_ms), end // self.bin_ms) for name, (start, end) in ranges.items()}
+
+    def test_starts(self, run: RunConfig) -> NDArray[np.int64]:
+        """First sample of each test window, one horizon apart, so that each sample is forecast once [samples from the run's start]."""
+        first, end = self.ranges(run)["test"]
+        return np.arange(first, end - self.history - self.horizon + 1, self.horizon, dtype=np.int64)
+
+    def task(self, run: RunConfig, seed: int) -> Task:
+        """Windows of rates, one for each series and start; tested on windows a horizon apart."""
+        import torch
+
+        from spikelens.models.baselines import forecast_baselines, forecast_scores, forecast_targets
+        from spikelens.models.data import rate_series
+        from spikelens.models.tft import predict
+        from spikelens.models.train import Batches, Task, Tested, generator
+
+        series = rate_series(run, self)
+        length = self.history + self.horizon
+        starts = {key: np.arange(first, end - length + 1) for key, (first, end) in series.ranges.items()}
+        starts["validation"] = starts["validation"][:: self.horizon]
+        starts["test"] = self.test_starts(run)
+        rates, steps = torch.from_numpy(series.values), torch.arange(length)
+
+        def windows(which: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+            begins = torch.from_numpy(starts[which])
+
+            def items(chosen: Tensor) -> tuple[Tensor, Tensor]:
+                columns, begin = chosen // len(begins), begins[chosen % len(begins)]
+                return rates[begin[:, None] + steps, columns[:, None]], columns
+
+            return items
+
+        def test(module: Any) -> Tested:
+            target = forecast_targets(series.values, starts["test"], self.history, self.horizon)
+            baselines = forecast_baselines(series.values, starts["test"], self.history, series.mean)
+            prediction = predict(module, series.values, starts["test"])
+            return Tested(
+                scores=forecast_scores(prediction, target, series.mean),
+                baselines={key: forecast_scores(baseline, target, series.mean) for key, baseline in baselines.items()},
+                units={"mse": "Hz^2", "mae": "Hz", "r2": "1"},
+                output={"forecast": prediction.swapaxes(1, 2), "observed": target.swapaxes(1, 2)},
+            )
+
+        n_items = {key: len(begins) * len(series.names) for key, begins in starts.items()}
+        return Task(
+            scaling={"mean": series.mean.tolist(), "std": series.std.tolist()},
+            ranges_ms={key: (first * self.bin_ms, end * self.bin_ms) for key, (first, end) in series.ranges.items()},
+            n_items=n_items,
+            train=Batches(windows("train"), n_items["train"], self.batch_size, self.samples_per_epoch, generator(seed)),
+            validation=Batches(windows("validation"), n_items["validation"], _VALIDATED_AT_ONCE),
+            test=test,
+        )
+
+    def module(self, mean: Any, std: Any) -> Any:
+        from spikelens.models.tft import RateForecaster
+
+        sizes = (self.history, self.horizon, self.hidden_size, self.attention_heads)
+        return RateForecaster(mean, std, *sizes, self.dropout, self.learning_rate)
+
+    def output(self, run: RunConfig) -> Layout:
+        from spikelens.stores import Array, Coordinate
+
+        starts, names = self.test_starts(run), self.names(run)
+        column = "neuron" if self.series == "neurons" else "population"
+        shape = (len(starts), self.horizon, len(names))
+
+        def rates(long_name: str) -> Array:
+            return Array(("window", "horizon", column), shape, shape, "float32", {"long_name": long_name, "units": "Hz"})
+
+        begins = (starts + self.history) * self.bin_ms
+        return {"forecast": rates("rate forecast in the test range"), "observed": rates("rate in the test range")}, {
+            "window": Coordinate(("window",), begins, {"long_name": "start of the forecast", "units": "ms"}),
+            column: Coordinate((column,), names, {"long_name": "neuron id" if column == "neuron" else "population"}),
+        }
+
+    def figures(self, name: str) -> tuple[Shown, ...]:
+        from spikelens.report.contents import Shown, drawn_by
+
+        title, caption = ("single neurons", _OF_NEURONS) if self.series == "neurons" else ("populations", _OF_POPULATIONS)
+        return (
+            Shown(
+                f"forecast_{name}", f"Forecast of {title}: {name}", caption, drawn_by("learned", f"forecast_{self.series}", name), "models"
+            ),
+        )
+
+    # --- what it needs
+
+    def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
+        yield from super().check(run, where)
+        if self.hidden_size % self.attention_heads:
+            yield Problem(f"{where}.attention_heads", self.attention_heads, f"expected a divisor of hidden_size = {self.hidden_size}")
+        if self.bin_ms % run.features.step_ms:
+            yield Problem(f"{where}.bin_ms", self.bin_ms, f"expected a multiple of features.step_ms = {run.features.step_ms}")
+        if self.bin_ms > min(run.segment_steps, 60_000):
+            yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most a segment, and at most 60 s")
+            return
+        shortest = min(end - start for start, end in self.ranges(run).values())
+        if shortest < self.history + 2 * self.horizon:
+            yield Problem(
+                f"{where}.history",
+                self.history,
+                f"the shortest of training, validation and test has {max(shortest, 0)} samples of {self.bin_ms} ms, and needs "
+                f"history + 2 horizon = {self.history + 2 * self.horizon}; simulate longer, start earlier, or take a shorter history",
+            )
+
+    def n_weights(self, run: RunConfig) -> int:
+        """About: its embedding of the series and 60 matrices of its width."""
+        return int(self.n_series(run) * self.hidden_size + 60 * self.hidden_size**2)
+
+    def memory(self, run: RunConfig) -> float:
+        """The rates of the series, and what the network keeps of a batch for the gradient; windows are drawn from the rates."""
+        from spikelens.sizes import TORCH_BASE
+
+        samples = run.n_steps / self.bin_ms
+        activations = 60 * 4 * max(self.batch_size, 2_048) * (self.history + self.horizon) * self.hidden_size
+        return TORCH_BASE + 20 * samples * self.n_series(run) + activations + self.weights_bytes(run)
+
+    def seconds(self, run: RunConfig, speeds: Speeds) -> float:
+        """All epochs; ranks share the parts of each batch."""
+        batches, windows = self.epoch(run)
+        units = windows * self.own_parts / self.parts * (self.history + self.horizon) * self.hidden_size
+        steps_s = 1e-3 * batches * self.own_parts * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit
+        return speeds.start_torch_s + self.epochs * steps_s
+
+    def epoch(self, run: RunConfig) -> tuple[int, float]:
+        """Batches of an epoch, and windows; one that is validated has no gradient, and counts for a third."""
+        starts = {name: end - first - self.history - self.horizon + 1 for name, (first, end) in self.ranges(run).items()}
+        n_series = self.n_series(run)
+        windows = min(self.samples_per_epoch, n_series * starts["train"])
+        return -(-windows // self.batch_size), windows + n_series * starts["validation"] / self.horizon / 3
+
+
+_OF_POPULATIONS = (
+    "Observed (grey) and forecast rates [Hz] of all neurons and of each population, over the test range [s], which no model "
+    "was trained on. Each sample counts the spikes in one window T_w, and samples are T_w apart: history and target share "
+    "no spike. (Sampled more often, they would, and repeating the last value would look like foresight.) The forecasts of "
+    "windows that follow each other, each a few samples ahead, stand end to end. R² is 1 − mean squared error / that of the "
+    "training mean, for the TFT and for trivial forecasts on the same samples, over all series together, so that the most "
+    "variable population weighs most; 0 is no better than the mean, below 0 worse."
+)
+_OF_NEURONS = (
+    "Left: observed (grey) and forecast rates [Hz] of single neurons over the test range [s], chosen at even quantiles of "
+    "their rate and coloured by population. A neuron's rate is a small number of spikes in T_w, so that it moves in steps "
+    "of 1 / T_w; a forecast of its mean cannot reach single spikes. Right: number of samples (logarithmic) by observed and "
+    "forecast rate [Hz], over all neurons; a perfect forecast would lie on the dashed line. R² as in the forecast of "
+    "populations, over all neurons together: differences between neurons do not count in its favour, since it is held "
+    "against each neuron's own training mean. Samples share no spike."
+)

@@ -1,0 +1,100 @@
+"""The models stage: train one model with one seed, and write what it leaves: weights, model.json, and what it makes of the test range."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spikelens.config import RunConfig
+from spikelens.limits import Deadline
+from spikelens.models.load import save
+from spikelens.models.ranks import ALONE, Ranks
+from spikelens.places import model_folder
+from spikelens.stores import ensure, model_output, write_shard
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and with whom a model is trained.
+
+    Attributes
+    ----------
+    folder
+        Where its files are written.
+    ranks
+        This process among those that train it.
+    deadline
+        When the process must have ended: an epoch that would not be done by then is not begun.
+    """
+
+    folder: Path
+    ranks: Ranks = ALONE
+    deadline: Deadline | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model.
+
+    Attributes
+    ----------
+    weights
+        Arrays by name; with the options and the scaling, they are the model.
+    description
+        What model.json says of it: "scaling", "ranges_ms", "scores", "baselines" and "units" at least.
+    output
+        Arrays as `Model.output` lays them out.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    description: Mapping[str, Any]
+    output: Mapping[str, NDArray[Any]]
+
+
+def _environment_threads() -> int:
+    """Threads by OMP_NUM_THREADS, which may list those of nested regions, like 2,1."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return max(int(first), 1) if first.isdecimal() else 1
+
+
+def train(run: RunConfig, name: str, seed: int, threads: int | None = None, ranks: Ranks = ALONE, deadline: Deadline | None = None) -> None:
+    """Train a model and write its files into its `model_folder`. All ranks call it alike; the first one writes.
+
+    Parameters
+    ----------
+    threads
+        Taken from OMP_NUM_THREADS, of a list its first number, where it is not given, and 1 without either.
+
+    Raises
+    ------
+    SpikelensError
+        If training diverged, or would not end in time; the next call goes on with it.
+    """
+    torch.set_num_threads(threads or _environment_threads())
+    started, model = time.monotonic(), run.models[name]
+    setting = Setting(model_folder(run, name, seed), ranks, deadline)
+    fitted = model.fit(run, name, seed, setting)
+    if fitted is not None:
+        description = {
+            "model": name,
+            "kind": model.kind,
+            "seed": seed,
+            "options": model.model_dump(mode="json", exclude=set(model.NO_RESULTS)),
+            "n_weights": sum(weight.numel() for weight in fitted.weights.values()),
+            **fitted.description,
+        }
+        description["wall_s"] = round(description.get("wall_s", 0.0) + time.monotonic() - started, 3)
+        output = model_output(run, name, seed)
+        ensure(output)
+        for array, values in fitted.output.items():
+            write_shard(output, array, (0,) * values.ndim, np.ascontiguousarray(values, np.float32))
+        save(setting.folder, fitted.weights, description)
+    ranks.wait()
