@@ -20,13 +20,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from benchmarks.simulation import STEPPING, drawn_columns, network_run
 from spikelens import sizes
-from spikelens.config import MODEL_NAMES, RunConfig, load_runs, read_yaml, shards_per_block
+from spikelens.config import RunConfig, load_runs, read_yaml, shards_per_block
 from spikelens.errors import SpikelensError
 from spikelens.features.causal import causal_components, dense_causal_components
 from spikelens.features.run import compute_features, omega_windows, read_synapses
@@ -65,9 +65,9 @@ def reference_run(folder: str) -> RunConfig:
     content |= {"run": {"name": "reference", "results": folder}, "sweep": {}}
     content["simulation"] |= {"duration_s": _SECONDS, "segment_s": _SECONDS}
     content["features"] |= {"omega_window_s": _SECONDS}
-    content["models"]["start_s"] = 0
-    for name in MODEL_NAMES:
-        content["models"][name] |= {"epochs": 1}
+    content["training"]["start_s"] = 0
+    for model in content["models"].values():
+        model["epochs"] = 1
     for name in ("tft_population", "tft_neuron"):
         content["models"][name] |= {"history": 10, "horizon": 2, "samples_per_epoch": 1_024}
     content["models"]["autoencoder"]["sequences"] = 600
@@ -182,25 +182,26 @@ def models(run: RunConfig) -> dict[str, float]:
     import torch
 
     from spikelens.models.load import new_module
-    from spikelens.models.train import train
+    from spikelens.models.run import train
 
     torch.set_num_threads(1)
-    for name in MODEL_NAMES:  # the explanation wants them
+    for name in run.models:  # the explanation wants them
         train(run, name, 1, threads=1)
-    n, autoencoder, tft = run.network.neurons, run.models.autoencoder, run.models.tft_neuron
+    models: Any = run.models
+    n, autoencoder, tft = run.network.neurons, models["autoencoder"], models["tft_neuron"]
 
-    def step_s(name: Any, model: Any, std: int, batch: Any) -> float:
-        module = new_module(name, model.model_dump(), {"mean": [0.0] * n, "std": [1.0] * std}, 1)
+    def step_s(model: Any, std: int, batch: Any) -> float:
+        module = new_module(model, {"mean": [0.0] * n, "std": [1.0] * std}, 1)
         return seconds(lambda: module._loss(batch).backward(), 5)
 
     length = tft.history + tft.horizon
-    sizes_s = [(size, step_s("tft_neuron", tft, n, (torch.rand(size, length), torch.arange(size) % n))) for size in (64, 1_024)]
+    sizes_s = [(size, step_s(tft, n, (torch.rand(size, length), torch.arange(size) % n))) for size in (64, 1_024)]
     (small, small_s), (large, large_s) = sizes_s
     window_s = (large_s - small_s) / (large - small)
     traces = torch.rand(autoencoder.batch_size, autoencoder.steps, n)
-    steps = sizes.n_weights(run, "autoencoder") * traces.shape[0] * traces.shape[1]
+    steps = autoencoder.n_weights(run) * traces.shape[0] * traces.shape[1]
     return {
-        "autoencoder_ps_per_weight": 1e12 * step_s("autoencoder", autoencoder, 1, traces) / steps,
+        "autoencoder_ps_per_weight": 1e12 * step_s(autoencoder, 1, traces) / steps,
         "tft_batch_ms": 1e3 * (small_s - small * window_s),
         "tft_ns_per_unit": 1e9 * window_s / (length * tft.hidden_size),
     }
@@ -211,7 +212,7 @@ def end(run: RunConfig, tft_ns_per_unit: float) -> dict[str, float]:
     from spikelens.explanation.run import explain
     from spikelens.report.run import make_report
 
-    model, n = run.models.tft_neuron, run.network.neurons
+    model, n = cast(Any, run.models["tft_neuron"]), run.network.neurons
     attention_s = 2e-9 * run.explanation.windows * n * (model.history + model.horizon) * model.hidden_size * tft_ns_per_unit / 3
     scores_s = seconds(lambda: explain(run), 1) - attention_s
     pairs = n**2 * (run.explanation.shuffles + run.explanation.bootstraps)

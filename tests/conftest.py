@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from spikelens.config import RunConfig, load_runs, read_yaml
+from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
+from spikelens.fingerprint import fingerprint
 from spikelens.stores import prepare
 
+MODEL_NAMES = ("autoencoder", "tft_population", "tft_neuron")
+"""The models of the reference run."""
 REPOSITORY = Path(__file__).parent.parent
 
 SMALL: dict[str, Any] = {
@@ -51,6 +54,11 @@ SMALL: dict[str, Any] = {
     "report.raster_s": 1,
     "report.window_ms": 50,
 }
+
+
+def fingerprints(run: RunConfig) -> dict[str, list[str]]:
+    """The fingerprints of each stage, of models one for each."""
+    return {stage: [fingerprint(run, stage, item) for item in (run.models if stage == "models" else [""])] for stage in STAGES}
 
 
 def with_keys(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ BUSY = {
     "simulation.duration_s": 3,
     "simulation.segment_s": 1,
     "drive.kick_mv": 60.0,
-    "models.start_s": 0,
+    "training.start_s": 0,
     "network.connections.E->E.weight_mv": 9.0,
 }
 QUICK = {**BUSY, "models.tft_population.history": 2, "models.tft_neuron.history": 2, "models.autoencoder.sequences": 50}

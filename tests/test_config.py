@@ -51,7 +51,9 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown key in drive": ({"drive.kick": 20}, "drive.kick = 20", "did you mean kick_mv?"),
     "unknown key in simulation": ({"simulation.duration": 5}, "simulation.duration = 5", "did you mean duration_s?"),
     "unknown key in features": ({"features.tau": 20}, "features.tau = 20", "unknown key"),
-    "unknown key in models": ({"models.lstm": {}}, "models.lstm = {}", "expected one of autoencoder"),
+    "model without a kind": ({"models.lstm": {}}, "models.lstm.kind is not given", "one of lstm_autoencoder, tft"),
+    "unknown kind of model": ({"models.lstm": {"kind": "tftt"}}, 'models.lstm.kind = "tftt"', "did you mean tft?"),
+    "name of a model with a space": ({"models.my model": {"kind": "tft"}}, "models.my model", "expected"),
     "unknown key in a model": ({"models.tft_neuron.units": 8}, "models.tft_neuron.units = 8", "unknown key"),
     "unknown key in explanation": ({"explanation.shufles": 5}, "explanation.shufles = 5", "did you mean shuffles?"),
     "unknown key in report": ({"report.raster_ms": 5}, "report.raster_ms = 5", "did you mean raster_s?"),
@@ -404,24 +406,33 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "features.tau_ms = 100000.0",
         "20 tau and the longest delay, 20 ms, must fit in a segment",
     ),
-    "step that does not divide the window": ({"features.step_ms": 8}, "features.step_ms = 8", "divisor of features.window_ms = 100"),
+    "bin of a model that is no multiple of the step": (
+        {"features.step_ms": 8},
+        "models.tft_neuron.bin_ms = 100",
+        "multiple of features.step_ms = 8",
+    ),
+    "window shown that is no multiple of the step": (
+        {"report.window_ms": 105},
+        "report.window_ms = 105",
+        "multiple of features.step_ms = 10",
+    ),
     "step that does not divide the chunk": (
-        {"features.step_ms": 7, "features.window_ms": 70},
+        {"features.step_ms": 7},
         "features.step_ms = 7",
         "divisor of simulation.chunk_ms = 1000",
     ),
     "window that does not divide the segment": ({"features.omega_window_s": 7}, "features.omega_window_s = 7", "simulation.segment_s = 60"),
     "window longer than a segment": (
-        {"features.window_ms": 70_000, "features.step_ms": 1000},
-        "features.window_ms = 70000",
+        {"models.tft_neuron.bin_ms": 70_000, "features.step_ms": 1000},
+        "models.tft_neuron.bin_ms = 70000",
         "at most a segment",
     ),
-    "split that does not add to 1": ({"models.split": [0.6, 0.2, 0.3]}, "models.split = [0.6, 0.2, 0.3]", "add up to 1"),
-    "split into two": ({"models.split": [0.6, 0.4]}, "models.split = [0.6, 0.4]", "expected 3 entries"),
+    "split that does not add to 1": ({"training.split": [0.6, 0.2, 0.3]}, "training.split = [0.6, 0.2, 0.3]", "add up to 1"),
+    "split into two": ({"training.split": [0.6, 0.4]}, "training.split = [0.6, 0.4]", "expected 3 entries"),
     "heads that do not divide": ({"models.tft_neuron.attention_heads": 3}, "models.tft_neuron.attention_heads = 3", "hidden_size = 16"),
     "too little data for the TFT": ({"models.tft_neuron.history": 300}, "models.tft_neuron.history = 300", "simulate longer"),
     "too little data for the autoencoder": ({"models.autoencoder.sequences": 9000}, "models.autoencoder.sequences = 9000", "at most 6500"),
-    "no time left for the models": ({"models.start_s": 200}, "models.start_s = 200", "less than simulation.duration_s = 180"),
+    "no time left for the models": ({"training.start_s": 200}, "training.start_s = 200", "less than simulation.duration_s = 180"),
     "seeds twice": ({"models.autoencoder.seeds": [1, 1]}, "models.autoencoder.seeds = [1, 1]", "expected each seed once"),
     "no seeds": ({"models.autoencoder.seeds": []}, "models.autoencoder.seeds = []", "expected a length of at least 1"),
     "strata that do not increase": ({"explanation.strata_mv": [0, 2, 1]}, "explanation.strata_mv = [0.0, 2.0, 1.0]", "increasing weights"),
@@ -463,10 +474,10 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         for c in "<>'\"`\\"
     },
     "time constant too long for the autoencoder": (
-        {"features.tau_ms": 2900.0},
-        "features.tau_ms = 2900.0",
-        "the autoencoder's validation range, 0.2 of the 130,000 ms from models.start_s on, less its part of the gaps of 20 tau_ms + "
-        "models.autoencoder.steps = 58,020 ms, has 0 ms and none of the sequences of 20 ms; expected at least one: simulate longer",
+        {"models.autoencoder.tau_ms": 2900.0},
+        "models.autoencoder.tau_ms = 2900.0",
+        "the validation range, 0.2 of the 130,000 ms from training.start_s on, less its part of the gaps of 20 tau_ms + "
+        "steps = 58,020 ms, has 0 ms and none of the sequences of 20 ms; expected at least one: simulate longer",
     ),
 }
 
@@ -576,7 +587,7 @@ def test_number_that_is_none_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
     [
         ({"simulation": {"duration_s": "8"}}, 'simulation.duration_s = "8"'),
         ({"simulation": {"plasticity": "false"}}, 'simulation.plasticity = "false"'),
-        ({"models": {"split": ["0.6", "0.2", "0.2"]}}, 'models.split.0 = "0.6"'),
+        ({"training": {"split": ["0.6", "0.2", "0.2"]}}, 'training.split.0 = "0.6"'),
         ({"sweep": {"network.seed": ["1", "2"]}}, 'network.seed = "1"'),
     ],
 )
@@ -605,13 +616,13 @@ def test_home_stands_for_the_tilde_of_the_folder_of_results(tilde: str) -> None:
     assert (run.path, run.run.results) == (f"{home}/x/reference", f"{home}/x")
 
 
-@pytest.mark.parametrize("changes", [{"features.tau_ms": 99.0}, {"models.start_s": 5, "features.tau_ms": 20.0}])
+@pytest.mark.parametrize("changes", [{"models.autoencoder.tau_ms": 99.0}, {"training.start_s": 5}])
 def test_run_too_short_for_the_sequences_is_refused_before_it_starts(changes: dict[str, Any], tmp_path: Path) -> None:
     changes = {"models.tft_population.history": 1, "models.tft_population.horizon": 1, **changes}
     changes = {"models.tft_neuron.history": 1, "models.tft_neuron.horizon": 1, "models.autoencoder.sequences": 40, **changes}
     with pytest.raises(ConfigError) as caught:
         load_runs(small_config(tmp_path, changes))
-    assert {problem.key for problem in caught.value.problems} >= {"features.tau_ms"}
+    assert {problem.key for problem in caught.value.problems} >= {"models.autoencoder.tau_ms"}
     assert "and none of the sequences of 20 ms" in str(caught.value)
 
 
@@ -621,8 +632,15 @@ def test_missing_configuration_is_refused_by_name(tmp_path: Path, refusal: Calla
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.step_ms": 8, "models.split": [0.5, 0.2, 0.2]}))
-    assert {problem.key for problem in caught.value.problems} == {"simulation.ranks", "features.step_ms", "models.split"}
+        load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.step_ms": 8, "training.split": [0.5, 0.2, 0.2]}))
+    assert {problem.key for problem in caught.value.problems} == {
+        "simulation.ranks",
+        "features.step_ms",
+        "training.split",
+        "report.window_ms",
+        "models.tft_population.bin_ms",
+        "models.tft_neuron.bin_ms",
+    }
 
 
 def leaves(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -731,12 +749,12 @@ def test_segments_and_blocks_cover_the_run_once_also_when_the_last_is_short(tmp_
 
 def test_training_validation_and_test_share_no_spike() -> None:
     run = load_runs(CONTENT)[0]
-    model = run.models.tft_neuron
-    ranges = list(run.tft_windows(model).values())
+    model = run.models["tft_neuron"]
+    ranges = list(model.ranges(run).values())
     for (_, end), (start, _) in itertools.pairwise(ranges):
         assert start - end >= model.history + model.horizon + 1
-    assert ranges[0][0] * run.features.window_ms >= run.models.start_s * 1000
-    assert ranges[-1][1] * run.features.window_ms <= run.n_steps
+    assert ranges[0][0] * model.bin_ms >= run.training.start_s * 1000
+    assert ranges[-1][1] * model.bin_ms <= run.n_steps
 
 
 def test_schema_file_is_what_the_types_say() -> None:

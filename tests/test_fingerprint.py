@@ -9,22 +9,17 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, small_config, with_keys
+from conftest import REPOSITORY, fingerprints, small_config, with_keys
 
 from spikelens.config import STAGES, load_run, load_runs
 from spikelens.errors import StoreError
-from spikelens.fingerprint import fingerprint
 from spikelens.network.build import build_blocks
 from spikelens.stores import heal, layout, open_group, read_shard, write_shard
 
 
-def fingerprints(content):
-    run = load_runs(content)[0]
-    return {stage: fingerprint(run, stage) for stage in STAGES}
-
-
 def changed_stages(one, two):
-    return [stage for stage in STAGES if fingerprints(one)[stage] != fingerprints(two)[stage]]
+    before, after = (fingerprints(load_runs(content)[0]) for content in (one, two))
+    return [stage for stage in STAGES if before[stage] != after[stage]]
 
 
 def reordered(content, section):
@@ -54,7 +49,7 @@ def test_the_order_of_populations_and_connections_matters(tmp_path, section):
 )
 def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):
     content = small_config(tmp_path, {"models.tft_neuron.parts": 2})
-    late = ["explanation", "report"] if "simulation.duration_s" in changes else []  # they are of the whole run
+    late = ["models", "explanation", "report"] if "simulation.duration_s" in changes else []  # they are of the whole run
     assert changed_stages(content, with_keys(content, changes)) == late
 
 
@@ -65,10 +60,10 @@ def test_a_tables_content_matters_and_its_place_does_not(tmp_path, key, first):
     shutil.copy(table, moved)
     changes = {"network.connections": {}} if key == "network.edges" else {}
     content = small_config(tmp_path, {**changes, key: str(table)})
-    before = fingerprints(content)
+    before = fingerprints(load_runs(content)[0])
     assert changed_stages(content, with_keys(content, {key: str(moved)})) == []
     table.write_text("a,b\n1,3,\n")
-    assert [stage for stage in STAGES if fingerprints(content)[stage] != before[stage]] == list(STAGES[STAGES.index(first) :])
+    assert [stage for stage in STAGES if fingerprints(load_runs(content)[0])[stage] != before[stage]] == list(STAGES[STAGES.index(first) :])
 
 
 def test_nothing_made_by_another_configuration_passes_for_this_ones(make_run):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY, small_config
+from conftest import REPOSITORY, fingerprints, small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import MPIEXEC, QUICK
@@ -20,7 +20,7 @@ from simulations import MPIEXEC, QUICK
 from spikelens import cli, slurm, stores, walltime
 from spikelens.config import check, load_run, load_runs
 from spikelens.errors import ConfigError, SpikelensError
-from spikelens.jobs import RULES
+from spikelens.jobs import work_of
 from spikelens.limits import Deadline, process_started, to_ask_for
 from spikelens.network.build import build_blocks
 from spikelens.places import stage_folder
@@ -49,7 +49,7 @@ def run_of(folder, changes=None):
 
 def test_a_job_asks_for_three_times_what_is_expected_and_ten_minutes_but_for_no_more_than_the_limit(tmp_path):
     run, limited = run_of(tmp_path, MILLION), run_of(tmp_path, {**MILLION, "cluster.limit_min": 12})
-    for rule in RULES:
+    for rule in (work.rule for work in work_of(run)):
         asked = runtime_min(run, rule)
         assert 60 * (asked - LEAST_MIN - 1) < SAFETY * job_seconds(run, rule, shipped()) <= 60 * (asked - LEAST_MIN)
         assert runtime_min(limited, rule) == min(asked, 12)
@@ -59,8 +59,7 @@ def test_a_job_asks_for_three_times_what_is_expected_and_ten_minutes_but_for_no_
 def test_what_the_cluster_gives_changes_no_result(tmp_path, make_run):
     """Neither fingerprints nor stamps; a run goes on under another limit."""
     run, limited = (run_of(tmp_path, changes) for changes in ({}, {"cluster.limit_min": 60, "cluster.gpus": True}))
-    stages = ("network", "simulation", "features", "models", "explanation", "report")
-    assert [stores.fingerprint(run, stage) for stage in stages] == [stores.fingerprint(limited, stage) for stage in stages]
+    assert fingerprints(run) == fingerprints(limited)
     made = make_run()
     build_blocks(made, range(made.n_blocks))
     before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("*") if path.is_file() and path.name != "config.json"}
@@ -111,7 +110,7 @@ def test_the_segment_that_is_named_is_the_longest_that_fits_and_that_the_configu
     segment_s = segments * math.lcm(omega_window_s, chunk_ms // math.gcd(chunk_ms, 1000))
     changes = {"simulation.segment_s": segment_s, "simulation.duration_s": max(duration_s, segment_s), "simulation.chunk_ms": chunk_ms}
     changes |= {"network.block_size": block_size, "simulation.chunk_neurons": block_size, "features.omega_window_s": omega_window_s}
-    changes |= {"models.start_s": 0, "models.autoencoder.sequences": 20, "cluster.limit_min": 1}
+    changes |= {"training.start_s": 0, "models.autoencoder.sequences": 20, "cluster.limit_min": 1}
     changes |= {f"models.{name}.history": 2 for name in ("tft_population", "tft_neuron")}
     try:
         run = run_of(tmp_path_factory.getbasetemp(), changes)
@@ -173,7 +172,7 @@ def test_where_no_segment_fits_the_ranks_are_named_that_do(config, capsys, tmp_p
 def test_a_training_that_does_not_fit_is_told_of_and_not_refused(config, capsys):
     path = config({"models.autoencoder.epochs": 10_000_000})
     assert cli.main(["plan", path, "--limit-min", "10"]) == 0
-    assert re.search(r"^  models_autoencoder: \S+ min are expected, more than half of the limit of 10 min", capsys.readouterr().out, re.M)
+    assert re.search(r"^  models.autoencoder: \S+ min are expected, more than half of the limit of 10 min", capsys.readouterr().out, re.M)
     assert cli.main(["plan", path, "--limit-min", "10000000"]) == 0
     assert "goes on from its last epoch" not in capsys.readouterr().out
 

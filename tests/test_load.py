@@ -74,14 +74,14 @@ def test_an_edge_table_replaces_the_default_connections(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("duration_s", "segment_s", "window_s"), [(180, 60, 20), (90, 60, 20), (60, 60, 20), (55, 55, 5), (54, 54, 2)])
 def test_a_default_segment_fits_the_duration_and_default_windows_fit_it(duration_s: int, segment_s: int, window_s: int) -> None:
-    content = {"simulation": {"duration_s": duration_s}, "models": {"start_s": 5, "autoencoder": {"sequences": 500}}}
+    content = {"simulation": {"duration_s": duration_s}, "training": {"start_s": 5}, "models": {"autoencoder": {"sequences": 500}}}
     run = load_runs(content)[0]
     assert (run.simulation.segment_s, run.features.omega_window_s) == (segment_s, window_s)
 
 
 def test_each_run_of_a_sweep_has_the_defaults_that_follow_from_its_own_keys() -> None:
     sweep = {"simulation.duration_s": [180, 55], "network.populations.E.count": [800, 1600]}
-    runs = load_runs({"sweep": sweep, "models": {"start_s": 5, "autoencoder": {"sequences": 500}}})
+    runs = load_runs({"sweep": sweep, "training": {"start_s": 5}, "models": {"autoencoder": {"sequences": 500}}})
     assert [(run.simulation.segment_s, run.network.neurons) for run in runs] == [(60, 1000), (60, 1800), (55, 1000), (55, 1800)]
     assert {run.features.omega_window_s for run in runs[2:]} == {5}
 
@@ -123,10 +123,10 @@ def test_a_base_that_cannot_be_read_is_refused_with_the_file_that_names_it(base:
 
 
 def test_a_wrong_key_is_told_with_the_file_that_gives_it(write: Callable[..., str]) -> None:
-    write("ours.yaml", {"features": {"windw_ms": 50}, "network": {"seed": -1}})
+    write("ours.yaml", {"features": {"tua_ms": 50}, "network": {"seed": -1}})
     message = refused([write("mine.yaml", {"base": "ours.yaml", "network": {"seed": -2}})])
     assert "mine.yaml cannot be run:" in message
-    assert re_line(message, "features.windw_ms").endswith("did you mean window_ms? (from ours.yaml)")
+    assert re_line(message, "features.tua_ms").endswith("did you mean tau_ms? (from ours.yaml)")
     assert re_line(message, "network.seed = -2").endswith("(seed of the wiring)")
 
 
@@ -171,7 +171,7 @@ def test_set_gives_a_key_a_value_in_yaml(content: str, setting: str, key: str, e
     for runs in (load([place], [setting]), load([place], overrides={"set": [setting]}), load([place], overrides={"set": setting})):
         found: Any = runs[0]
         for part in key.split("."):
-            found = getattr(found, part)
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
         assert (type(found), found) == (type(expected), expected)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import small_config
+from conftest import MODEL_NAMES, small_config
 
-from spikelens.config import MODEL_NAMES, RunConfig, check_sequences, load_runs
+from spikelens.config import RunConfig, load_runs
 from spikelens.errors import ConfigError, SpikelensError, StoreError
 from spikelens.models.autoencoder import encode
 from spikelens.models.baselines import (
@@ -24,10 +24,11 @@ from spikelens.models.baselines import (
     pca_reconstruction,
     reconstruction_scores,
 )
-from spikelens.models.data import autoencoder_sequences, rate_series, sequence_starts, training_scale
-from spikelens.models.load import load_autoencoder, load_tft, new_module, read_description, save
+from spikelens.models.data import rate_series, trace_sequences, training_scale
+from spikelens.models.load import load, new_module, read_description, save, weights_of
+from spikelens.models.run import _environment_threads, train
 from spikelens.models.tft import forecast, predict
-from spikelens.models.train import Epochs, _environment_threads, train
+from spikelens.models.train import Epochs
 from spikelens.places import model_folder
 from spikelens.stores import ensure, layout, prepare, write_shard
 
@@ -40,7 +41,7 @@ TINY = {
     "simulation.ranks": 1,
     "simulation.duration_s": 20,
     "simulation.segment_s": 5,
-    "models.start_s": 2,
+    "training.start_s": 2,
     "models.autoencoder.sequences": 300,
     "models.autoencoder.steps": 10,
     "models.autoencoder.batch_size": 32,
@@ -98,10 +99,9 @@ def description_of(run: RunConfig, name: str, seed: int = 1) -> dict:
 
 def test_sequences_of_two_ranges_share_no_spike(make_run):
     run = make_run()
-    reach = run.causal_cutoff_steps
+    model = run.models["autoencoder"]
     seen = [
-        {step for start in starts for step in range(start - reach, start + run.models.autoencoder.steps)}
-        for starts in sequence_starts(run).values()
+        {step for start in starts for step in range(start - model.reach_ms, start + model.steps)} for starts in model.starts(run).values()
     ]
     assert all(seen)
     assert not seen[0] & seen[1]
@@ -124,45 +124,44 @@ def test_threads_are_the_first_number_of_the_environment(given, threads, monkeyp
 @pytest.mark.parametrize("split", [[0.6, 0.2, 0.2], [0.9, 0.05, 0.05], [0.98, 0.01, 0.01]])
 def test_check_tells_of_ranges_without_sequences_as_training_finds_them(tmp_path, tau_ms, sequences, split):
     run = load_runs(small_config(tmp_path))[0]
-    autoencoder = run.models.autoencoder.model_copy(update={"sequences": sequences})
-    models = run.models.model_copy(update={"autoencoder": autoencoder, "split": tuple(split)})
-    run = run.model_copy(update={"models": models, "features": run.features.model_copy(update={"tau_ms": tau_ms})})
-    empty = [name for name, starts in sequence_starts(run).items() if not len(starts)]
-    assert [re.search("autoencoder's ([a-z]+) range", problem.expected)[1] for problem in check_sequences(run)] == empty
+    model = run.models["autoencoder"].model_copy(update={"sequences": sequences, "tau_ms": tau_ms})
+    run = run.model_copy(update={"models": {"autoencoder": model}, "training": run.training.model_copy(update={"split": tuple(split)})})
+    empty = [name for name, starts in model.starts(run).items() if not len(starts)]
+    assert [re.search("the ([a-z]+) range", problem.expected)[1] for problem in model.check_sequences(run, "models.a")] == empty
     if empty:
         with pytest.raises(ConfigError, match="none of the sequences"):
-            autoencoder_sequences(run)
+            trace_sequences(run, run.models["autoencoder"])
 
 
 @pytest.mark.parametrize("name", ["tft_population", "tft_neuron"])
 def test_windows_of_two_ranges_share_no_spike_and_stand_a_history_a_horizon_and_a_window_apart(make_run, name):
     run = make_run()
-    model, t_w = getattr(run.models, name), run.features.window_ms
-    ranges = run.tft_windows(model)
+    model, t_w = run.models[name], run.models[name].bin_ms
+    ranges = model.ranges(run)
     spans = [(first * t_w, end * t_w) for first, end in ranges.values()]
     for (_, before), (after, _) in itertools.pairwise(spans):
         assert after - before >= (model.history + model.horizon + 1) * t_w
-    assert spans[0][0] >= run.models.start_s * 1000
+    assert spans[0][0] >= run.training.start_s * 1000
     assert spans[-1][1] <= run.n_steps
 
 
 def test_sequences_stand_evenly_in_the_time_used_and_never_overlap(make_run):
     run = make_run()
-    starts = np.concatenate(list(sequence_starts(run).values()))
+    starts = np.concatenate(list(run.models["autoencoder"].starts(run).values()))
     apart = np.diff(starts)
     # 5,000 ms for 120 sequences: 41 or 42 ms from one to the next, and more only across a gap
     assert sorted(set(apart[apart < 100])) == [41, 42]
-    assert (apart >= run.models.autoencoder.steps).all()
-    for name, (begin, end) in run.autoencoder_ranges().items():
-        chosen = sequence_starts(run)[name]
+    assert (apart >= run.models["autoencoder"].steps).all()
+    for name, (begin, end) in run.models["autoencoder"].ranges(run).items():
+        chosen = run.models["autoencoder"].starts(run)[name]
         assert chosen.min() >= begin
-        assert chosen.max() + run.models.autoencoder.steps <= end
+        assert chosen.max() + run.models["autoencoder"].steps <= end
 
 
 def test_traces_of_sequences_are_the_plain_sum_of_exponentials_over_segments_and_blocks(tmp_path):
     run = tiny_run(tmp_path, {"models.autoencoder.neurons": 5, "models.autoencoder.sequences": 1700})
-    raster, tau, cutoff = random_raster(run), run.features.tau_ms, run.causal_cutoff_steps
-    data = autoencoder_sequences(run)
+    raster, tau, cutoff = random_raster(run), run.models["autoencoder"].tau_ms, run.models["autoencoder"].reach_ms
+    data = trace_sequences(run, run.models["autoencoder"])
     assert data.neurons.tolist() == [0, 2, 4, 7, 9]
     for name in ("train", "validation", "test"):
         sequences, starts = getattr(data, name), data.starts[name]
@@ -178,15 +177,22 @@ def test_traces_of_sequences_are_the_plain_sum_of_exponentials_over_segments_and
 
 def test_sampled_rates_are_spikes_counted_in_windows_side_by_side(tmp_path):
     run = tiny_run(
-        tmp_path, {"models.tft_neuron.neurons": 6, "simulation.duration_s": 60, "simulation.segment_s": 20, "features.window_ms": 300}
+        tmp_path,
+        {
+            "models.tft_neuron.neurons": 6,
+            "models.tft_neuron.bin_ms": 300,
+            "models.tft_population.bin_ms": 300,
+            "simulation.duration_s": 60,
+            "simulation.segment_s": 20,
+        },
     )
     raster = random_raster(run)
     n = run.n_steps // 300
     counts = raster[: n * 300].reshape(n, 300, 12).sum(axis=1)
-    neurons = rate_series(run, "tft_neuron")
+    neurons = rate_series(run, run.models["tft_neuron"])
     assert neurons.names.tolist() == [0, 2, 4, 6, 8, 10]
     assert np.allclose(neurons.values, counts[:, ::2] / 0.3)
-    population = rate_series(run, "tft_population")
+    population = rate_series(run, run.models["tft_population"])
     assert population.names.tolist() == ["all", "E", "I"]
     means = np.column_stack([counts.mean(axis=1), counts[:, :8].mean(axis=1), counts[:, 8:].mean(axis=1)])
     assert np.allclose(population.values, means / 0.3)
@@ -197,17 +203,18 @@ def test_a_lost_shard_of_rates_is_an_error_and_not_silence(tmp_path):
     run = tiny_run(tmp_path)
     layout(run, "features").shard_path("count", (1, 2)).unlink()
     with pytest.raises(StoreError, match="missing"):
-        rate_series(run, "tft_neuron")
+        rate_series(run, run.models["tft_neuron"])
 
 
 def test_scaling_knows_the_training_range_alone(tmp_path):
     run = tiny_run(tmp_path / "a")
     louder = random_raster(run)
-    first_unseen = max(run.autoencoder_ranges()["train"][1], rate_series(run, "tft_neuron").ranges["train"][1] * run.features.window_ms)
+    tft = run.models["tft_neuron"]
+    first_unseen = max(run.models["autoencoder"].ranges(run)["train"][1], tft.ranges(run)["train"][1] * tft.bin_ms)
     louder[first_unseen:] |= random_raster(run, seed=1)[first_unseen:]
     other = tiny_run(tmp_path / "b", raster=louder)
     for name in ("tft_population", "tft_neuron"):
-        one, two = rate_series(run, name), rate_series(other, name)
+        one, two = rate_series(run, run.models[name]), rate_series(other, other.models[name])
         assert not np.array_equal(one.values, two.values)
         assert np.array_equal(one.mean, two.mean)
         assert np.array_equal(one.std, two.std)
@@ -297,7 +304,7 @@ def test_a_forecast_learns_a_rate_that_repeats(tmp_path):
     """Every neuron fires in one sample of four: a mean or the last value cannot tell which."""
     changes = {"models.tft_neuron.epochs": 12, "models.tft_neuron.learning_rate": 0.01, "models.tft_neuron.samples_per_epoch": 1500}
     run = load_runs(small_config(tmp_path, {**TINY, **changes}))[0]
-    window = run.features.window_ms
+    window = run.models["tft_neuron"].bin_ms
     raster = np.zeros((run.n_steps, 12), bool)
     for neuron in range(12):
         for start in range(neuron % 4 * window, run.n_steps, 4 * window):
@@ -346,7 +353,7 @@ def test_training_stops_at_the_end_of_patience_and_keeps_the_best_epoch(tmp_path
     description = description_of(run, "autoencoder")
     assert description["epochs"] == len(losses) < 60
     assert description["best_epoch"] == len(losses) - 2 == int(np.argmin(losses)) + 1
-    data, module = autoencoder_sequences(run), load_autoencoder(run, 1)
+    data, module = trace_sequences(run, run.models["autoencoder"]), load(run, "autoencoder", 1)
     error = np.mean((encode(module, data.validation)[0] - data.validation) ** 2) / float(module.std) ** 2
     assert error == pytest.approx(min(losses), rel=1e-4)
 
@@ -362,8 +369,7 @@ def test_the_untrained_model_is_what_training_starts_from(tmp_path):
     run = tiny_run(tmp_path, {f"models.{name}.learning_rate": 1e-30 for name in MODEL_NAMES})
     for name in MODEL_NAMES:
         train(run, name, 1)
-        load = (lambda on: load_autoencoder(run, 1, on)) if name == "autoencoder" else (lambda on, name=name: load_tft(run, name, 1, on))
-        trained, untrained = load(True).state_dict(), load(False).state_dict()
+        trained, untrained = (load(run, name, 1, on).state_dict() for on in (True, False))
         assert all(torch.allclose(trained[key], untrained[key], rtol=0, atol=1e-20) for key in untrained)
 
 
@@ -373,15 +379,15 @@ def test_the_untrained_model_is_what_training_starts_from(tmp_path):
 def test_a_model_read_back_gives_the_same_outputs(tmp_path, trained):
     for name in MODEL_NAMES:
         facts = description_of(trained, name)
-        module = new_module(name, facts["hyperparameters"], facts["scaling"], seed=5).eval()
+        module = new_module(trained.models[name], facts["scaling"], seed=5).eval()
         run = trained.model_copy(update={"path": str(tmp_path)})
-        save(model_folder(run, name, 1), module, {key: facts[key] for key in ("hyperparameters", "scaling")})
+        save(model_folder(run, name, 1), weights_of(module), {key: facts[key] for key in ("options", "scaling")})
         if name == "autoencoder":
-            sequences = autoencoder_sequences(trained).test
-            pairs = zip(encode(module, sequences), encode(load_autoencoder(run, 1), sequences), strict=True)
+            sequences = trace_sequences(trained, trained.models["autoencoder"]).test
+            pairs = zip(encode(module, sequences), encode(load(run, "autoencoder", 1), sequences), strict=True)
         else:
-            values = rate_series(trained, name).values
-            pairs = zip(forecast(module, values, np.array([7])), forecast(load_tft(run, name, 1), values, np.array([7])), strict=True)
+            values = rate_series(trained, trained.models[name]).values
+            pairs = zip(forecast(module, values, np.array([7])), forecast(load(run, name, 1), values, np.array([7])), strict=True)
         assert all(np.array_equal(one, two) for one, two in pairs)
 
 
@@ -410,25 +416,25 @@ def test_a_damaged_or_foreign_weights_file_is_refused_and_nothing_in_it_runs(tmp
         (folder / "weights.safetensors").write_bytes(content)
         (folder / "model.json").write_text(json.dumps(described.get(content, facts)))
         with pytest.raises(SpikelensError, match="train"):
-            load_tft(run, "tft_neuron", 1)
+            load(run, "tft_neuron", 1)
     assert not sprung.exists()
     (folder / "weights.safetensors").unlink()
     with pytest.raises(SpikelensError, match="train"):
-        load_tft(run, "tft_neuron", 1)
+        load(run, "tft_neuron", 1)
     (folder / "model.json").write_text("{")
     with pytest.raises(SpikelensError, match=r"model\.json"):
-        load_tft(run, "tft_neuron", 1)
+        load(run, "tft_neuron", 1)
 
 
 # --- forecasts and attention --------------------------------------------------------------------------------------------
 
 
 def test_attention_of_a_step_adds_up_to_one_over_the_past_and_earlier_steps(trained):
-    module, values = load_tft(trained, "tft_neuron", 1), rate_series(trained, "tft_neuron").values
+    module, values = load(trained, "tft_neuron", 1), rate_series(trained, trained.models["tft_neuron"]).values
     outputs = []
     module.network.register_forward_hook(lambda _, __, output: outputs.append(output))
     prediction, attention = forecast(module, values, np.array([0, 50, 90]))
-    model = trained.models.tft_neuron
+    model = trained.models["tft_neuron"]
     assert prediction.shape == (3, 12, model.horizon)
     assert attention.shape == (3, 12, model.horizon, model.attention_heads, model.history)
     assert (attention >= 0).all()
@@ -442,7 +448,7 @@ def test_attention_of_a_step_adds_up_to_one_over_the_past_and_earlier_steps(trai
 
 
 def test_a_forecast_sees_its_history_and_nothing_after_it_and_not_the_time_of_the_run(trained):
-    module, values = load_tft(trained, "tft_neuron", 1), rate_series(trained, "tft_neuron").values
+    module, values = load(trained, "tft_neuron", 1), rate_series(trained, trained.models["tft_neuron"]).values
     history, start = module.history, np.array([30])
     known = predict(module, values, start)
     later = values.copy()
@@ -455,7 +461,7 @@ def test_a_forecast_sees_its_history_and_nothing_after_it_and_not_the_time_of_th
 
 
 def test_forecasts_do_not_depend_on_what_else_is_forecast(trained):
-    module, values = load_tft(trained, "tft_neuron", 1), rate_series(trained, "tft_neuron").values
+    module, values = load(trained, "tft_neuron", 1), rate_series(trained, trained.models["tft_neuron"]).values
     starts = np.arange(0, 340)
     together = predict(module, values, starts)
     assert together.shape[:2] == (340, 12)
@@ -465,10 +471,10 @@ def test_forecasts_do_not_depend_on_what_else_is_forecast(trained):
 
 
 def test_encoder_states_end_in_what_the_sequence_is_rebuilt_from(trained):
-    module, sequences = load_autoencoder(trained, 1), autoencoder_sequences(trained).test
+    module, sequences = load(trained, "autoencoder", 1), trace_sequences(trained, trained.models["autoencoder"]).test
     rebuilt, states = encode(module, sequences)
     assert rebuilt.shape == sequences.shape
-    assert states.shape == (*sequences.shape[:2], trained.models.autoencoder.units)
+    assert states.shape == (*sequences.shape[:2], trained.models["autoencoder"].units)
     with torch.inference_mode():
         code = torch.from_numpy(states[:, -1:]).expand(-1, sequences.shape[1], -1).contiguous()
         again = module.readout(module.decoder(code)[0]) * module.std + module.mean

@@ -22,9 +22,8 @@ from spikelens.config import STAGES, STEPS_PER_SECOND, load_runs
 from spikelens.jobs import stage_of
 from spikelens.network.build import build_blocks, drawn_synapses
 from spikelens.places import stage_folder
-from spikelens.report.contents import FIGURES
 from spikelens.speeds import event_ns, job_seconds, read_speeds, segment_seconds
-from spikelens.stores import BLOCK_STORES, OWNER, block_layout, layout, prepare, read_array
+from spikelens.stores import BLOCK_STORES, OWNER, block_layout, layout, model_outputs, prepare, read_array
 from spikelens.tables import n_rows
 
 SPEEDS = read_speeds()
@@ -77,7 +76,7 @@ def test_jobs_and_files_are_those_that_snakemake_plans(config, tmp_path, capsys,
     verbs = dict(zip(STAGES, ("build_network", "simulate", "compute_features", "train", "explain", "make_report"), strict=True))
     assert jobs == {"all": 1, "total": ours.total() + 1} | {verbs[stage]: n for stage, n in ours.items()}
     outputs = snakemake("--summary").stdout.splitlines()[1:]
-    assert len(outputs) == 2 * ours.total() + len(FIGURES) + 1, "two flags for each job, and what the report shows"
+    assert len(outputs) == 2 * ours.total() + 2, "two flags for each job, the page and the summary"
 
 
 def test_shards_are_those_of_every_layout(tmp_path):
@@ -85,6 +84,7 @@ def test_shards_are_those_of_every_layout(tmp_path):
     run = run_of(tmp_path, {"network.block_size": 150, "simulation.duration_s": 7, "features.neurons": 3})
     groups = [layout(run, store) for store in OWNER]
     groups += [block_layout(run, store, block, 10) for store in BLOCK_STORES for block in range(run.n_blocks)]
+    groups += model_outputs(run)
     assert sizes.disk(run).n_shards == sum(len(group.shard_paths()) for group in groups)
 
 
@@ -141,7 +141,7 @@ print(next(line for line in Path("/proc/self/status").read_text().splitlines() i
 def test_a_segment_takes_no_more_memory_than_planned_and_not_much_less(make_run, average):
     """Four million synapses, so that they weigh more than what any process takes; the later segment reads a state, too."""
     size = {"network.neurons": 20_000, "network.populations.E.count": 16_000, "network.populations.I.count": 4_000}
-    size |= {"network.block_size": 2_000, "simulation.chunk_neurons": 250, "features.omega_dense": False, "models.start_s": 0}
+    size |= {"network.block_size": 2_000, "simulation.chunk_neurons": 250, "features.omega_dense": False, "training.start_s": 0}
     size |= {f"network.connections.{key}.p": p for key, p in (("E->E", 0.01), ("E->I", 0.01), ("I->E", 0.0125))}
     run = make_run(size | {"simulation.weight_average": average})
     build_blocks(run, range(run.n_blocks))
@@ -156,13 +156,13 @@ def test_a_segment_takes_no_more_memory_than_planned_and_not_much_less(make_run,
 def test_each_rank_that_trains_holds_the_data_and_has_a_core_and_its_share_of_the_batches(tmp_path):
     training = {"models.tft_neuron.parts": 2, "models.tft_neuron.samples_per_epoch": 10**6}
     alone, shared = (run_of(tmp_path, {**training, "models.tft_neuron.ranks": n}) for n in (1, 2))
-    rule = "models_tft_neuron"
+    rule = "models.tft_neuron"
     assert sizes.job_memory(shared, rule) == 2 * sizes.job_memory(alone, rule)
     assert job_seconds(shared, rule, SPEEDS) - SPEEDS.start_torch_s == pytest.approx(
         (job_seconds(alone, rule, SPEEDS) - SPEEDS.start_torch_s) / 2
     )
     cores = {row.rule: row.cores for row in plan.plan_run(shared, SPEEDS, 8.0).rules}
-    assert (cores[rule], cores["models_autoencoder"], cores["simulation"]) == (2, 1, 2)
+    assert (cores[rule], cores["models.autoencoder"], cores["simulation"]) == (2, 1, 2)
 
 
 def test_ranks_share_the_synapses_and_a_job_asks_for_all_of_them(tmp_path):
@@ -202,7 +202,7 @@ def test_synaptic_events_cost_what_was_measured_at_the_nearest_sizes():
 def test_training_takes_a_start_and_a_time_for_each_epoch(tmp_path):
     for model in ("autoencoder", "tft_population", "tft_neuron"):
         runs = [run_of(tmp_path, {f"models.{model}.epochs": n}) for n in (10, 20, 40)]
-        ten, twenty, forty = (job_seconds(run, f"models_{model}", SPEEDS) for run in runs)
+        ten, twenty, forty = (job_seconds(run, f"models.{model}", SPEEDS) for run in runs)
         assert forty - twenty == pytest.approx(2 * (twenty - ten))
         assert ten > SPEEDS.start_torch_s
         assert twenty > ten
@@ -264,7 +264,7 @@ def test_a_sweep_is_planned_run_by_run_and_in_sum(config, capsys):
     assert (found["total"]["cores"], found["assumed"]["rate_hz"]) == (3, 5.0)
     assert main(["plan", path]) == 0
     text = capsys.readouterr().out
-    assert text.count("models_tft_neuron") == 4
+    assert text.count("models.tft_neuron") == 4
     assert "In all 4 runs" in text
     assert not (Path(path).parent / "results").exists(), "nothing is written"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import re
@@ -24,10 +25,10 @@ from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
 from spikelens.errors import StoreError
 from spikelens.places import model_folder, stage_folder
 from spikelens.report import data
-from spikelens.report.contents import FIGURES, SUMMARY
+from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
 from spikelens.report.summary import write_summary
-from spikelens.stores import UNITS_PER_MV, block_layout, ensure, layout, prepare, write_shard
+from spikelens.stores import UNITS_PER_MV, block_layout, ensure, layout, model_outputs, prepare, write_shard
 
 MAX_BYTES = 1_000_000
 
@@ -57,6 +58,10 @@ def synthetic_run(folder: Path, changes: dict | None = None) -> tuple[RunConfig,
     explanation = layout(run, "explanation")
     for name, spec in explanation.arrays.items():
         write_shard(explanation, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
+    for output in model_outputs(run):
+        ensure(output)
+        for name, spec in output.arrays.items():
+            write_shard(output, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
     _write_models(run, rng)
     stage_folder(run, "explanation").mkdir(exist_ok=True)
     (run.folder / "current" / "explanation" / "scores.json").write_text(json.dumps(truth.scores))
@@ -125,10 +130,10 @@ def _write_features(run: RunConfig, truth: Truth, rng: np.random.Generator) -> N
 def _write_models(run: RunConfig, rng: np.random.Generator) -> None:
     for name, seed in data.trained_models(run):
         folder = model_folder(run, name, seed)
-        folder.mkdir(parents=True)
         measures = {"mse": "1", "explained_variance": "1"} if name == "autoencoder" else {"mse": "Hz^2", "r2": "1"}
         scored = [dict(zip(measures, rng.random(2), strict=True)) for _ in range(3)]
         facts = {"epochs": 2, "best_epoch": 1, "n_weights": 10, "ranges_ms": {}, "wall_s": 1.5, "units": measures, "scores": scored[0]}
+        facts["options"] = run.models[name].model_dump(mode="json")
         content = {**facts, "baselines": {"training_mean": scored[1], "persistence": scored[2]}}
         (folder / "model.json").write_text(json.dumps(content))
         lines = [{"epoch": epoch, "train_loss": 1 / epoch, "validation_loss": 1.2 / epoch} for epoch in (1, 2)]
@@ -182,20 +187,19 @@ def summary(run: RunConfig) -> dict:
 # --- figures ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("item", [item for item in FIGURES if item.file.endswith(".svg")], ids=lambda item: item.name)
-def test_every_figure_is_a_drawing_of_readable_size(reported, item):
-    content = (stage_folder(reported[0], "report") / item.file).read_bytes()
-    root = ET.fromstring(content)
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 20
-    assert len(content) < MAX_BYTES
-    assert float(root.get("width").removesuffix("pt")) / 72 <= 11.5
+def test_every_figure_is_a_drawing_of_readable_size(reported):
+    for shown in figures_of(reported[0]):
+        content = (stage_folder(reported[0], "report") / shown.file).read_bytes()
+        root = ET.fromstring(content)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 20, shown.name
+        assert len(content) < MAX_BYTES, shown.name
+        assert float(root.get("width").removesuffix("pt")) / 72 <= 11.5
 
 
 def test_text_is_drawn_and_not_left_to_the_viewers_fonts(reported):
-    for item in FIGURES:
-        if item.file.endswith(".svg"):
-            assert b"<text" not in (stage_folder(reported[0], "report") / item.file).read_bytes(), item.name
+    for shown in figures_of(reported[0]):
+        assert b"<text" not in (stage_folder(reported[0], "report") / shown.file).read_bytes(), shown.name
 
 
 def test_axes_carry_units(reported):
@@ -203,10 +207,10 @@ def test_axes_carry_units(reported):
         "network": ["delay [ms]", "weight [mV]"],
         "raster_and_rates": ["time [s]", "rate [Hz]"],
         "weights": ["weight [mV]"],
-        "forecast_population": ["time [s]", "rate [Hz]"],
-        "forecast_neurons": ["observed rate [Hz]", "forecast rate [Hz]"],
-        "reconstruction": ["step in the sequence [ms]", "spike trace [1]"],
-        "encoder": ["step in the sequence [ms]", "variance of the state [1]"],
+        "forecast_tft_population": ["time [s]", "rate [Hz]"],
+        "forecast_tft_neuron": ["observed rate [Hz]", "forecast rate [Hz]"],
+        "reconstruction_autoencoder": ["step in the sequence [ms]", "spike trace [1]"],
+        "encoder_autoencoder": ["step in the sequence [ms]", "variance of the state [1]"],
         "attention": ["attention [1]", "correlation [1]"],
         "omega": ["weight, mean over pairs [mV]", "time [s]"],
         "scores": ["AUROC [1]", "time-averaged weight [mV]"],
@@ -219,7 +223,7 @@ def test_axes_carry_units(reported):
 
 def test_a_second_report_has_the_same_bytes(reported):
     run = reported[0]
-    files = [stage_folder(run, "report") / item.file for item in FIGURES]
+    files = [stage_folder(run, "report") / name for name in (*(shown.file for shown in figures_of(run)), PAGE)]
     first, first_summary = [path.read_bytes() for path in files], summary(run)
     make_report(run)
     assert [path.read_bytes() for path in files] == first
@@ -227,7 +231,7 @@ def test_a_second_report_has_the_same_bytes(reported):
     assert 0 < second_summary["report"].pop("wall_seconds") != first_summary["report"].pop("wall_seconds")
     assert second_summary == first_summary
     names = [path.name for path in (run.folder / "current" / "report").iterdir()]
-    assert sorted(names) == sorted([*(item.file for item in FIGURES), SUMMARY])
+    assert sorted(names) == sorted([*(path.name for path in files), SUMMARY])
 
 
 class _Rows(HTMLParser):
@@ -255,9 +259,9 @@ class _Rows(HTMLParser):
 def test_table_holds_every_score_and_needs_nothing_else(reported):
     run, truth = reported
     page = _Rows()
-    page.feed((run.folder / "current" / "report" / "scores.html").read_text())
-    whole, by_weight, models = page.tables
-    assert page.outside == []
+    page.feed((run.folder / "current" / "report" / PAGE).read_text())
+    models, whole, by_weight = page.tables
+    assert [link for link in page.outside if not link.startswith(("#", "data:"))] == []
     assert len(whole) - 1 == sum(row["stratum"] == "all" for row in truth.scores)
     assert len(by_weight) - 1 == sum(row["stratum"] != "all" for row in truth.scores)
     aurocs = sorted(f"{row['auroc']:.3f}" for row in truth.scores if row["stratum"] == "all")
@@ -290,7 +294,7 @@ def test_a_run_of_another_kind_is_drawn_too(tmp_path):
     }
     run, _ = synthetic_run(tmp_path, changes)
     make_report(run)
-    assert all((stage_folder(run, "report") / item.file).stat().st_size > 1000 for item in FIGURES)
+    assert all((stage_folder(run, "report") / shown.file).stat().st_size > 1000 for shown in figures_of(run))
     weights = summary(run)["simulation"]["plastic_weights_at_end"]
     assert weights == {"synapses": 0, "mean_mv": None, "share_at_maximum": None, "share_at_zero": None, "share_below_1_mv": None}
     assert set(summary(run)["models"]["tft_neuron"]) == {"1", "2"}
@@ -344,7 +348,7 @@ def test_summary_has_the_stages_and_their_scores(reported):
     facts = json.loads((run.folder / "current" / "models" / "tft_neuron" / "1" / "model.json").read_text())
     assert content["models"]["tft_neuron"]["1"]["scores"] == facts["scores"]
     assert content["models"]["tft_neuron"]["1"]["baselines"] == facts["baselines"]
-    assert content["report"]["figures"] == [item.file for item in FIGURES]
+    assert content["report"]["figures"] == [shown.file for shown in figures_of(run)]
 
 
 def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
@@ -384,7 +388,7 @@ def test_running_rates_are_spikes_per_neuron_and_second(reported):
     run, truth = reported
     rates = data.running_rates(run)
     at_ms = 1230
-    window = truth.spikes[at_ms : at_ms + run.features.window_ms]
+    window = truth.spikes[at_ms : at_ms + run.report.window_ms]
     expected = [window.mean() * 1000, window[:, :160].mean() * 1000, window[:, 160:].mean() * 1000]
     np.testing.assert_allclose(rates[at_ms // run.features.step_ms], expected)
     assert np.isnan(rates[-1]).all(), "the last window reaches beyond the end"
@@ -400,7 +404,7 @@ def test_running_rates_are_spikes_per_neuron_and_second(reported):
         ("current/spikes.zarr/spikes/c/2/1", "raster_and_rates"),
         ("current/features.zarr/population_count/c/1/0/0", "raster_and_rates"),
         ("current/weights.zarr/3/weight/c/2/0", "weights"),
-        ("current/explanation.zarr/encoder_variance/c/0/0/0", "encoder"),
+        ("current/models/autoencoder/1/output.zarr/encoder_variance/c/0/0", "encoder_autoencoder"),
         ("current/models/tft_population/1/history.jsonl", "learning"),
         ("current/explanation/scores.json", "scores"),
     ],
@@ -409,7 +413,7 @@ def test_a_lost_shard_is_named_and_not_drawn_as_zeros(copied, lost, item):
     path = (copied.folder / lost).resolve()
     path.unlink()
     with pytest.raises(StoreError, match=re.escape(str(path))):
-        render(copied, item)
+        render(copied, next(shown for shown in figures_of(copied) if shown.name == item))
 
 
 def test_a_report_that_lacks_a_shard_ends_with_an_error(copied):
@@ -421,14 +425,29 @@ def test_a_report_that_lacks_a_shard_ends_with_an_error(copied):
 # --- captions -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("caption", [*(item.caption for item in FIGURES), "workflow.rst"])
-def test_every_item_has_a_caption_that_reads_cleanly_and_names_units(caption):
+@pytest.mark.parametrize("caption", ["page.rst", "summary.rst", "workflow.rst"])
+def test_what_snakemakes_report_says_reads_cleanly(caption):
     text = (REPOSITORY / "workflow" / "report" / caption).read_text()
     config = read_yaml(REPOSITORY / "config.yaml")
     rendered = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(snakemake={"config": config})
     docutils.core.publish_string(rendered, settings_overrides={"halt_level": 2, "report_level": 2})
-    assert re.search(r"\[(1|%|s|ms|mV|Hz|[\w%/², ]+)\]|\d s\b", rendered)
-    assert len(rendered.split()) > 40
+
+
+def test_every_figure_has_a_caption_that_names_units(reported):
+    run, _ = reported
+    for shown in figures_of(run):
+        assert re.search(r"\[(1|%|s|ms|mV|Hz|[\w%/², ]+)\]", shown.caption), shown.name
+        assert len(shown.caption.split()) > 40, shown.name
+        assert html.escape(shown.caption) in (run.folder / "current" / "report" / PAGE).read_text()
+
+
+def test_without_models_the_report_shows_what_there_is(tmp_path):
+    run, _ = synthetic_run(tmp_path, {"models": {}})
+    make_report(run)
+    names = {shown.name for shown in figures_of(run)}
+    assert names == {"network", "raster_and_rates", "weights", "omega", "scores"}
+    assert "models" not in re.findall(r'<section id="(\w+)">', (run.folder / "current" / "report" / PAGE).read_text())
+    assert summary(run)["models"] == {"wall_seconds": None, "jobs": None}
 
 
 def test_contents_can_be_imported_without_the_libraries_that_draw():

@@ -19,17 +19,19 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from conftest import MODEL_NAMES
 from simulations import MPIEXEC
 from test_crash import watch
 from test_models import description_of, history_of, tiny_run
 
 from spikelens.cli import main
-from spikelens.config import MODEL_NAMES, RunConfig, load_run
+from spikelens.config import RunConfig, load_run
 from spikelens.errors import SpikelensError
 from spikelens.models.checkpoint import read_checkpoint
 from spikelens.models.load import new_module
 from spikelens.models.ranks import ALONE, Ranks
-from spikelens.models.train import Epochs, autoencoder_task, step, tft_task, train
+from spikelens.models.run import train
+from spikelens.models.train import Epochs, step
 from spikelens.places import model_folder
 from spikelens.stores import verify
 
@@ -101,13 +103,14 @@ def losses_of(run: RunConfig, name: str) -> np.ndarray:
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_parts_of_a_batch_give_the_gradient_of_its_mean_loss(data, name):
     """Of the last batch, too, which has parts of other sizes, or none."""
-    task = autoencoder_task(data, 1) if name == "autoencoder" else tft_task(data, name, 1)
-    module = new_module(name, {**task.config.model_dump(), "dropout": 0.0}, task.scaling, 1)
+    model = data.models[name]
+    task = model.task(data, 1)
+    module = new_module(model if name == "autoencoder" else model.model_copy(update={"dropout": 0.0}), task.scaling, 1)
     unmoved = torch.optim.SGD(module.parameters(), lr=0)
     first, *_, last = task.train
     assert len(last) < 6
     for chosen in (first, last):
-        losses = step(module, unmoved, chosen, task, ALONE)
+        losses = step(module, unmoved, chosen, task, model.parts, ALONE)
         found = [weight.grad.clone() for weight in module.parameters()]
         unmoved.zero_grad()
         loss = module.training_step(task.train.items(chosen), 0)
@@ -118,13 +121,14 @@ def test_parts_of_a_batch_give_the_gradient_of_its_mean_loss(data, name):
 
 
 def test_parts_draw_dropout_of_their_own(data):
-    task = tft_task(data, "tft_population", 1)
-    module = new_module("tft_population", {**task.config.model_dump(), "dropout": 0.5}, task.scaling, 1)
+    model = data.models["tft_population"].model_copy(update={"dropout": 0.5})
+    task = model.task(data, 1)
+    module = new_module(model, task.scaling, 1)
     (chosen, *_) = task.train
     alike = chosen[:1].repeat(8)
     for seed in (1, 2):
         torch.manual_seed(seed)
-        losses = step(module, torch.optim.SGD(module.parameters(), lr=0), alike, task, ALONE)
+        losses = step(module, torch.optim.SGD(module.parameters(), lr=0), alike, task, model.parts, ALONE)
         assert len(set(losses.tolist())) == 4
 
 
@@ -334,7 +338,7 @@ def test_no_flipped_bit_or_cut_of_a_checkpoint_goes_unnoticed(interrupted, tmp_p
         assert read_checkpoint(path, {}, ALONE) is None
 
 
-@pytest.mark.parametrize("changes", [{"models.autoencoder.learning_rate": 0.002}, {"features.tau_ms": 10.0}])
+@pytest.mark.parametrize("changes", [{"models.autoencoder.learning_rate": 0.002}, {"models.autoencoder.tau_ms": 10.0}])
 def test_the_checkpoint_of_another_configuration_is_left_alone(interrupted, tmp_path, caplog, changes):
     run = tiny_run(tmp_path, {**UNEVEN, **changes, "models.autoencoder.epochs": 1})
     shutil.copytree(model_folder(interrupted, "autoencoder", 1), model_folder(run, "autoencoder", 1))

@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, small_config
+from conftest import REPOSITORY, fingerprints, small_config
 from golden.runs import CONFIGURATIONS, EXACT_STAGES, golden, make, results
 from golden.versions import EXACT, bumped_items, decide, stale
 
 from spikelens import versions
-from spikelens.config import STAGES, load_runs
+from spikelens.config import load_runs
 from spikelens.errors import SpikelensError
-from spikelens.fingerprint import fingerprint
 from spikelens.versions import ITEMS, LISTED, Version, code_hash, computing, listed, modules_of, results_version
 
 PACKAGE = REPOSITORY / "src/spikelens"
@@ -144,29 +143,30 @@ def test_another_python_gives_every_item_the_same_hash(version):
 
 def test_versions_of_libraries_do_not_count(monkeypatch, tmp_path):
     run = load_runs(small_config(tmp_path))[0]
-    before = [fingerprint(run, stage) for stage in STAGES]
+    before = fingerprints(run)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "99.0.1")
     for name in ("numpy", "pandas", "pyarrow", "pydantic", "torch", "xarray", "yaml"):
         if name in sys.modules:
             monkeypatch.setattr(sys.modules[name], "__version__", "99.0.1")
     code_hash.cache_clear()
-    assert [fingerprint(run, stage) for stage in STAGES] == before
+    assert fingerprints(run) == before
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "items"),
     [
         ("simulation/kernel.py", "np.float32(30.0)", "np.float32(20.0)", ["simulation", "features"]),
-        ("models/tft.py", "import warnings", "import warnings\n_NEW = 1", ["models/tft_population", "models/tft_neuron", "explanation"]),
-        ("models/autoencoder.py", "class ", "_NEW = 1\n\n\nclass ", ["models/autoencoder", "explanation"]),
+        ("models/tft.py", "import warnings", "import warnings\n_NEW = 1", ["models/tft", "explanation", "report"]),
+        ("models/autoencoder.py", "class ", "_NEW = 1\n\n\nclass ", ["models/lstm_autoencoder", "explanation", "report"]),
         ("report/activity.py", 'title="In-degree"', 'title="Sources"', ["report"]),
         ("config/features.py", "class Features(Section):", "class Features(Section):\n    depth: Positive = 1", []),
-        ("config/features.py", "if features.window_ms % features.step_ms", "if features.window_ms % (2 * features.step_ms)", []),
+        ("config/features.py", "if run.n_steps % features.step_ms", "if run.n_steps % (2 * features.step_ms)", []),
+        ("models/kinds/tft.py", "return TORCH_BASE", "return 2 * TORCH_BASE", []),
         ("config/run.py", "self.simulation.duration_s * STEPS_PER_SECOND", "self.simulation.duration_s * 1000", list(ITEMS)),
         ("stores.py", "clevel=1", "clevel=2", list(ITEMS)),
         ("jobs.py", "import itertools", "import itertools\n_NEW = 1", []),
     ],
-    ids=["kernel", "one kind of model", "another", "title of a figure", "new field", "check", "sizes", "encoder", "jobs"],
+    ids=["kernel", "one kind of model", "another", "title of a figure", "new field", "check", "cost", "sizes", "encoder", "jobs"],
 )
 def test_an_edit_counts_for_the_items_that_compute_with_it(package, file, old, new, items):
     assert edited_items() == []
@@ -230,15 +230,16 @@ def seen(stage, compute):
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
 from spikelens.features.run import compute_features
-from spikelens.models.train import train
+from spikelens.models.run import train
 from spikelens.explanation.run import explain
 from spikelens.report.run import make_report
 blocks, segments = range(run.n_blocks), range(run.n_segments)
 seen("network", lambda: build_blocks(run, blocks))
 seen("simulation", lambda: [simulate_segment(run, segment) for segment in segments])
 seen("features", lambda: compute_features(run, segments, blocks))
-for name in ("autoencoder", "tft_population", "tft_neuron"):
-    seen(f"models/{name}", lambda: train(run, name, 1))
+for name, kind in (("autoencoder", "lstm_autoencoder"), ("tft_neuron", "tft")):
+    seen(f"models/{kind}", lambda: train(run, name, 1))
+train(run, "tft_population", 1)
 seen("explanation", lambda: explain(run))
 seen("report", lambda: make_report(run))
 print(json.dumps({item: sorted(files) for item, files in called.items()}))
@@ -264,16 +265,16 @@ def test_every_module_that_a_computation_calls_is_in_its_hash(make_run):
 
 def test_listed_code_enters_keys_by_its_number_and_other_code_by_its_hash(package, tmp_path):
     run = load_runs(small_config(tmp_path))[0]
-    before = {stage: fingerprint(run, stage) for stage in STAGES}
+    before = fingerprints(run)
     edit(package / "features/rates.py", "import numpy", "_NEW = 1\nimport numpy")
     assert edited_items() == ["features", "report"]
     assert results_version("features") == code_hash("features")
-    assert [stage for stage in STAGES if fingerprint(run, stage) != before[stage]] == ["features", "models", "explanation", "report"]
+    assert [stage for stage, keys in fingerprints(run).items() if keys != before[stage]] == ["features", "models", "explanation", "report"]
     entries = json.loads((package / LISTED).read_text())
     entries["features"]["code"], entries["report"]["code"] = code_hash("features"), code_hash("report")
     (package / LISTED).write_text(json.dumps(entries))
     listed.cache_clear()
-    assert {stage: fingerprint(run, stage) for stage in STAGES} == before, "the same number: the results are found again"
+    assert fingerprints(run) == before, "the same number: the results are found again"
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"network": 3}', '{"network": {"version": "x", "code": ""}}'])

@@ -82,7 +82,7 @@ class Project:
         return finished.stdout
 
     def plan(self) -> set[str]:
-        """Jobs that would run, like "simulation 0", "features 1 0", "models_tft_neuron 1"."""
+        """Jobs that would run, like "simulation 0", "features 1 0", "models.tft_neuron 1"."""
         finished = self.snakemake("--dry-run")
         assert finished.returncode == 0, finished.stdout[-4000:]
         return planned(finished.stdout)
@@ -174,7 +174,8 @@ def test_a_finished_run_has_the_files_that_were_planned(finished):
         ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1"} | END),
         ({"models.autoencoder.units": 4}, {"autoencoder 1"} | END),
         ({"models.tft_population.seeds": [1, 2]}, {"tft_population 2"} | END),
-        ({"features.window_ms": 40}, TFTS | END),
+        ({"models.tft_neuron.bin_ms": 40}, {"tft_neuron 1"} | END),
+        ({"report.window_ms": 40}, {"report"}),
         ({"features.step_ms": 25}, FEATURES | MODELS | END),
         ({"drive.seed": 2}, SIMULATION | FEATURES | MODELS | END),
         ({"simulation.record.neurons": [5]}, SIMULATION | FEATURES | MODELS | END),
@@ -501,7 +502,7 @@ def test_a_run_with_a_short_last_segment_stays_where_it_is_when_the_duration_cha
     ("changes", "message"),
     [
         ({"simulation.duration_s": -5}, "simulation.duration_s = -5: expected"),
-        ({"features.windw_ms": 50}, "features.windw_ms = 50: unknown key; did you mean window_ms?"),
+        ({"features.tua_ms": 50}, "features.tua_ms = 50: unknown key; did you mean tau_ms?"),
         ({"network.edges": "nowhere.csv", "network.connections": {}}, 'network.edges = "nowhere.csv": no such file'),
     ],
 )
@@ -550,7 +551,7 @@ def test_a_notebook_opens_the_run_lazily(finished, monkeypatch):
     assert len(run.synapses.synapse if "synapse" in run.synapses.coords else run.synapses.delay) == run.summary["network"]["synapses"]
     assert run.weights.weight.attrs["units"] == "mV"
     assert float(run.weights.weight.max()) <= 10
-    assert run.explanation.attention.sizes["tft_neuron"] == 200
+    assert run.explanation.attention.sizes["neuron"] == 200
     assert run.causal_components.omega.dims == ("window", "synapse")
 
 

@@ -36,10 +36,9 @@ GROUP_SIZE = 1_000
 BIN_S = 10
 """Rates over time are given in bins of so many seconds."""
 
-SHORT = {"history": 1, "horizon": 1}
 UNUSED: dict[str, dict[str, Any]] = {
     "features": {"omega_window_s": 1},
-    "models": {"start_s": 0, "split": [0.34, 0.33, 0.33], "autoencoder": {"sequences": 20}, "tft_population": SHORT, "tft_neuron": SHORT},
+    "models": {},
 }
 """Stages that are not run shall not refuse a short duration."""
 

@@ -39,10 +39,12 @@ run:
 #   ranks: 2                      # MPI ranks; results do not depend on it
 
 # features:
-#   window_ms: 100                # window of the running rate [ms]
+#   tau_ms: 20.0                  # time constant of spike traces and causal components [ms]
+
+# training:
+#   start_s: 50                   # earlier time is left out of all models, while STDP settles [s]
 
 # models:
-#   start_s: 50                   # earlier time is left out, while STDP settles [s]
 #   tft_neuron:
 #     epochs: 8                   # at most
 #     learning_rate: 0.003        # of Adam

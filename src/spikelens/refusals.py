@@ -61,18 +61,16 @@ class CommandLineText(str):
 def problems_of(kind: type[BaseModel], error: ValidationError) -> list[Problem]:
     """What pydantic found in a configuration of the type `kind`: one problem a key."""
     schema = kind.model_json_schema()
-    found: dict[_Path, Problem] = {}
+    found: dict[_Path, tuple[dict[str, Any], Problem]] = {}
     for detail in error.errors(include_url=False)[:_MAX_TOLD]:
         narrowed, location = _narrowed(schema, detail["loc"])
         path = _key_path(narrowed, location)
-        problem, other = _problem(narrowed, path, dict(detail)), found.get(path)
-        # a union reports each of its members
-        found[path] = (
-            _described(narrowed, path, problem)
-            if other is None
-            else replace(other, expected=f"{other.expected} or {problem.expected.removeprefix('expected ')}")
-        )
-    return list(found.values())
+        problem = _problem(narrowed, path, dict(detail))
+        if path in found:  # a union reports each of its members
+            _, other = found[path]
+            problem = replace(other, expected=f"{other.expected} or {problem.expected.removeprefix('expected ')}")
+        found[path] = narrowed, problem
+    return [_described(narrowed, path, problem) for path, (narrowed, problem) in found.items()]
 
 
 def _narrowed(schema: dict[str, Any], location: _Path) -> tuple[dict[str, Any], _Path]:

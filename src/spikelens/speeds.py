@@ -193,7 +193,7 @@ def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
     # without a gradient: a third
     attention_ns = windows * (tft.history + tft.horizon) * tft.hidden_size * speeds.tft_ns_per_unit / 3
     pairs = series**2 * len(tft.seeds) * (explanation.shuffles + explanation.bootstraps) if series <= MAX_DENSE_NEURONS else 0
-    return speeds.start_torch_s + 1e-9 * (attention_ns + pairs * speeds.score_ns_per_pair)
+    return float(speeds.start_torch_s + 1e-9 * (attention_ns + pairs * speeds.score_ns_per_pair))
 
 
 def reading_seconds(run: RunConfig, speeds: Speeds) -> float:

@@ -55,6 +55,7 @@ _NO_RESULTS = frozenset(
         "versions",
         "watch",
         "config.checks",
+        "config.items",
         "config.load",
         "config.runs",
         "config.yaml12",
@@ -117,7 +118,7 @@ def modules_of(item: Item) -> dict[str, Path]:
     found: dict[str, Path] = {}
     stage, _, kind = item.partition("/")
     own = {f"{stage}.kinds.{kind}"} if kind else set()
-    if stage == "report":  # kinds of items draw figures
+    if stage in ("explanation", "report"):  # kinds of items build their networks and draw figures
         own = {f"{family}.kinds.{path.stem}" for family in STAGES for path in (_PACKAGE / family / "kinds").glob("[!_]*.py")}
     waiting = {f"spikelens.{name}" for name in (*_ENTRIES[stage], *own)}
     while waiting:

@@ -6,11 +6,11 @@ import re
 from collections import Counter
 
 import pytest
+from conftest import MODEL_NAMES
 from test_workflow import RUN, TWO_BLOCKS, Project
 
 from slurm.conftest import stored
 from slurm.workflow import OnCluster
-from spikelens.config import MODEL_NAMES
 
 pytestmark = pytest.mark.slow
 

@@ -26,6 +26,8 @@ FAMILIES: dict[str, str] = {"models": "spikelens.models.kinds"}
 """The package of each family's kinds; a file in it has the name of its kind."""
 _KINDS: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
 
+KIND = "what it is; its other keys are options of this kind"
+"""The description of the key `kind`."""
 ItemName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """Names folders and wildcards of snakemake."""
 

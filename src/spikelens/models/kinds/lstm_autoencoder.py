@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from spikelens.config.items import Read
+from spikelens.config.items import KIND, Read
 from spikelens.config.types import CAUSAL_CUTOFF_TAUS, STEPS_PER_SECOND, Positive, PositiveFloat
 from spikelens.errors import Problem
 from spikelens.models.model import Epochs, LearningRate, NetworkModel
@@ -34,7 +34,7 @@ _VALIDATED_AT_ONCE = 1_024
 class LstmAutoencoder(NetworkModel):
     """LSTM autoencoder on spike traces."""
 
-    kind: Literal["lstm_autoencoder"] = "lstm_autoencoder"
+    kind: Annotated[Literal["lstm_autoencoder"], Field(description=KIND)] = "lstm_autoencoder"
     epochs: Epochs = 30
     learning_rate: LearningRate = 0.003
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight decay of Adam, decoupled [1]")] = 1.0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from spikelens.config.items import Read
+from spikelens.config.items import KIND, Read
 from spikelens.config.types import Positive
 from spikelens.errors import Problem
 from spikelens.models.model import Epochs, NetworkModel
@@ -32,7 +32,7 @@ _VALIDATED_AT_ONCE = 1_024
 class Tft(NetworkModel):
     """Temporal Fusion Transformer on rates, in bins that share no spike."""
 
-    kind: Literal["tft"] = "tft"
+    kind: Annotated[Literal["tft"], Field(description=KIND)] = "tft"
     series: Annotated[
         Literal["neurons", "populations"], Field(description="rates of single neurons, or of the network and each population")
     ] = "neurons"
