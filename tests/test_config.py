@@ -635,7 +635,6 @@ def test_all_faults_are_told_at_once() -> None:
         load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.step_ms": 8, "training.split": [0.5, 0.2, 0.2]}))
     assert {problem.key for problem in caught.value.problems} == {
         "simulation.ranks",
-        "features.step_ms",
         "training.split",
         "report.window_ms",
         "models.tft_population.bin_ms",
