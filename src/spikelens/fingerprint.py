@@ -2,7 +2,7 @@
 
 A stage's fingerprint covers the keys of its configuration, the results version of its code (`versions`), and the fingerprint of the
 stage before it. Ranks, paths and the duration are left out: they do not change what a shard holds. So is a key of the configuration
-with its neutral value (`config.types.Neutral`). Versions of libraries are provenance and do not count.
+with its neutral value (`config.types.Section`). Versions of libraries are provenance and do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from spikelens.config import MODEL_NAMES, STAGES, ModelName, Neutral, RunConfig, Stage
+from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
 from spikelens.versions import items_of, results_version
 
 _NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "features": ("window_ms",)}
@@ -60,25 +60,19 @@ def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
     return section
 
 
-def keyed(section: BaseModel) -> dict[str, Any]:
-    """A section of the configuration as it enters keys: without the fields that have their neutral value."""
-    return dict(_keyed(section, section.model_dump(mode="json")))
-
-
-def _keyed(value: Any, dumped: Any) -> Any:
-    """What a part of the configuration, given with its JSON, enters keys as."""
+def keyed(value: Any) -> Any:
+    """A part of the configuration as it enters keys, as JSON has it: without the fields that have their neutral value."""
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        return {name: _keyed(getattr(value, name), dumped[name]) for name in fields if not _is_neutral(fields[name], dumped[name])}
+        fields = {name: (field, keyed(getattr(value, name))) for name, field in type(value).model_fields.items()}
+        return {name: content for name, (field, content) in fields.items() if not _is_neutral(field, content)}
     if isinstance(value, Mapping):
-        return {name: _keyed(part, dumped[name]) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_keyed(*pair) for pair in zip(value, dumped, strict=True)]
-    return dumped
+        return {name: keyed(part) for name, part in value.items()}
+    return list(map(keyed, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _is_neutral(field: FieldInfo, dumped: Any) -> bool:
-    return any(isinstance(mark, Neutral) and mark.value == dumped for mark in field.metadata)
+def _is_neutral(field: FieldInfo, content: Any) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and "neutral" in extra and extra["neutral"] == content
 
 
 def _content_of(table: str | None) -> str | None:

@@ -30,7 +30,6 @@ from spikelens.config.types import (
     MAX_SHARD_BYTES,
     MAX_WEIGHT_MV,
     STEPS_PER_SECOND,
-    Neutral,
     Section,
 )
 from spikelens.config.yaml12 import read_yaml
@@ -51,7 +50,6 @@ __all__ = [
     "MODEL_NAMES",
     "ModelName",
     "Network",
-    "Neutral",
     "RunConfig",
     "STAGES",
     "STEPS_PER_SECOND",
