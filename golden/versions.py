@@ -87,7 +87,8 @@ def _golden(tree: Path, configurations: Path, folder: Path, *options: str) -> Go
     if found.returncode:
         raise SpikelensError(
             f"the code in {tree} fails at the golden runs in {configurations}: fix it. If it is not meant to run the configurations of the "
-            f"listed code, raise the numbers of the items whose results differ by hand (BUMP=ITEM, BUMP=all). It ended with:\n{found.stderr[-2000:]}"
+            f"listed code, raise the numbers of the items whose results differ by hand (BUMP=ITEM, BUMP=all). It ended with:\n"
+            f"{found.stderr[-2000:]}"
         )
     return Golden(**json.loads(found.stdout))
 
