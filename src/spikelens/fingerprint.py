@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
 from spikelens.versions import items_of, results_version
@@ -42,12 +41,11 @@ def model_fingerprint(run: RunConfig, model: ModelName) -> str:
 
 def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
     """The keys of the configuration that a stage reads."""
-    content = keyed(run)
-    section = {key: value for key, value in content[stage].items() if key not in _NOT_RESULTS.get(stage, ())}
+    section = {key: value for key, value in keyed(getattr(run, stage)).items() if key not in _NOT_RESULTS.get(stage, ())}
     if stage == "network":
         section["edges"] = _content_of(run.network.edges)
     if stage == "simulation":
-        section["drive"] = {**content["drive"], "events": _content_of(run.drive.events)}
+        section["drive"] = {**keyed(run.drive), "events": _content_of(run.drive.events)}
         section["weight_average"] = run.weight_average
         if run.n_steps % run.segment_steps:  # the shards of a short last segment are short: a longer run can't go on from them
             section["duration_s"] = run.simulation.duration_s
@@ -63,16 +61,19 @@ def _configured(run: RunConfig, stage: Stage) -> dict[str, Any]:
 def keyed(value: Any) -> Any:
     """A part of the configuration as it enters keys, as JSON has it: without the fields that have their neutral value."""
     if isinstance(value, BaseModel):
-        fields = {name: (field, keyed(getattr(value, name))) for name, field in type(value).model_fields.items()}
-        return {name: content for name, (field, content) in fields.items() if not _is_neutral(field, content)}
+        neutral = _neutral_values(type(value))
+        fields = {name: keyed(getattr(value, name)) for name in type(value).model_fields}
+        return {name: content for name, content in fields.items() if name not in neutral or content != neutral[name]}
     if isinstance(value, Mapping):
         return {name: keyed(part) for name, part in value.items()}
     return list(map(keyed, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _is_neutral(field: FieldInfo, content: Any) -> bool:
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and "neutral" in extra and extra["neutral"] == content
+@functools.cache
+def _neutral_values(section: type[BaseModel]) -> dict[str, Any]:
+    """The neutral values of a section's fields that have one."""
+    extras = {name: field.json_schema_extra for name, field in section.model_fields.items()}
+    return {name: extra["neutral"] for name, extra in extras.items() if isinstance(extra, dict) and "neutral" in extra}
 
 
 def _content_of(table: str | None) -> str | None:
