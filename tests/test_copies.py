@@ -64,7 +64,7 @@ def unmoved(project: Project) -> Path:
 
 OTHERS = (
     ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1"} | END),
-    ({"models.start_s": 2, "models.autoencoder.sequences": 100}, MODELS | END),
+    ({"models.split": [0.5, 0.25, 0.25]}, MODELS | END),
     ({"explanation.seed": 2}, END),
     ({"report.neurons": 3}, {"report"}),
     ({"features.tau_ms": 7.0}, FEATURES | MODELS | END),
