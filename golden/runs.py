@@ -1,6 +1,6 @@
 """The golden runs: make them, and tell their results by checksums.
 
-    python -m golden.runs CONFIGURATIONS FOLDER
+    python -m golden.runs CONFIGURATIONS FOLDER [--exact]
 
 runs each CONFIGURATIONS/*.yaml below FOLDER with the code that Python finds, and prints as JSON what `Golden` holds. Of another version
 of the code, the module of that version is called: it knows what its code writes.
@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from spikelens.stores import BLOCK_STORES, block_group, layout, read_array, reco
 from spikelens.versions import Item
 
 CONFIGURATIONS = Path(__file__).parent
-STAGES: tuple[tuple[str, ...], ...] = (("network",), ("simulate",), ("features",), ("train",), ("explain",), ("report",))
+STAGES = ("network", "simulate", "features", "train", "explain", "report")
 EXACT_STAGES = STAGES[:3]
-"""Commands of the stages that give the same integers on any machine."""
+"""Commands of stages that give the same integers on any machine."""
 _TIMES = ("wall_s", "wall_seconds", "seconds")
 """Keys of JSON files that hold times."""
 
@@ -45,7 +45,7 @@ class Golden:
     """Array of integers -> checksum of its values, which are the same on any machine."""
 
 
-def golden(configurations: Path, folder: Path, commands: tuple[tuple[str, ...], ...] = STAGES) -> Golden:
+def golden(configurations: Path, folder: Path, commands: Sequence[str] = STAGES) -> Golden:
     """Run every golden configuration and take the checksums of what it gave."""
     files: dict[Item, dict[str, str]] = {}
     exact: dict[str, str] = {}
@@ -59,14 +59,14 @@ def golden(configurations: Path, folder: Path, commands: tuple[tuple[str, ...], 
     return Golden(files, exact)
 
 
-def make(configuration: Path, folder: Path, commands: tuple[tuple[str, ...], ...]) -> RunConfig:
-    """Run the commands of a golden configuration in a folder, each as a user would call it."""
+def make(configuration: Path, folder: Path, commands: Sequence[str]) -> RunConfig:
+    """Run commands of stages on a golden configuration in a folder, as a user would call them."""
     folder.mkdir(parents=True)
     write_tables(folder)
     (folder / "config.yaml").write_bytes(configuration.read_bytes())
     place = f"results/{configuration.stem}"
     with contextlib.chdir(folder):
-        for command in (("prepare", "config.yaml"), *((*command, place) for command in commands)):
+        for command in (("prepare", "config.yaml"), *((command, place) for command in commands)):
             with contextlib.redirect_stdout(sys.stderr):  # what is printed here is JSON alone
                 code = spikelens(list(command))
             if code:
@@ -138,8 +138,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configurations", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--exact", action="store_true", help="run the stages alone whose integers are the same on any machine")
     options = parser.parse_args()
-    print(json.dumps(asdict(golden(options.configurations.resolve(), options.folder.resolve()))))
+    commands = EXACT_STAGES if options.exact else STAGES
+    print(json.dumps(asdict(golden(options.configurations.resolve(), options.folder.resolve(), commands))))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import spikelens
-from golden.runs import CONFIGURATIONS, EXACT_STAGES, golden
+from golden.runs import CONFIGURATIONS, Golden
 from spikelens.errors import SpikelensError
 from spikelens.versions import ITEMS, LISTED, Item, Version, code_hash, items_of, listed
 
@@ -71,8 +71,8 @@ def differing_items(known: Mapping[Item, Version], items: Collection[Item]) -> d
         folder = Path(name)
         listed_code = unpack_listed_code(known, folder)
         print(f"golden runs with the listed code, of commit {listed_code.name[:9]}, then with the present code", file=sys.stderr)
-        before = _golden_files(listed_code, listed_code / "golden", folder / "before")
-        after = _golden_files(REPOSITORY, listed_code / "golden", folder / "after")
+        before = _golden(listed_code, listed_code / "golden", folder / "before").files
+        after = _golden(REPOSITORY, listed_code / "golden", folder / "after").files
     return {item: _difference(before.get(item, {}), after.get(item, {})) for item in items if before.get(item, {}) != after.get(item)}
 
 
@@ -81,16 +81,16 @@ def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     return f"other bits: {len(names)} of {len(before.keys() | after.keys())} files, e.g. {names[0]}" if names else "not compared before"
 
 
-def _golden_files(tree: Path, configurations: Path, folder: Path) -> dict[Item, dict[str, str]]:
-    """The checksums of the golden results that a version of the code gives."""
-    found = _python(tree, "-m", "golden.runs", str(configurations), str(folder))
+def _golden(tree: Path, configurations: Path, folder: Path, *options: str) -> Golden:
+    """Make golden runs with a version of the code."""
+    found = _python(tree, "-m", "golden.runs", str(configurations), str(folder), *options)
     if found.returncode:
         raise SpikelensError(
-            f"the code in {tree} fails at the golden runs of the listed code, so the two cannot be compared: fix it, or raise the numbers "
-            f"of the items whose results differ by hand (BUMP=ITEM, BUMP=all). It ended with:\n{found.stderr[-2000:]}"
+            f"the code in {tree} fails at the golden runs in {configurations}: fix it. If it is not meant to run the configurations of the "
+            f"listed code, raise the numbers of the items whose results differ by hand (BUMP=ITEM, BUMP=all). It ended with:\n"
+            f"{found.stderr[-2000:]}"
         )
-    files: dict[Item, dict[str, str]] = json.loads(found.stdout)["files"]
-    return files
+    return Golden(**json.loads(found.stdout))
 
 
 def _python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -152,7 +152,7 @@ def update(bump: Iterable[str]) -> list[Decision]:
     decisions = decide(known, bumped, differing_items(known, compared) if compared else {})
     if any(decision.before != decision.after for decision in decisions):
         with tempfile.TemporaryDirectory(prefix="spikelens-exact-") as name:
-            exact = golden(CONFIGURATIONS, Path(name), EXACT_STAGES).exact
+            exact = _golden(REPOSITORY, CONFIGURATIONS, Path(name, "exact"), "--exact").exact
         EXACT.write_text(json.dumps(exact, indent=1) + "\n")
         versions = {**known, **{decision.item: decision.after for decision in decisions}}  # a name that is gone keeps its number
         path.write_text(json.dumps({item: {"version": n, "code": code} for item, (n, code) in versions.items()}, indent=1) + "\n")
@@ -161,11 +161,11 @@ def update(bump: Iterable[str]) -> list[Decision]:
 
 def table(decisions: Iterable[Decision]) -> str:
     """The decisions as a table."""
-    lines = [f"{'item':<24}{'version':>12}  {'code':<36}results"]
+    lines = [f"{'item':<24}{'version':>12}  {'code':<38}results"]
     for item, before, after, why in ((d.item, d.before, d.after, d.why) for d in decisions):
         number = f"{after.number}" if before is None or before.number == after.number else f"{before.number} -> {after.number}"
         code = after.code if before is None or before.code == after.code else f"{before.code} -> {after.code}"
-        lines.append(f"{item:<24}{number:>12}  {code:<36}{why}")
+        lines.append(f"{item:<24}{number:>12}  {code:<38}{why}")
     return "\n".join(lines)
 
 

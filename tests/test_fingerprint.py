@@ -6,13 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import Annotated
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY, fingerprints, small_config, with_keys
+from pydantic import Field
 
 from spikelens.config import STAGES, load_run, load_runs
+from spikelens.config.features import Features
 from spikelens.errors import StoreError
+from spikelens.fingerprint import fingerprint, keyed
 from spikelens.network.build import build_blocks
 from spikelens.stores import heal, layout, open_group, read_shard, write_shard
 
@@ -51,6 +55,28 @@ def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):
     content = small_config(tmp_path, {"models.tft_neuron.parts": 2})
     late = ["models", "explanation", "report"] if "simulation.duration_s" in changes else []  # they are of the whole run
     assert changed_stages(content, with_keys(content, changes)) == late
+
+
+class Grown(Features):
+    """A section with keys that came later."""
+
+    depth: Annotated[int, Field(json_schema_extra={"neutral": 1})] = 1
+    shape: Annotated[tuple[int, int] | None, Field(json_schema_extra={"neutral": None})] = None
+    mode: Annotated[str, Field(json_schema_extra={"neutral": "plain"})] = "better"
+
+
+def test_a_key_that_came_later_counts_only_at_values_that_change_results(tmp_path):
+    run = load_runs(small_config(tmp_path))[0]
+
+    def grown(**later):
+        return run.model_copy(update={"features": Grown(**run.features.model_dump(), **later)})
+
+    same = grown(mode="plain")
+    assert [fingerprint(same, stage) for stage in STAGES] == [fingerprint(run, stage) for stage in STAGES]
+    assert keyed(same.features) == keyed(run.features)
+    for other in ({}, {"mode": "plain", "depth": 2}, {"mode": "plain", "shape": (1, 2)}):
+        changed = [stage for stage in STAGES if fingerprint(grown(**other), stage) != fingerprint(run, stage)]
+        assert changed == list(STAGES[STAGES.index("features") :])
 
 
 @pytest.mark.parametrize(("key", "first"), [("network.edges", "network"), ("drive.events", "simulation")])

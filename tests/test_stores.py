@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from conftest import REPOSITORY, small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,6 +159,43 @@ def test_what_was_written_is_read_back_also_from_short_last_shards(
         np.testing.assert_array_equal(read_shard(group, "x", index), whole[spec.region(index)])
     np.testing.assert_array_equal(read_array(group, "x"), whole)
     assert sorted(path for path in (group.path / "x" / "c").rglob("*") if path.is_file()) == sorted(group.shard_paths())
+
+
+def chunks_of(spec: Array, shard: bytes) -> list[bytes | None]:
+    """The encoded chunks of a shard in C order, by its index, after making sure that they fill it; None for those it lacks."""
+    n_chunks = int(np.prod([length // chunk for length, chunk in zip(spec.shards, spec.chunk_shape, strict=True)]))
+    table, checksum = shard[-16 * n_chunks - 4 : -4], shard[-4:]
+    assert int.from_bytes(checksum, "little") == google_crc32c.value(table)
+    index = np.frombuffer(table, "<u8").reshape(-1, 2)
+    there = index[:, 0] != np.iinfo(np.uint64).max
+    assert index[there, 1].sum() == len(shard) - 16 * n_chunks - 4
+    return [shard[int(start) : int(start + length)] if is_there else None for (start, length), is_there in zip(index, there, strict=True)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(spec=sharded_arrays(), seed=st.integers(0, 2**32 - 1), density=st.sampled_from([0.0, 0.02, 1.0]))
+def test_a_shards_bytes_are_those_that_zarr_writes(
+    spec: Array, seed: int, density: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever the chunks, the type and the values, chunks of zeros and short last shards among them.
+
+    Only the order of chunks in a shard may differ, which Zarr leaves to who writes: ours is C order, zarr's Morton order.
+    """
+    folder, rng = tmp_path_factory.mktemp("store"), np.random.default_rng(seed)
+    ours, theirs = (Group(folder / name, {}, {"x": spec}) for name in ("ours.zarr", "theirs.zarr"))
+    whole = (rng.integers(0, 100, spec.shape) * (rng.random(spec.shape) < density)).astype(spec.dtype)
+    for group in (ours, theirs):
+        ensure(group)
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        written = zarr.open_array(theirs.path / "x", mode="r+")
+    for index in spec.indices():
+        write_shard(ours, "x", index, whole[spec.region(index)])
+        written[spec.region(index)] = whole[spec.region(index)]
+        own, zarrs = (group.shard_path("x", index).read_bytes() for group in (ours, theirs))
+        assert chunks_of(spec, own) == chunks_of(spec, zarrs)
+        n_chunks = [shard // chunk for shard, chunk in zip(spec.shards, spec.chunk_shape, strict=True)]
+        assert own == zarrs or sum(n > 1 for n in n_chunks) > 1
+    np.testing.assert_array_equal(zarr.open_array(ours.path / "x", mode="r")[...], whole)
 
 
 def test_rows_of_a_shard_are_counted_from_its_own_start(make_run: MakeRun) -> None:

@@ -2,7 +2,7 @@
 
 It covers the keys of the configuration that a stage, or an item of one, reads, the results version of its code (`versions`), and the
 fingerprints of what it is computed from. Ranks, paths and, up to the features, the duration are left out: they do not change what a
-shard holds. So is a key of the configuration with its neutral value (`config.types.Neutral`). Versions of libraries are provenance and
+shard holds. So is a key of the configuration with its neutral value (`config.types.Section`). Versions of libraries are provenance and
 do not count.
 """
 
@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from spikelens.config import Neutral, RunConfig, Stage
+from spikelens.config import RunConfig, Stage
 from spikelens.config.items import Read
 from spikelens.versions import results_version
 
@@ -74,25 +73,22 @@ def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
     return section
 
 
-def keyed(section: BaseModel) -> dict[str, Any]:
-    """A section of the configuration as it enters keys: without the fields that have their neutral value."""
-    return dict(_keyed(section, section.model_dump(mode="json")))
-
-
-def _keyed(value: Any, dumped: Any) -> Any:
-    """What a part of the configuration, given with its JSON, enters keys as."""
+def keyed(value: Any) -> Any:
+    """A part of the configuration as it enters keys, as JSON has it: without the fields that have their neutral value."""
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        return {name: _keyed(getattr(value, name), dumped[name]) for name in fields if not _is_neutral(fields[name], dumped[name])}
+        neutral = _neutral_values(type(value))
+        fields = {name: keyed(getattr(value, name)) for name in type(value).model_fields}
+        return {name: content for name, content in fields.items() if name not in neutral or content != neutral[name]}
     if isinstance(value, Mapping):
-        return {name: _keyed(part, dumped[name]) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_keyed(*pair) for pair in zip(value, dumped, strict=True)]
-    return dumped
+        return {name: keyed(part) for name, part in value.items()}
+    return list(map(keyed, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _is_neutral(field: FieldInfo, dumped: Any) -> bool:
-    return any(isinstance(mark, Neutral) and mark.value == dumped for mark in field.metadata)
+@functools.cache
+def _neutral_values(section: type[BaseModel]) -> dict[str, Any]:
+    """The neutral values of a section's fields that have one."""
+    extras = {name: field.json_schema_extra for name, field in section.model_fields.items()}
+    return {name: extra["neutral"] for name, extra in extras.items() if isinstance(extra, dict) and "neutral" in extra}
 
 
 def _content_of(table: str | None) -> str | None:

@@ -29,7 +29,6 @@ from spikelens.config.types import (
     MAX_SHARD_BYTES,
     MAX_WEIGHT_MV,
     STEPS_PER_SECOND,
-    Neutral,
     Section,
 )
 from spikelens.config.yaml12 import read_yaml
@@ -47,7 +46,6 @@ __all__ = [
     "MAX_SHARD_BYTES",
     "MAX_WEIGHT_MV",
     "Network",
-    "Neutral",
     "RunConfig",
     "STAGES",
     "STEPS_PER_SECOND",

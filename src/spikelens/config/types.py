@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -41,18 +40,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Scalar = str | bool | int | float | None
 
 
-@dataclass(frozen=True)
-class Neutral:
-    """Marks a new field with the value, as JSON has it, that gives the results of before it was there: with it, no key changes.
-
-    `depth: Annotated[Positive, Neutral(1), Field(description="...")] = 1`
-    """
-
-    value: Any
-
-
 class Section(BaseModel):
-    """A part of the configuration: no unknown key, no change after loading."""
+    """A part of the configuration: no unknown key, no change after loading.
+
+    A new field names the value, as JSON has it, that gives the results of before it was there. With this value it enters no key, so
+    these results are found again: `depth: Annotated[Positive, Field(json_schema_extra={"neutral": 1}, description="...")] = 1`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
 

@@ -1,0 +1,167 @@
+"""Rules of the code: which package may import which, and how long files and functions may be.
+
+What does not hold yet is listed as an exception. The lists may only shrink: an exception that is not needed any more fails, too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+from conftest import REPOSITORY
+
+from spikelens.names import MODEL_NAMES, STAGES
+
+PACKAGE = REPOSITORY / "src/spikelens"
+SOURCES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+"""Module, below the package, as "simulation.kernel", -> its file."""
+TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in SOURCES.items()}
+
+MAX_LINES_OF_A_FILE = 400
+MAX_LINES_OF_A_FUNCTION = 60
+
+
+def imports(module: str) -> set[str]:
+    """Modules of ours that a module imports, wherever in it; those for types alone are no dependency."""
+    found = set()
+    for node in ast.walk(without_types(TREES[module])):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "spikelens":
+            inner = (node.module or "").split(".")[1:]
+            found |= {".".join(parts) for alias in node.names if (parts := module_of([*inner, alias.name]))}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("spikelens.")}
+    return found
+
+
+def module_of(parts: list[str]) -> list[str]:
+    """The module that a dotted name is of, or the package."""
+    while parts and ".".join(parts) not in SOURCES and ".".join([*parts, "__init__"]) not in SOURCES:
+        parts = parts[:-1]
+    return parts
+
+
+def without_types(tree: ast.Module) -> ast.Module:
+    """A module without what only a type checker reads."""
+    body = [node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
+    return ast.Module(body=body, type_ignores=[])
+
+
+IMPORTED = {module: imports(module) for module in SOURCES}
+
+
+def package_of(module: str) -> str:
+    """The stage's package, or the module itself."""
+    return module.split(".")[0]
+
+
+def imported_by(importers: set[str], imported: set[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of a module of some packages, and a module of others that it imports."""
+    for module, names in IMPORTED.items():
+        if package_of(module) in importers:
+            yield from ((module, name) for name in sorted(names) if package_of(name) in imported and package_of(name) != package_of(module))
+
+
+GENERIC = {"random", "compiled", "errors", "refusals", "limits", "progress", "watch", "mpi", "tables", "names"}
+"""What will be numerics/ and parallel/, and what words messages: none of it knows a stage."""
+LATE = {"cli", "launch", "jobs", "plan", "status", "manifests", "walltime", "sizes", "speeds", "slurm", "clean", "access"}
+"""What knows all stages."""
+
+RULES = {
+    "what is generic knows no stage": lambda: imported_by(GENERIC, set(STAGES) | {"stores", "fingerprint", "places"}),
+    "features, models and explanation need no network and no simulation": lambda: imported_by(
+        {"features", "models", "explanation"}, {"network", "simulation"}
+    ),
+    "no stage imports what runs another": lambda: (
+        pair for pair in imported_by(set(STAGES), set(STAGES)) if pair[1].split(".")[-1] in ("run", "train", "build")
+    ),
+    "no stage imports what knows all stages": lambda: imported_by(set(STAGES) | GENERIC | {"stores", "config"}, LATE),
+    "the configuration knows no stage": lambda: imported_by({"config"}, set(STAGES) | {"stores"}),
+    "nobody imports the command line": lambda: imported_by({package_of(module) for module in SOURCES} - {"__main__"}, {"cli"}),
+    "the hash of the code knows nothing but names and errors": lambda: imported_by(
+        {"versions"}, {package_of(module) for module in SOURCES} - {"errors", "names"}
+    ),
+    "no stage sees the truth but those that judge": lambda: (
+        (module, "explanation.wiring")
+        for module, names in IMPORTED.items()
+        if "explanation.wiring" in names and package_of(module) != "report" and module != "explanation.run"
+    ),
+}
+
+EXCEPTIONS: dict[str, set[tuple[str, str]]] = {
+    "features, models and explanation need no network and no simulation": {
+        ("features.causal", "network.build"),  # how a block's synapses are kept, which is of the network's reading
+        ("features.run", "network.build"),
+        ("features.replay", "simulation.plasticity"),  # STDP's drift, an equation that both share
+    },
+    "no stage imports what runs another": {
+        ("features.causal", "network.build"),
+        ("features.run", "network.build"),
+        ("simulation.run", "network.build"),  # the bound of a neuron's weights
+    },
+}
+"""Imports that are not as they should be yet, and why."""
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_imports_keep_to_the_rules(rule):
+    assert set(RULES[rule]()) == EXCEPTIONS.get(rule, set())
+
+
+def test_imports_are_seen_also_inside_functions():
+    assert "network.build" in IMPORTED["cli"]
+    assert "simulation.kernel" in IMPORTED["simulation.run"]
+    assert "random" in IMPORTED["simulation.kernel"]
+
+
+LONG_FILES = {"cli", "models.train", "simulation.run", "stores"}
+LONG_FUNCTIONS = {"cli._parser", "stores._explanation_layout"}
+
+
+def test_files_are_short():
+    found = {module for module, path in SOURCES.items() if len(path.read_text(encoding="utf-8").splitlines()) > MAX_LINES_OF_A_FILE}
+    assert found == LONG_FILES
+
+
+def test_functions_are_short():
+    functions = ((module, node) for module, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    assert {f"{module}.{node.name}" for module, node in functions if n_lines(node) > MAX_LINES_OF_A_FUNCTION} == LONG_FUNCTIONS
+
+
+def n_lines(node: ast.FunctionDef) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+NAMING = {"config.models", "explanation.run", "models.data", "models.load", "models.train", "names", "report.explained", "report.learned"}
+NAMING |= {"sizes", "speeds", "stores"}
+"""Modules that name a model, though only its own file should."""
+
+
+def test_a_models_name_is_in_its_own_file_alone():
+    found = {
+        module for module, tree in TREES.items() if any(isinstance(n, ast.Constant) and n.value in MODEL_NAMES for n in ast.walk(tree))
+    }
+    assert found == NAMING
+
+
+REMOVING = {
+    "clean.remove": "results that no configuration uses, if the user says --yes",
+    "compiled._discard": "damaged compiled code",
+    "compiled._forget_old": "compiled code of other sources",
+    "manifests.mark": "a flag that says that files are whole",
+    "manifests.restore_flags": "the same",
+    "models.train.train": "the checkpoint, once the model is written",
+    "stores.remove_unfinished": "what a killed job was writing",
+    "stores.write_atomically": "what could not be written whole",
+}
+"""Functions that remove a file or folder, and of what kind: none but `clean` removes a result."""
+
+
+def test_nothing_but_clean_removes_a_result():
+    functions = [(module, node) for module, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert {f"{module}.{node.name}" for module, node in functions if removes(node)} == set(REMOVING)
+
+
+def removes(function: ast.FunctionDef) -> bool:
+    calls = (ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call))
+    return any(call == "os.remove" or call.split(".")[-1] in ("unlink", "rmtree", "rmdir", "removedirs") for call in calls)
