@@ -10,9 +10,7 @@ import argparse
 import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +18,6 @@ from spikelens.errors import SpikelensError, disk_remedy, mendable
 from spikelens.names import ASSUMED_RATE_HZ, MODEL_NAMES, STAGES, ModelName, Stage, default_configuration
 
 if TYPE_CHECKING:
-    from mpi4py.MPI import Comm
-
     from spikelens.config import RunConfig
 
 log = logging.getLogger("spikelens")
@@ -246,35 +242,21 @@ def _refuse_unplanned(options: argparse.Namespace, key: str) -> None:
         )
 
 
-@contextmanager
-def _job(run: RunConfig, rule: str, numbers: Mapping[str, int] | None = None, comm: Comm | None = None) -> Iterator[bool]:
-    """Do one job: tells whether there is anything to do, and writes its manifest once it is done."""
-    from spikelens import manifests
-    from spikelens.jobs import job_of
-
-    job, started = job_of(run, rule, numbers or {}), time.time()
-    if manifests.is_whole(run, job, comm):
-        log.info("%s: nothing to do: every file that its manifest lists is there", job.name)
-        yield False
-        return
-    yield True
-    manifests.write(run, job, started, comm)
-
-
 def _network(options: argparse.Namespace) -> None:
     """Draw the synapses onto blocks of neurons and write network.zarr."""
+    from spikelens import manifests
     from spikelens.network.build import build_blocks
 
     run = _planned_run(options, "network")
     for block in _range(options.blocks, run.n_blocks, "blocks"):
-        with _job(run, "network", {"block": block}) as to_do:
+        with manifests.doing(run, "network", {"block": block}) as to_do:
             if to_do:
                 build_blocks(run, [block])
 
 
 def _simulate(options: argparse.Namespace) -> None:
     """Simulate segments and write spikes, weights, state and records. Under mpiexec or srun, say --ranks N."""
-    from spikelens import mpi
+    from spikelens import manifests, mpi
     from spikelens.limits import Deadline, process_started
     from spikelens.simulation.run import simulate_segment
     from spikelens.speeds import shipped, writing_seconds
@@ -286,20 +268,21 @@ def _simulate(options: argparse.Namespace) -> None:
             writing_s = writing_seconds(run, shipped(), run.simulation.segment_s)
             deadline = Deadline(options.limit_min, process_started(), writing_s)
         for segment in _range(options.segments, run.n_segments, "segments"):
-            with _job(run, "simulation", {"segment": segment}, comm) as to_do:
+            with manifests.doing(run, "simulation", {"segment": segment}, comm) as to_do:
                 if to_do:
                     simulate_segment(run, segment, comm, deadline)
 
 
 def _features(options: argparse.Namespace) -> None:
     """Compute rates, traces and causal components and write features.zarr."""
+    from spikelens import manifests
     from spikelens.features.run import compute_features
 
     run = _planned_run(options, "features")
     blocks = _range(options.blocks, run.n_blocks, "blocks")
     for segment in _range(options.segments, run.n_segments, "segments"):
         for block in blocks:
-            with _job(run, "features", {"segment": segment, "block": block}) as to_do:
+            with manifests.doing(run, "features", {"segment": segment, "block": block}) as to_do:
                 if to_do:
                     compute_features(run, [segment], [block])
 
@@ -310,6 +293,7 @@ def _train(options: argparse.Namespace) -> None:
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
+        from spikelens import manifests
         from spikelens.fingerprint import model_fingerprint
         from spikelens.limits import Deadline, process_started
         from spikelens.models.ranks import joined
@@ -324,7 +308,7 @@ def _train(options: argparse.Namespace) -> None:
         chosen = [(name, seed) for name in names for seed in _seeds(run, name, options.seed)]
         with joined(comm) as ranks:
             for name, seed in chosen:
-                with _job(run, f"models_{name}", {"seed": seed}, comm) as to_do:
+                with manifests.doing(run, f"models_{name}", {"seed": seed}, comm) as to_do:
                     if to_do:
                         train(run, name, seed, ranks=ranks, deadline=deadline)
 
@@ -343,7 +327,7 @@ def _explain(options: argparse.Namespace) -> None:
     from spikelens.explanation.run import explain
 
     run = _planned_run(options, "explanation")
-    with _job(run, "explanation") as to_do:
+    with manifests.doing(run, "explanation") as to_do:
         if to_do:
             manifests.refuse_damaged(run, "models")
             explain(run)
@@ -356,7 +340,7 @@ def _report(options: argparse.Namespace) -> None:
     from spikelens.stores import consolidate
 
     run = _planned_run(options, "report")
-    with _job(run, "report") as to_do:
+    with manifests.doing(run, "report") as to_do:
         if to_do:
             manifests.refuse_damaged(run, "models", "explanation")
             make_report(run)

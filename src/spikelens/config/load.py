@@ -74,6 +74,27 @@ def load_content(content: Mapping[str, Any], source: str) -> list[RunConfig]:
     return load_runs(with_settings(content, settings), source)
 
 
+def load_given(config: str | Path | Mapping[str, Any] | RunConfig) -> list[RunConfig]:
+    """Load the runs of whatever a call from Python names: a configuration file, a run's folder, a mapping of keys, or a run itself.
+
+    Raises
+    ------
+    SpikelensError
+        If it is none of these, or the runs cannot be run.
+    """
+    match config:
+        case RunConfig():
+            return _checked([config])
+        case str() | Path():
+            return load([os.path.expanduser(config)])
+        case Mapping():
+            return load_content(config, "the configuration")
+    raise SpikelensError(
+        f"the configuration is a {type(config).__name__}; expected the path of a configuration file or of a run's folder, a mapping like "
+        '{"network": {"seed": 2}}, or a RunConfig'
+    )
+
+
 def look(place: str) -> list[RunConfig]:
     """The runs that a command looks at: those of a folder as they were made, or those of a configuration that were started.
 
