@@ -259,10 +259,9 @@ def test_commands_take_a_configuration_or_the_folder_of_a_run_or_sweep(
         assert all((run.path in shown) == (run in expected) for run in swept[1:])
 
 
-def test_verify_names_the_faults_of_every_run_and_clean_looks_once(swept: list[RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_and_clean_look_once_at_what_runs_share(swept: list[RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "results/small"]) == 2
-    told = capsys.readouterr().err
-    assert all(f"faults in {run.path} (" in told for run in swept)
+    assert f"faults in results/small, {len(swept)} runs (" in capsys.readouterr().err
     assert main(["clean"]) == 0
     assert capsys.readouterr().out.count("every result is used by a configuration") == 1
 

@@ -122,10 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "print which jobs of a run are done, running, failed and waiting")
     _place(status)
     status.add_argument("--json", action="store_true", help="print only JSON")
-    verify = add("verify", _of_each_run(_verify), "compare every file of a run with its checksum")
+    verify = add("verify", _verify, "compare every file of a run with its checksum")
     _place(verify)
     verify.add_argument("--repair", action="store_true", help="have the next call of snakemake do the jobs of damaged files again")
-    clean = add("clean", _of_each_folder(_clean), "list results that no configuration uses, and remove them with --yes")
+    clean = add("clean", _clean, "list results that no configuration uses, and remove them with --yes")
     _place(clean)
     clean.add_argument("--configuration", metavar="NAME", help="list what this configuration alone uses (a file in RUN/configurations)")
     clean.add_argument("--yes", action="store_true", help="remove what is listed")
@@ -354,45 +354,6 @@ def _loaded(options: argparse.Namespace) -> list[RunConfig]:
     return load([options.config], options.set)
 
 
-def _of_each_run(command: Command) -> Command:
-    """A command that takes one run, done for each run of a configuration or sweep; what it raises is raised at the end."""
-
-    def of_each(options: argparse.Namespace) -> None:
-        from spikelens.config.load import look
-
-        _do_all(command, options, look(options.config))
-
-    of_each.__doc__ = command.__doc__
-    return of_each
-
-
-def _of_each_folder(command: Command) -> Command:
-    """As `_of_each_run`, done once for the runs of a sweep, whose results are in one folder."""
-
-    def of_each(options: argparse.Namespace) -> None:
-        from spikelens.config.load import look
-        from spikelens.places import root
-
-        _do_all(command, options, list({root(run): run for run in reversed(look(options.config))}.values()))
-
-    of_each.__doc__ = command.__doc__
-    return of_each
-
-
-def _do_all(command: Command, options: argparse.Namespace, runs: Sequence[RunConfig]) -> None:
-    told = []
-    for run in runs:
-        options.run = run
-        try:
-            command(options)
-        except SpikelensError as error:
-            told.append(error)
-    if len(told) == 1:
-        raise told[0]
-    if told:
-        raise SpikelensError("\n".join(map(str, told)))
-
-
 def _init(options: argparse.Namespace) -> None:
     """Write a short, commented config.yaml, and profiles if named. Files that exist stay as they are."""
     from spikelens import init
@@ -460,13 +421,11 @@ def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunC
 
 def _prepare(options: argparse.Namespace) -> None:
     """Write each run's config.json and the metadata of its stores, as snakemake does before its first job."""
-    from spikelens.places import root
-    from spikelens.stores import prepare, remove_unfinished
+    from spikelens.stores import prepare_all
 
-    for folder in {root(run) for run in _loaded(options)}:
-        remove_unfinished(folder)
-    for run in _loaded(options):
-        prepare(run)
+    runs = _loaded(options)
+    prepare_all(runs)
+    for run in runs:
         print(run.path)
 
 
@@ -492,49 +451,40 @@ def _status(options: argparse.Namespace) -> None:
     """Print which jobs of a run are done, running, failed and waiting, and the core-hours so far. Only files are read."""
     import json
 
-    from spikelens import status
+    from spikelens import status, sweep
     from spikelens.config.load import look
 
     found = [status.look(run) for run in look(options.config)]
     if options.json:
-        shown = [status.as_json(one) for one in found]
-        print(json.dumps(shown[0] if len(shown) == 1 else {"runs": shown}, indent=2))
+        print(json.dumps(status.as_json(found[0]) if len(found) == 1 else sweep.as_json(found), indent=2))
     else:
-        print("\n\n".join(map(status.as_text, found)))
+        print(status.as_text(found[0]) if len(found) == 1 else sweep.as_text(found))
 
 
 def _verify(options: argparse.Namespace) -> None:
-    """Compare every file of a run with the checksum in its job's manifest, and the stores' metadata with config.json."""
-    from spikelens import manifests
-    from spikelens.jobs import jobs_of
-    from spikelens.places import root
-    from spikelens.stores import heal, verify
+    """Compare every file of a run or sweep with the checksum in its job's manifest, and the stores' metadata with config.json."""
+    from spikelens import sweep
+    from spikelens.config.load import look
 
-    run: RunConfig = options.run
-    jobs = list(jobs_of(run))
-    found = {job.manifest: manifests.faults(run, job) for job in jobs}
-    # without a manifest there are no checksums: shards are decoded then
-    checked = frozenset(root(run) / file for job in jobs if (root(run) / job.manifest).exists() for file in job.files)
-    faults = [*(fault for of_job in found.values() for fault in of_job), *verify(run, checked)]
-    looked = f"{len(jobs):,} jobs, {len(checked):,} files, and the stores' metadata"
-    if not faults:
-        print(f"{run.path}: every file is there and whole ({looked})")
+    runs = look(options.config)
+    found = sweep.verify(runs)
+    looked = f"{len(found.jobs):,} jobs, {found.n_files:,} files, and the stores' metadata"
+    if not found.faults:
+        print(f"{found.name}: every file is there and whole ({looked})")
         return
-    told = "\n".join([*faults, f"{len(faults)} faults in {run.path} ({looked})"])
+    told = "\n".join([*found.faults, f"{len(found.faults)} faults in {found.name} ({looked})"])
     if not options.repair:
-        raise SpikelensError(f"{told}; run `spikelens verify {run.path} --repair`, then snakemake")
-    hit = [job for job in jobs if found[job.manifest]]
-    for job in hit:
-        manifests.mark(run, job, found[job.manifest])
-    heal(run, only_missing=False)
-    print(f"{told}; metadata are restored, and the next call of snakemake does {len(hit):,} jobs again")
+        raise SpikelensError(f"{told}; run `spikelens verify {options.config} --repair`, then snakemake")
+    n_jobs = sweep.repair(runs, found)
+    print(f"{told}; metadata are restored, and the next call of snakemake does {n_jobs:,} jobs again")
 
 
 def _clean(options: argparse.Namespace) -> None:
     """List the results of a run that no registered configuration uses with today's code; --yes removes them. Nothing else ever does."""
     from spikelens import clean
+    from spikelens.config.load import look
 
-    run: RunConfig = options.run
+    run = look(options.config)[0]  # runs of a sweep share the folder of all results
     found = clean.unused(run, options.configuration)
     if not found:
         print(f"{run.path}: every result is used by a configuration (`--configuration NAME` lists what one alone uses)")

@@ -24,9 +24,8 @@ def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | P
         runs = [_moved(run, Path(folder).expanduser()) for run in runs]
     shared = places.root(runs[0])
     with places.hold(shared):
-        stores.remove_unfinished(shared)
+        stores.prepare_all(runs)
         for run in runs:
-            stores.prepare(run)
             _do(run, "network", range(run.n_blocks))
             _do(run, "simulation", range(run.n_segments))
     return runs[0].folder if len(runs) == 1 else shared

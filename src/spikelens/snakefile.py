@@ -101,6 +101,4 @@ def start(runs: list[RunConfig]) -> None:
     if str(folder) in _HELD:
         return
     _HELD[str(folder)] = places.hold(folder)
-    stores.remove_unfinished(folder)
-    for run in runs:
-        stores.prepare(run)
+    stores.prepare_all(runs)

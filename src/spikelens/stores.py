@@ -760,6 +760,13 @@ def prepare(run: RunConfig) -> None:
     name_old_results(run)
 
 
+def prepare_all(runs: Sequence[RunConfig]) -> None:
+    """Make the folders of all runs of a configuration ready. Runs of several durations share stores, which get the longest's metadata."""
+    remove_unfinished(root(runs[0]))
+    for run in sorted(runs, key=lambda run: run.n_segments):
+        prepare(run)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the files that killed jobs did not finish."""
     for path in folder.rglob(f".*{_UNFINISHED}"):
@@ -995,27 +1002,30 @@ def naming_damage(*groups: Group) -> Iterator[None]:
 # --- verification -------------------------------------------------------------------------------------------------------
 
 
-def verify(run: RunConfig, checked: frozenset[Path] | None = None) -> list[str]:
+def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozenset[Path] = frozenset()) -> list[str]:
     """Check a run's stores: metadata against the configuration, every shard present, not empty and decodable, nothing besides.
 
     Parameters
     ----------
     checked : frozenset of Path, optional
         Shards that were compared with their checksums, and are not decoded.
+    seen : frozenset of Path, optional
+        Stores that were verified for another run, and are left out.
 
     Returns
     -------
     list of str
         One line per fault, naming the file; empty if all is well.
     """
-    groups = [layout(run, store) for store in stores_of(run)]
+    stores = [store for store in stores_of(run) if store_path(run, store) not in seen]
+    groups = [layout(run, store) for store in stores]
     unknown: set[Path] = set()
-    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+    for store, block in itertools.product((store for store in BLOCK_STORES if store in stores), range(run.n_blocks)):
         try:
             groups.append(block_group(run, store, block))
         except StoreError:  # told below, of network.zarr; without the block's in-degrees nobody knows what belongs to it
             unknown.add(store_path(run, store) / block_folder(store, block))
-    if run.simulation.record.synapses:
+    if "records" in stores and run.simulation.record.synapses:
         try:
             groups.append(recorded_group(run))
         except StoreError:
@@ -1023,9 +1033,9 @@ def verify(run: RunConfig, checked: frozenset[Path] | None = None) -> list[str]:
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:
-        faults += _faults(group, checked or frozenset())
+        faults += _faults(group, checked)
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
-    for store in OWNER:
+    for store in (store for store in OWNER if store_path(run, store) not in seen):
         for path in sorted(store_path(run, store).rglob("*")):
             if path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
                 faults.append(f"{path}: belongs to no shard of this configuration; delete it")
