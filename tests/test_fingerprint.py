@@ -17,6 +17,7 @@ from spikelens.config import STAGES, load_run, load_runs
 from spikelens.errors import StoreError
 from spikelens.fingerprint import _read_module, computing, fingerprint, source_hash
 from spikelens.network.build import build_blocks
+from spikelens.source_cache import NAME, kept
 from spikelens.stores import heal, layout, open_group, read_shard, write_shard
 
 
@@ -194,10 +195,43 @@ def test_another_python_gives_every_stage_the_same_fingerprint(version):
         pytest.skip(f"python{version} is not installed here; the stored digest is compared all the same")
     path = REPOSITORY / "src/spikelens/fingerprint.py"
     script = "import sys, types; m = types.ModuleType('m'); source = open(sys.argv[1]).read()\n"
-    script += "source = source.replace('from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage', '')\n"
-    script += "m.__file__ = sys.argv[1]; exec(source, m.__dict__); print(m.source_hash('simulation'), m.source_hash('models'))"
+    script += "source = '\\n'.join(line for line in source.splitlines() if not line.startswith('from spikelens.'))\n"
+    script += "m.__file__ = sys.argv[1]; exec(source, m.__dict__); print(m._computed_hash('simulation'), m._computed_hash('models'))"
     found = subprocess.run([python, "-c", script, str(path)], capture_output=True, text=True, check=True).stdout.split()
     assert found == [source_hash("simulation"), source_hash("models")]
+
+
+def test_kept_hashes_are_those_of_these_sources_or_none(tmp_path):
+    """Half a second of every command; but never the hash of other code."""
+    package, computed = tmp_path / "spikelens", []
+    package.mkdir()
+    (package / "one.py").write_text("x = 1\n")
+
+    def compute(stage):
+        computed.append(stage)
+        return f"{stage} of {(package / 'one.py').read_text()}"
+
+    found = [kept(package, stage, compute) for stage in ("network", "features", "network")]
+    assert computed == ["network", "features"]
+    assert found == [compute(stage) for stage in ("network", "features", "network")]
+    file = package / "__pycache__" / NAME
+    for change in (
+        lambda: (package / "one.py").write_text("x = 2\n"),
+        lambda: (package / "two.py").touch(),
+        lambda: (package / "two.py").rename(package / "three.py"),
+        lambda: file.write_text(file.read_text().replace("x = 2", "x = 3")),
+        lambda: file.write_text("[]"),
+        lambda: file.write_bytes(b"\xff"),
+        file.unlink,
+    ):
+        change()
+        computed.clear()
+        assert kept(package, "network", compute) == f"network of {(package / 'one.py').read_text()}"
+        assert kept(package, "network", compute) == f"network of {(package / 'one.py').read_text()}"
+        assert computed == ["network"], "computed once"
+    file.unlink()
+    file.mkdir()  # it cannot be written
+    assert kept(package, "network", compute) == compute("network")
 
 
 @pytest.mark.parametrize("stage", STAGES)

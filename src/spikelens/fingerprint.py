@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from spikelens.config import MODEL_NAMES, STAGES, ModelName, RunConfig, Stage
+from spikelens.source_cache import kept
 
 _PACKAGE = Path(__file__).parent
 _NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "features": ("window_ms",)}
 """Keys that do not change what any one shard of a stage holds; windows of rates are added up from bins by who reads them."""
 _NO_RESULTS = {
-    f"spikelens.{name}" for name in ("access", "clean", "errors", "fingerprint", "limits", "places", "progress", "refusals", "watch")
+    f"spikelens.{name}"
+    for name in ("access", "clean", "errors", "fingerprint", "limits", "places", "progress", "refusals", "source_cache", "watch")
 }
 """Modules that stages import and that change no result: they word messages, show progress, watch the clock, and name places."""
 _LEVELS = ("debug", "info", "warning", "error", "exception", "critical", "log")
@@ -85,6 +87,10 @@ def _file_digest(path: str, _mtime_ns: int, _size: int) -> str:
 @functools.cache
 def source_hash(stage: Stage) -> str:
     """Hash the code that computes: that of a stage's package and of the modules of ours that it imports."""
+    return kept(_PACKAGE, stage, _computed_hash)
+
+
+def _computed_hash(stage: str) -> str:
     ours: dict[str, str] = {}
     waiting = [f"spikelens.{stage}"] + [f"spikelens.{stage}.{path.stem}" for path in sorted((_PACKAGE / stage).glob("*.py"))]
     while waiting:
@@ -100,8 +106,9 @@ def source_hash(stage: Stage) -> str:
 @functools.cache
 def _read_module(path: Path) -> tuple[str, frozenset[str]]:
     """What a module computes, as text, and what it imports; stages share modules, and each is parsed once."""
-    source = path.read_text(encoding="utf-8")
-    return computing(source), frozenset(_imports(ast.parse(source)))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = frozenset(_imports(tree))
+    return _computing(tree), imported
 
 
 def computing(source: str) -> str:
@@ -109,7 +116,12 @@ def computing(source: str) -> str:
 
     `ast.dump` differs between versions: fields come (`type_params` in 3.12), and empty ones go (3.13).
     """
-    return _written(_WithoutMessages().visit(ast.parse(source)))
+    return _computing(ast.parse(source))
+
+
+def _computing(tree: ast.Module) -> str:
+    """As `computing`; changes the tree."""
+    return _written(_WithoutMessages().visit(tree))
 
 
 class _WithoutMessages(ast.NodeTransformer):
