@@ -209,6 +209,23 @@ def test_a_wrong_set_is_refused(setting: str, expected: str, write: Callable[...
     assert expected in refused([write("mine.yaml", "")], [setting])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "key", "value"),
+    [
+        ({"simulation": {"duration_s": "240"}}, "simulation.duration_s", "240"),
+        ({"models": {"tft_neuron": {"learning_rate": "1e-4"}}}, "models.tft_neuron.learning_rate", "1e-4"),
+        ({"features": {"omega_dense": "false"}}, "features.omega_dense", "false"),
+        ({"network.seed": 2}, "network.seed", "2"),
+    ],
+)
+def test_what_snakemakes_config_option_cannot_set_is_told_with_what_can(
+    overrides: dict[str, Any], key: str, value: str, write: Callable[..., str]
+) -> None:
+    told = refused([write("config.yaml", "")], overrides=overrides)
+    assert f"use `spikelens run --set {key}={value}` or `snakemake --config set='[\"{key}={value}\"]'`" in told
+    assert load(["config.yaml"], overrides={"set": [f"{key}={value}"]})
+
+
 @pytest.mark.parametrize("command", ["check", "plan", "prepare", "runs", "run"])
 def test_commands_take_set_alike(command: str, write: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     write("config.yaml", "")

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
-from spikelens.refusals import CommandLineText
+from spikelens.refusals import CommandLineText, how_to_set
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,9 @@ def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping
     """
     options = dict(overrides or {})
     options.pop("configuration", None)
+    dotted = [Problem(key, value, f"no section; use {how_to_set(key, value)}") for key, value in options.items() if "." in key]
+    if dotted:
+        raise ConfigError("--config", dotted)
     settings = [*settings, *_texts(options.pop("set", None))]
     source = ", ".join(places)
     if len(places) == 1 and Path(places[0]).is_dir():
