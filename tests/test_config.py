@@ -583,19 +583,19 @@ def test_number_that_is_none_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "line"),
+    ("override", "line", "setting"),
     [
-        ({"simulation": {"duration_s": "8"}}, 'simulation.duration_s = "8"'),
-        ({"simulation": {"plasticity": "false"}}, 'simulation.plasticity = "false"'),
-        ({"training": {"split": ["0.6", "0.2", "0.2"]}}, 'training.split.0 = "0.6"'),
-        ({"sweep": {"network.seed": ["1", "2"]}}, 'network.seed = "1"'),
+        ({"simulation": {"duration_s": "8"}}, 'simulation.duration_s = "8"', "simulation.duration_s=8"),
+        ({"simulation": {"plasticity": "false"}}, 'simulation.plasticity = "false"', "simulation.plasticity=false"),
+        ({"training": {"split": ["0.6", "0.2", "0.2"]}}, 'training.split.0 = "0.6"', "training.split=[...]"),
+        ({"sweep": {"network.seed": ["1", "2"]}}, 'network.seed = "1"', "network.seed="),
     ],
 )
-def test_text_that_snakemake_makes_of_the_values_of_config_is_told_as_such(override: dict[str, Any], line: str) -> None:
+def test_text_that_snakemake_makes_of_the_values_of_config_is_told_as_such(override: dict[str, Any], line: str, setting: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load([str(CONFIG_YAML)], overrides=override)
     found = next(told for told in str(caught.value).splitlines() if line in told)
-    assert "values of --config are text here; put them in a file and pass --configfile" in found
+    assert f"snakemake makes text of this value of --config; use `spikelens run --set {setting}" in found
 
 
 def test_list_of_many_wrong_values_is_refused_soon() -> None:

@@ -18,6 +18,7 @@ from spikelens.config.features import Features
 from spikelens.errors import StoreError
 from spikelens.fingerprint import fingerprint, keyed
 from spikelens.network.build import build_blocks
+from spikelens.source_cache import NAME, kept
 from spikelens.stores import heal, layout, open_group, read_shard, write_shard
 
 
@@ -90,6 +91,39 @@ def test_a_tables_content_matters_and_its_place_does_not(tmp_path, key, first):
     assert changed_stages(content, with_keys(content, {key: str(moved)})) == []
     table.write_text("a,b\n1,3,\n")
     assert [stage for stage in STAGES if fingerprints(load_runs(content)[0])[stage] != before[stage]] == list(STAGES[STAGES.index(first) :])
+
+
+def test_kept_hashes_are_those_of_these_sources_or_none(tmp_path):
+    """Half a second of every command; but never the hash of other code."""
+    package, computed = tmp_path / "spikelens", []
+    package.mkdir()
+    (package / "one.py").write_text("x = 1\n")
+
+    def compute(stage):
+        computed.append(stage)
+        return f"{stage} of {(package / 'one.py').read_text()}"
+
+    found = [kept(package, stage, compute) for stage in ("network", "features", "network")]
+    assert computed == ["network", "features"]
+    assert found == [compute(stage) for stage in ("network", "features", "network")]
+    file = package / "__pycache__" / NAME
+    for change in (
+        lambda: (package / "one.py").write_text("x = 2\n"),
+        lambda: (package / "two.py").touch(),
+        lambda: (package / "two.py").rename(package / "three.py"),
+        lambda: file.write_text(file.read_text().replace("x = 2", "x = 3")),
+        lambda: file.write_text("[]"),
+        lambda: file.write_bytes(b"\xff"),
+        file.unlink,
+    ):
+        change()
+        computed.clear()
+        assert kept(package, "network", compute) == f"network of {(package / 'one.py').read_text()}"
+        assert kept(package, "network", compute) == f"network of {(package / 'one.py').read_text()}"
+        assert computed == ["network"], "computed once"
+    file.unlink()
+    file.mkdir()  # it cannot be written
+    assert kept(package, "network", compute) == compute("network")
 
 
 def test_nothing_made_by_another_configuration_passes_for_this_ones(make_run):

@@ -209,6 +209,23 @@ def test_a_wrong_set_is_refused(setting: str, expected: str, write: Callable[...
     assert expected in refused([write("mine.yaml", "")], [setting])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "key", "value"),
+    [
+        ({"simulation": {"duration_s": "240"}}, "simulation.duration_s", "240"),
+        ({"models": {"tft_neuron": {"learning_rate": "1e-4"}}}, "models.tft_neuron.learning_rate", "1e-4"),
+        ({"features": {"omega_dense": "false"}}, "features.omega_dense", "false"),
+        ({"network.seed": 2}, "network.seed", "2"),
+    ],
+)
+def test_what_snakemakes_config_option_cannot_set_is_told_with_what_can(
+    overrides: dict[str, Any], key: str, value: str, write: Callable[..., str]
+) -> None:
+    told = refused([write("config.yaml", "")], overrides=overrides)
+    assert f"use `spikelens run --set {key}={value}` or `snakemake --config set='[\"{key}={value}\"]'`" in told
+    assert load(["config.yaml"], overrides={"set": [f"{key}={value}"]})
+
+
 @pytest.mark.parametrize("command", ["check", "plan", "prepare", "runs", "run"])
 def test_commands_take_set_alike(command: str, write: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     write("config.yaml", "")
@@ -259,10 +276,9 @@ def test_commands_take_a_configuration_or_the_folder_of_a_run_or_sweep(
         assert all((run.path in shown) == (run in expected) for run in swept[1:])
 
 
-def test_verify_names_the_faults_of_every_run_and_clean_looks_once(swept: list[RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_and_clean_look_once_at_what_runs_share(swept: list[RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "results/small"]) == 2
-    told = capsys.readouterr().err
-    assert all(f"faults in {run.path} (" in told for run in swept)
+    assert f"faults in results/small, {len(swept)} runs (" in capsys.readouterr().err
     assert main(["clean"]) == 0
     assert capsys.readouterr().out.count("every result is used by a configuration") == 1
 

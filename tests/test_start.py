@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
+from conftest import small_config
 
-SLOW = {"numpy", "zarr", "numba", "pandas", "xarray", "dask", "matplotlib", "sklearn", "torch", "mpi4py"}
+import spikelens
+
+SLOW = {"numpy", "zarr", "numcodecs", "scipy", "pyarrow", "numba", "pandas", "xarray", "dask", "matplotlib", "sklearn", "torch", "mpi4py"}
 TYPES = {"pydantic", "yaml", "statistics"}
 
 
@@ -16,8 +21,8 @@ TYPES = {"pydantic", "yaml", "statistics"}
     ("modules", "needed"),
     [
         (["spikelens.cli", "spikelens.config", "spikelens.fingerprint"], set()),
-        (["spikelens.jobs", "spikelens.walltime"], {"numpy", "zarr"}),  # what the Snakefile imports, with what they take
-        (["spikelens.network.build", "spikelens.simulation.run", "spikelens.features.run"], {"numpy", "zarr", "numba"}),
+        (["spikelens.jobs", "spikelens.walltime"], {"numpy"}),  # what the Snakefile imports, with what they take
+        (["spikelens.network.build", "spikelens.simulation.run", "spikelens.features.run"], {"numpy", "numba", "scipy"}),
         (["spikelens.models.train", "spikelens.models.ranks"], SLOW - {"mpi4py"}),
         (["spikelens.report.run"], SLOW - {"numba", "dask", "sklearn", "torch", "mpi4py"}),
     ],
@@ -27,6 +32,37 @@ def test_only_what_is_needed_is_imported(modules, needed):
     code = f"import sys, {', '.join(modules)}; print(*{SLOW} & set(sys.modules))"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert set(imported) <= needed
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a configuration, and its run with the first two stages done."""
+    folder = tmp_path_factory.mktemp("simulated")
+    content = small_config(folder, {"network.block_size": 100, "simulation.chunk_neurons": 100, "run.results": str(folder / "results")})
+    (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    spikelens.simulate(folder / "config.yaml")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        (["check", "config.yaml"], set()),
+        (["runs", "config.yaml"], set()),
+        (["status", "results/small"], {"numpy"}),
+        (["plan", "config.yaml"], {"numpy"}),
+        (["verify", "results/small"], {"numpy", "zarr", "numcodecs"}),
+        (["clean", "results/small"], {"numpy"}),
+        (["schema"], set()),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_imports_what_it_needs(command, needed, simulated):
+    code = "import sys; from spikelens.cli import main\n"
+    code += f"main({command}); print('\\nimported', *{SLOW} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=simulated, capture_output=True, text=True, check=True).stdout
+    assert set(shown.splitlines()[-1].split()[1:]) <= needed
+    assert len(shown.splitlines()) > 1 or command[0] == "verify"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])

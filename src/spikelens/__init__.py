@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spikelens.access import OpenRun
+    from spikelens.access import OpenRun, OpenSweep
+    from spikelens.config import RunConfig
 
-__all__ = ["open"]
+__all__ = ["open", "simulate"]
 
 
-def open(folder: str | Path) -> OpenRun:
+def open(folder: str | Path) -> OpenRun | OpenSweep:
     """Open a run, e.g. `spikelens.open("results/reference")`; its stores are xarray datasets, read lazily.
+
+    The folder of a sweep opens as a mapping of the members' names, like "network.seed=2", to runs.
 
     Raises
     ------
     SpikelensError
-        If the folder is no run.
+        If there is no run in the folder.
     """
-    from spikelens.access import OpenRun
+    from spikelens.access import open_folder
 
-    return OpenRun(folder)
+    return open_folder(folder)
+
+
+def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> OpenRun | OpenSweep:
+    """Draw the network and simulate it, in this process and without snakemake: the first two stages of the workflow.
+
+    Shards and manifests are those that the workflow's jobs write, bit for bit. So `spikelens run` of the same configuration goes on with
+    the features; and what was simulated before is not simulated again.
+
+    Parameters
+    ----------
+    config
+        A configuration file or the folder of a run; a mapping of keys as in such a file, e.g. `{"network": {"seed": 2}}`; or a `RunConfig`.
+        With `sweep`, each member is simulated.
+    folder
+        Where results go; by default the folder that the configuration names, `<run.results>/<run.name>`.
+
+    Returns
+    -------
+    OpenRun or OpenSweep
+        As `spikelens.open` gives it.
+
+    Raises
+    ------
+    SpikelensError
+        If the configuration cannot be run, another process works in the folder, or a file cannot be written.
+    """
+    from spikelens import direct
+
+    return open(direct.simulate(config, folder))

@@ -1,9 +1,10 @@
-"""A finished run as xarray, for notebooks: every store, lazily, with synapses of all blocks side by side."""
+"""Runs as xarray, for notebooks: every store, lazily, with synapses of all blocks side by side; of a sweep, all its runs by name."""
 
 from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,27 @@ import pandas as pd
 import xarray as xr
 
 from spikelens.config import RunConfig, load_run
+from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORES
 from spikelens.places import stage_folder
 from spikelens.report.contents import SUMMARY
 from spikelens.stores import StoreName, block_group, layout, model_output, n_synapses, open_group, recorded_group
+
+
+def open_folder(folder: str | Path) -> OpenRun | OpenSweep:
+    """Open the folder of a run or of a sweep; it is found again wherever the process goes later.
+
+    Raises
+    ------
+    SpikelensError
+        If there is no run in it.
+    """
+    if "://" in str(folder):
+        raise SpikelensError(f"{folder} is a URL; expected a folder. xarray reads a store from there: xarray.open_zarr(<URL of a .zarr>)")
+    place = Path(folder).expanduser().absolute()
+    found = [run.folder for run in folder_runs(str(place))]
+    return OpenRun(place) if found == [place] else OpenSweep(place, found)
 
 
 class OpenRun:
@@ -137,3 +154,28 @@ class OpenRun:
 
     def _with_ids(self, dataset: xr.Dataset) -> xr.Dataset:
         return dataset.assign_coords(source=self.synapses.source, target=self.synapses.target)
+
+
+class OpenSweep(Mapping[str, OpenRun]):
+    """The runs of a sweep by their names, like "network.seed=2", in the order of their values. Each is opened on first use."""
+
+    def __init__(self, folder: Path, members: list[Path]) -> None:
+        self.folder = folder
+        self._members = {member.name: member for member in members}
+        self._opened: dict[str, OpenRun] = {}
+
+    def __getitem__(self, name: str) -> OpenRun:
+        if name not in self._members:
+            raise KeyError(f"{name}: expected one of {', '.join(self)}")
+        if name not in self._opened:
+            self._opened[name] = OpenRun(self._members[name])
+        return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __repr__(self) -> str:
+        return "\n".join([f"<spikelens sweep {self.folder}: {len(self)} runs>", *(f"  {name}" for name in self)])

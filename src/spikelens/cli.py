@@ -10,9 +10,7 @@ import argparse
 import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +18,6 @@ from spikelens.errors import SpikelensError, disk_remedy, mendable
 from spikelens.names import ASSUMED_RATE_HZ, STAGES, Stage, default_configuration
 
 if TYPE_CHECKING:
-    from mpi4py.MPI import Comm
-
     from spikelens.config import RunConfig
 
 log = logging.getLogger("spikelens")
@@ -126,10 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "print which jobs of a run are done, running, failed and waiting")
     _place(status)
     status.add_argument("--json", action="store_true", help="print only JSON")
-    verify = add("verify", _of_each_run(_verify), "compare every file of a run with its checksum")
+    verify = add("verify", _verify, "compare every file of a run with its checksum")
     _place(verify)
     verify.add_argument("--repair", action="store_true", help="have the next call of snakemake do the jobs of damaged files again")
-    clean = add("clean", _of_each_folder(_clean), "list results that no configuration uses, and remove them with --yes")
+    clean = add("clean", _clean, "list results that no configuration uses, and remove them with --yes")
     _place(clean)
     clean.add_argument("--configuration", metavar="NAME", help="list what this configuration alone uses (a file in RUN/configurations)")
     clean.add_argument("--yes", action="store_true", help="remove what is listed")
@@ -246,35 +242,21 @@ def _refuse_unplanned(options: argparse.Namespace, key: str) -> None:
         )
 
 
-@contextmanager
-def _job(run: RunConfig, rule: str, numbers: Mapping[str, int] | None = None, comm: Comm | None = None) -> Iterator[bool]:
-    """Do one job: tells whether there is anything to do, and writes its manifest once it is done."""
-    from spikelens import manifests
-    from spikelens.jobs import job_of
-
-    job, started = job_of(run, rule, numbers or {}), time.time()
-    if manifests.is_whole(run, job, comm):
-        log.info("%s: nothing to do: every file that its manifest lists is there", job.name)
-        yield False
-        return
-    yield True
-    manifests.write(run, job, started, comm)
-
-
 def _network(options: argparse.Namespace) -> None:
     """Draw the synapses onto blocks of neurons and write network.zarr."""
+    from spikelens import manifests
     from spikelens.network.build import build_blocks
 
     run = _planned_run(options, "network")
     for block in _range(options.blocks, run.n_blocks, "blocks"):
-        with _job(run, "network", {"block": block}) as to_do:
+        with manifests.doing(run, "network", {"block": block}) as to_do:
             if to_do:
                 build_blocks(run, [block])
 
 
 def _simulate(options: argparse.Namespace) -> None:
     """Simulate segments and write spikes, weights, state and records. Under mpiexec or srun, say --ranks N."""
-    from spikelens import mpi
+    from spikelens import manifests, mpi
     from spikelens.limits import Deadline, process_started
     from spikelens.simulation.run import simulate_segment
     from spikelens.speeds import shipped, writing_seconds
@@ -286,20 +268,21 @@ def _simulate(options: argparse.Namespace) -> None:
             writing_s = writing_seconds(run, shipped(), run.simulation.segment_s)
             deadline = Deadline(options.limit_min, process_started(), writing_s)
         for segment in _range(options.segments, run.n_segments, "segments"):
-            with _job(run, "simulation", {"segment": segment}, comm) as to_do:
+            with manifests.doing(run, "simulation", {"segment": segment}, comm) as to_do:
                 if to_do:
                     simulate_segment(run, segment, comm, deadline)
 
 
 def _features(options: argparse.Namespace) -> None:
     """Compute rates, traces and causal components and write features.zarr."""
+    from spikelens import manifests
     from spikelens.features.run import compute_features
 
     run = _planned_run(options, "features")
     blocks = _range(options.blocks, run.n_blocks, "blocks")
     for segment in _range(options.segments, run.n_segments, "segments"):
         for block in blocks:
-            with _job(run, "features", {"segment": segment, "block": block}) as to_do:
+            with manifests.doing(run, "features", {"segment": segment, "block": block}) as to_do:
                 if to_do:
                     compute_features(run, [segment], [block])
 
@@ -310,6 +293,7 @@ def _train(options: argparse.Namespace) -> None:
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
+        from spikelens import manifests
         from spikelens.fingerprint import fingerprint
         from spikelens.limits import Deadline, process_started
         from spikelens.models.ranks import joined
@@ -326,7 +310,7 @@ def _train(options: argparse.Namespace) -> None:
         chosen = [(name, seed) for name in names for seed in _seeds(run, name, options.seed)]
         with joined(comm) as ranks:
             for name, seed in chosen:
-                with _job(run, f"models.{name}", {"seed": seed}, comm) as to_do:
+                with manifests.doing(run, f"models.{name}", {"seed": seed}, comm) as to_do:
                     if to_do:
                         train(run, name, seed, ranks=ranks, deadline=deadline)
 
@@ -345,7 +329,7 @@ def _explain(options: argparse.Namespace) -> None:
     from spikelens.explanation.run import explain
 
     run = _planned_run(options, "explanation")
-    with _job(run, "explanation") as to_do:
+    with manifests.doing(run, "explanation") as to_do:
         if to_do:
             manifests.refuse_damaged(run, "models")
             explain(run)
@@ -358,7 +342,7 @@ def _report(options: argparse.Namespace) -> None:
     from spikelens.stores import consolidate
 
     run = _planned_run(options, "report")
-    with _job(run, "report") as to_do:
+    with manifests.doing(run, "report") as to_do:
         if to_do:
             manifests.refuse_damaged(run, "models", "explanation")
             make_report(run)
@@ -370,45 +354,6 @@ def _loaded(options: argparse.Namespace) -> list[RunConfig]:
     from spikelens.config.load import load
 
     return load([options.config], options.set)
-
-
-def _of_each_run(command: Command) -> Command:
-    """A command that takes one run, done for each run of a configuration or sweep; what it raises is raised at the end."""
-
-    def of_each(options: argparse.Namespace) -> None:
-        from spikelens.config.load import look
-
-        _do_all(command, options, look(options.config))
-
-    of_each.__doc__ = command.__doc__
-    return of_each
-
-
-def _of_each_folder(command: Command) -> Command:
-    """As `_of_each_run`, done once for the runs of a sweep, whose results are in one folder."""
-
-    def of_each(options: argparse.Namespace) -> None:
-        from spikelens.config.load import look
-        from spikelens.places import root
-
-        _do_all(command, options, list({root(run): run for run in reversed(look(options.config))}.values()))
-
-    of_each.__doc__ = command.__doc__
-    return of_each
-
-
-def _do_all(command: Command, options: argparse.Namespace, runs: Sequence[RunConfig]) -> None:
-    told = []
-    for run in runs:
-        options.run = run
-        try:
-            command(options)
-        except SpikelensError as error:
-            told.append(error)
-    if len(told) == 1:
-        raise told[0]
-    if told:
-        raise SpikelensError("\n".join(map(str, told)))
 
 
 def _init(options: argparse.Namespace) -> None:
@@ -478,13 +423,11 @@ def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunC
 
 def _prepare(options: argparse.Namespace) -> None:
     """Write each run's config.json and the metadata of its stores, as snakemake does before its first job."""
-    from spikelens.places import root
-    from spikelens.stores import prepare, remove_unfinished
+    from spikelens.stores import prepare_all
 
-    for folder in {root(run) for run in _loaded(options)}:
-        remove_unfinished(folder)
-    for run in _loaded(options):
-        prepare(run)
+    runs = _loaded(options)
+    prepare_all(runs)
+    for run in runs:
         print(run.path)
 
 
@@ -510,49 +453,40 @@ def _status(options: argparse.Namespace) -> None:
     """Print which jobs of a run are done, running, failed and waiting, and the core-hours so far. Only files are read."""
     import json
 
-    from spikelens import status
+    from spikelens import status, sweep
     from spikelens.config.load import look
 
     found = [status.look(run) for run in look(options.config)]
     if options.json:
-        shown = [status.as_json(one) for one in found]
-        print(json.dumps(shown[0] if len(shown) == 1 else {"runs": shown}, indent=2))
+        print(json.dumps(status.as_json(found[0]) if len(found) == 1 else sweep.as_json(found), indent=2))
     else:
-        print("\n\n".join(map(status.as_text, found)))
+        print(status.as_text(found[0]) if len(found) == 1 else sweep.as_text(found))
 
 
 def _verify(options: argparse.Namespace) -> None:
-    """Compare every file of a run with the checksum in its job's manifest, and the stores' metadata with config.json."""
-    from spikelens import manifests
-    from spikelens.jobs import jobs_of
-    from spikelens.places import root
-    from spikelens.stores import heal, verify
+    """Compare every file of a run or sweep with the checksum in its job's manifest, and the stores' metadata with config.json."""
+    from spikelens import sweep
+    from spikelens.config.load import look
 
-    run: RunConfig = options.run
-    jobs = list(jobs_of(run))
-    found = {job.manifest: manifests.faults(run, job) for job in jobs}
-    # without a manifest there are no checksums: shards are decoded then
-    checked = frozenset(root(run) / file for job in jobs if (root(run) / job.manifest).exists() for file in job.files)
-    faults = [*(fault for of_job in found.values() for fault in of_job), *verify(run, checked)]
-    looked = f"{len(jobs):,} jobs, {len(checked):,} files, and the stores' metadata"
-    if not faults:
-        print(f"{run.path}: every file is there and whole ({looked})")
+    runs = look(options.config)
+    found = sweep.verify(runs)
+    looked = f"{len(found.jobs):,} jobs, {found.n_files:,} files, and the stores' metadata"
+    if not found.faults:
+        print(f"{found.name}: every file is there and whole ({looked})")
         return
-    told = "\n".join([*faults, f"{len(faults)} faults in {run.path} ({looked})"])
+    told = "\n".join([*found.faults, f"{len(found.faults)} faults in {found.name} ({looked})"])
     if not options.repair:
-        raise SpikelensError(f"{told}; run `spikelens verify {run.path} --repair`, then snakemake")
-    hit = [job for job in jobs if found[job.manifest]]
-    for job in hit:
-        manifests.mark(run, job, found[job.manifest])
-    heal(run, only_missing=False)
-    print(f"{told}; metadata are restored, and the next call of snakemake does {len(hit):,} jobs again")
+        raise SpikelensError(f"{told}; run `spikelens verify {options.config} --repair`, then snakemake")
+    n_jobs = sweep.repair(runs, found)
+    print(f"{told}; metadata are restored, and the next call of snakemake does {n_jobs:,} jobs again")
 
 
 def _clean(options: argparse.Namespace) -> None:
     """List the results of a run that no registered configuration uses with today's code; --yes removes them. Nothing else ever does."""
     from spikelens import clean
+    from spikelens.config.load import look
 
-    run: RunConfig = options.run
+    run = look(options.config)[0]  # runs of a sweep share the folder of all results
     found = clean.unused(run, options.configuration)
     if not found:
         print(f"{run.path}: every result is used by a configuration (`--configuration NAME` lists what one alone uses)")

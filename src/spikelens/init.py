@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def write(folder: Path, content: dict[str, str]) -> Iterator[str]:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except (FileExistsError, NotADirectoryError) as error:
-            if not path.exists():  # the folder's place is taken by a file
+            if not os.path.lexists(path):  # the folder's place is taken by a file
                 raise SpikelensError(f"{path.parent}: expected a folder, found a file; name another folder") from error
             yield f"{path} exists and stays as it is"
         except OSError as error:

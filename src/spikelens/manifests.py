@@ -19,14 +19,15 @@ import socket
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spikelens.config import RunConfig, Stage
 from spikelens.errors import StoreError
-from spikelens.jobs import Job, Work, jobs_of
+from spikelens.jobs import Job, Rule, Work, job_of, jobs_of
 from spikelens.places import root
 from spikelens.stores import write_atomically
 
@@ -219,6 +220,18 @@ def is_whole(run: RunConfig, job: Job, comm: Comm | None = None) -> bool:
         return state(root(run), job, listed()) == "whole"
     whole = state(root(run), job, listed()) == "whole" if comm.Get_rank() == 0 else None
     return bool(comm.bcast(whole))
+
+
+@contextmanager
+def doing(run: RunConfig, rule: Rule, numbers: Mapping[str, int] | None = None, comm: Comm | None = None) -> Iterator[bool]:
+    """Do one job: tells whether there is anything to do, and writes its manifest once it is done."""
+    job, started = job_of(run, rule, numbers or {}), time.time()
+    if is_whole(run, job, comm):
+        log.info("%s: nothing to do: every file that its manifest lists is there", job.name)
+        yield False
+        return
+    yield True
+    write(run, job, started, comm)
 
 
 # --- flags --------------------------------------------------------------------------------------------------------------

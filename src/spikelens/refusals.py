@@ -114,7 +114,7 @@ def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Pro
             return Problem(key, NOT_GIVEN, "expected this key; add it")
     known_wording = _EXPECTED.get(limits.get("pattern", detail["type"]))
     wording = detail["msg"] if known_wording is None else known_wording.format(**limits)
-    return Problem(key, given, f"expected {wording}{_text_hint(detail['type'], given)}")
+    return Problem(key, given, f"expected {wording}{_text_hint(detail['type'], path, given)}")
 
 
 def _kinds(schema: dict[str, Any], path: _Path) -> list[str]:
@@ -122,10 +122,17 @@ def _kinds(schema: dict[str, Any], path: _Path) -> list[str]:
     return sorted(_node(schema, path).get("discriminator", {}).get("mapping", {}))
 
 
-def _text_hint(fault: str, given: Any) -> str:
+def how_to_set(key: str, value: Any) -> str:
+    """How to give a key a value on the command line."""
+    return f"""`spikelens run --set {key}={value}` or `snakemake --config set='["{key}={value}"]'`"""
+
+
+def _text_hint(fault: str, path: _Path, given: Any) -> str:
     """What to write for a number or truth value that stands as text, or for a whole number that stands as another one."""
     if isinstance(given, CommandLineText) and not fault.startswith(("string", "literal")):
-        return "; values of --config are text here; put them in a file and pass --configfile"
+        keys = [part for part in path if isinstance(part, str)]  # an entry of a list cannot be set alone
+        value = given if len(keys) == len(path) else "[...]"
+        return f"; snakemake makes text of this value of --config; use {how_to_set('.'.join(keys), value)}"
     if fault not in ("int_type", "float_type") or not isinstance(given, str | float):
         return ""
     try:

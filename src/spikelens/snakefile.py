@@ -71,22 +71,18 @@ def _refuse_moved(workflow: Workflow) -> None:
         )
 
 
-def at_start(workflow: Workflow, action: Callable[[], None]) -> None:
+def at_start(workflow: Workflow, action: Callable[[], object]) -> None:
     """Have `action` called before the first job, in a module too; what the Snakefile that uses the module does at its start is kept."""
+    if not is_module(workflow):
+        workflow.onstart(lambda log: action())
+        return
 
-    def also(theirs: Callable[[Any], None]) -> Callable[[Any], None]:
-        def both(log: Any) -> None:
-            action()
-            theirs(log)
-
-        return both
+    def also(theirs: Callable[[Any], object]) -> Callable[[Any], object]:
+        return lambda log: (action(), theirs(log))
 
     register = workflow.onstart
-    if is_module(workflow):
-        workflow._onstart = also(workflow._onstart)  # it may stand above the module
-        workflow.onstart = lambda theirs: register(also(theirs))  # or below
-    else:
-        register(also(lambda log: None))
+    workflow._onstart = also(workflow._onstart)  # it may stand above the module
+    workflow.onstart = lambda theirs: register(also(theirs))  # or below
 
 
 def start(runs: list[RunConfig]) -> None:
@@ -101,6 +97,4 @@ def start(runs: list[RunConfig]) -> None:
     if str(folder) in _HELD:
         return
     _HELD[str(folder)] = places.hold(folder)
-    stores.remove_unfinished(folder)
-    for run in runs:
-        stores.prepare(run)
+    stores.prepare_all(runs)

@@ -303,7 +303,7 @@ def _segments(status: Status, state: State) -> list[int]:
     return [int(job.name) for job in status.jobs if job.rule == "simulation" and job.state == state]
 
 
-def as_text(status: Status) -> str:
+def as_text(status: Status, *, segments: bool = True) -> str:
     """A table of the rules, the segments, and the jobs that one might want to know of."""
     n_done = sum(job.state == "done" for job in status.jobs)
     shown: list[State] = [state for state in STATES if state in ("done", "running", "failed", "waiting")]
@@ -315,8 +315,9 @@ def as_text(status: Status) -> str:
         spent = status.spent[rule]
         numbers = "".join(f"{f'{count[state]:,}' if count[state] else '-':>10}" for state in shown + others)
         lines.append(f"  {rule:<22}{count.total():>7,}{numbers}{_age(spent.wall_s):>10}{spent.core_hours:>12.3f}")
-    segments = [f"{_ranges(_segments(status, state))} {state}" for state in STATES if _segments(status, state)]
-    lines.append(f"  segments: {', '.join(segments)}")
+    if segments:
+        of_state = [f"{_ranges(_segments(status, state))} {state}" for state in STATES if _segments(status, state)]
+        lines.append(f"  segments: {', '.join(of_state)}")
     for state in (state for state in STATES if state not in ("done", "waiting")):
         lines += _job_lines(status, state)
     return "\n".join([*lines, *status.notes])

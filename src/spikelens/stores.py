@@ -30,21 +30,15 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import google_crc32c
-import numcodecs
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, RunConfig, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
@@ -54,7 +48,8 @@ from spikelens.places import CONFIGURATIONS, link_current, model_folder, name_ol
 
 if TYPE_CHECKING:
     import xarray as xr
-    from zarr.abc.store import ByteRequest
+    import zarr
+    from zarr.storage import MemoryStore
 
 StoreName = Literal["network", "spikes", "weights", "state", "records", "features", "explanation"]
 OWNER: dict[StoreName, Any] = {
@@ -614,6 +609,9 @@ _Files = dict[str, bytes]
 
 def _metadata(group: Group) -> _Files:
     """The files of a group that follow from the configuration: every zarr.json, and the coordinates' chunks."""
+    import zarr  # not above: `spikelens status` needs the layouts alone
+    from zarr.storage import MemoryStore
+
     store = MemoryStore()
     root = zarr.create_group(store, zarr_format=3, attributes=dict(group.attrs))
     for name in group.subgroups:
@@ -658,6 +656,8 @@ def _files_of(store: MemoryStore) -> _Files:
 
 def _codecs(dtype: np.dtype[Any]) -> list[Any]:
     """Level 1 everywhere: 5 takes three to six times as long, and saves 2 % on weights; writing must not cost more than simulating."""
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
     if dtype == np.bool_:  # rasters are nearly all zeros: blosc, which shuffles and cuts them into blocks first, halves the speed
         return [ZstdCodec(level=1), Crc32cCodec()]
     return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()]
@@ -665,6 +665,8 @@ def _codecs(dtype: np.dtype[Any]) -> list[Any]:
 
 def _compressor(dtype: np.dtype[Any]) -> Any:
     """What compresses the chunks that are described by `_codecs`."""
+    import numcodecs
+
     return numcodecs.Zstd(level=1) if dtype == np.bool_ else numcodecs.Blosc("zstd", clevel=1, shuffle=numcodecs.Blosc.BITSHUFFLE)
 
 
@@ -692,6 +694,9 @@ def _without_consolidated(content: bytes) -> bytes:
         return content
     if not isinstance(metadata, dict) or metadata.pop("consolidated_metadata", None) is None:
         return content
+    import zarr
+    from zarr.storage import MemoryStore
+
     store = MemoryStore()
     zarr.create_group(store, zarr_format=3, attributes=metadata.get("attributes", {}))
     return bytes(store._store_dict["zarr.json"].to_bytes())
@@ -745,6 +750,13 @@ def prepare(run: RunConfig) -> None:
     name_old_results(run)
 
 
+def prepare_all(runs: Sequence[RunConfig]) -> None:
+    """Make the folders of all runs of a configuration ready. Runs of several durations share stores, which get the longest's metadata."""
+    remove_unfinished(root(runs[0]))
+    for run in sorted(runs, key=lambda run: run.n_segments):
+        prepare(run)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the files that killed jobs did not finish."""
     for path in folder.rglob(f".*{_UNFINISHED}"):
@@ -790,6 +802,8 @@ def _has_counts(run: RunConfig, block: int) -> bool:
 
 def consolidate(run: RunConfig) -> None:
     """Write each store's consolidated metadata, once a run is complete: opening it then reads one file."""
+    import zarr
+
     with warnings.catch_warnings():
         # zarr warns that other implementations may not know them: these read every zarr.json instead
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
@@ -838,6 +852,8 @@ def _encoded_shard(spec: Array, shape: tuple[int, ...], cells: Cells) -> bytearr
     zarr would do the same, with several copies of the shard on the way: of rasters, which compress fast, these take most of the time.
     A short last shard lacks the chunks beyond its end.
     """
+    import google_crc32c
+
     chunk = spec.chunk_shape
     dtype = np.dtype(spec.dtype).newbyteorder("<")
     places = [range(0, length, size) for length, size in zip(shape, chunk, strict=True)]
@@ -885,34 +901,14 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
 
 def _open_array(group: Group, array: str) -> zarr.Array[Any]:
     """Open an array to read it, as its layout says; its zarr.json on disk is not read."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    from spikelens.laid_out import LaidOut
+
     store = MemoryStore()
     _create_array(zarr.create_group(store, zarr_format=3), array, group.arrays[array])
-    return zarr.open_array(_LaidOut(group.path, _files_of(store)), path=array, mode="r", zarr_format=3)
-
-
-class _LaidOut(WrapperStore[LocalStore]):
-    """A folder whose metadata and coordinates come from the layout: what zarr.json on disk says cannot mislead a reader.
-
-    A flipped bit in a shape, a separator or a codec would make zarr read fill values in the place of shards, without a word.
-    """
-
-    def __init__(self, folder: Path, files: Mapping[str, bytes]) -> None:
-        super().__init__(LocalStore(folder, read_only=True))
-        self._files = files
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        if key not in self._files:
-            return None if key.endswith("zarr.json") else await super().get(key, prototype, byte_range)
-        held = MemoryStore({key: default_buffer_prototype().buffer.from_bytes(self._files[key])})
-        return await held.get(key, prototype, byte_range)
-
-    async def exists(self, key: str) -> bool:
-        return key in self._files or await super().exists(key)
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        below = f"{prefix.rstrip('/')}/" if prefix else ""
-        for name in dict.fromkeys(key.removeprefix(below).split("/")[0] for key in self._files if key.startswith(below)):
-            yield name
+    return zarr.open_array(LaidOut(group.path, _files_of(store)), path=array, mode="r", zarr_format=3)
 
 
 def read_array(group: Group, array: str, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> NDArray[Any]:
@@ -956,8 +952,10 @@ def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iter
     """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
     import xarray as xr  # not above: its import takes longer than many a job that only reads and writes shards
 
+    from spikelens.laid_out import LaidOut
+
     require(group.shard_paths(None, segments, blocks))
-    opened: xr.Dataset = xr.open_zarr(_LaidOut(group.path, _metadata(group)), consolidated=False, decode_timedelta=False)
+    opened: xr.Dataset = xr.open_zarr(LaidOut(group.path, _metadata(group)), consolidated=False, decode_timedelta=False)
     return opened.assign_coords({name: coordinate.load() for name, coordinate in opened.coords.items()})
 
 
@@ -983,38 +981,42 @@ def naming_damage(*groups: Group) -> Iterator[None]:
 # --- verification -------------------------------------------------------------------------------------------------------
 
 
-def verify(run: RunConfig, checked: frozenset[Path] | None = None) -> list[str]:
+def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozenset[Path] = frozenset()) -> list[str]:
     """Check a run's stores: metadata against the configuration, every shard present, not empty and decodable, nothing besides.
 
     Parameters
     ----------
     checked : frozenset of Path, optional
         Shards that were compared with their checksums, and are not decoded.
+    seen : frozenset of Path, optional
+        Stores that were verified for another run, and are left out.
 
     Returns
     -------
     list of str
         One line per fault, naming the file; empty if all is well.
     """
-    groups = [layout(run, store) for store in stores_of(run)]
+    stores = [store for store in stores_of(run) if store_path(run, store) not in seen]
+    groups = [layout(run, store) for store in stores]
     unknown: set[Path] = set()
-    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+    for store, block in itertools.product((store for store in BLOCK_STORES if store in stores), range(run.n_blocks)):
         try:
             groups.append(block_group(run, store, block))
         except StoreError:  # told below, of network.zarr; without the block's in-degrees nobody knows what belongs to it
             unknown.add(store_path(run, store) / block_folder(store, block))
-    if run.simulation.record.synapses:
+    if "records" in stores and run.simulation.record.synapses:
         try:
             groups.append(recorded_group(run))
         except StoreError:
             unknown.add(store_path(run, "records") / "synapses")
-    groups += model_outputs(run)
+    groups += (group for group in model_outputs(run) if group.path not in seen)
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:
-        faults += _faults(group, checked or frozenset())
+        faults += _faults(group, checked)
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
-    for folder in (*(store_path(run, store) for store in OWNER), *(group.path for group in model_outputs(run))):
+    owned = {store_path(run, store) for store in OWNER} | {group.path for group in model_outputs(run)}
+    for folder in sorted(owned - seen):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
                 faults.append(f"{path}: belongs to no shard of this configuration; delete it")

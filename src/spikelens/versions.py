@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from spikelens.errors import SpikelensError
 from spikelens.names import STAGES, Stage
+from spikelens.source_cache import kept
 
 Item = str
 """What has a version of its own: a stage, or each kind of its items, like "models/tft"."""
@@ -51,6 +52,7 @@ _NO_RESULTS = frozenset(
         "progress",
         "refusals",
         "sizes",
+        "source_cache",
         "speeds",
         "versions",
         "watch",
@@ -109,6 +111,10 @@ def listed(path: Path) -> dict[Item, Version]:
 @functools.cache
 def code_hash(item: Item) -> str:
     """Hash the code that computes an item; 16 hexadecimal digits."""
+    return kept(_PACKAGE, item, _computed_hash)
+
+
+def _computed_hash(item: Item) -> str:
     ours = sorted((module, _read_module(path)[0]) for module, path in modules_of(item).items())
     return hashlib.sha256(json.dumps(ours).encode()).hexdigest()[:16]
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
-from spikelens.refusals import CommandLineText
+from spikelens.refusals import CommandLineText, how_to_set
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,9 @@ def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping
     """
     options = dict(overrides or {})
     options.pop("configuration", None)
+    dotted = [Problem(key, value, f"no section; use {how_to_set(key, value)}") for key, value in options.items() if "." in key]
+    if dotted:
+        raise ConfigError("--config", dotted)
     settings = [*settings, *_texts(options.pop("set", None))]
     source = ", ".join(places)
     if len(places) == 1 and Path(places[0]).is_dir():
@@ -74,6 +77,27 @@ def load_content(content: Mapping[str, Any], source: str) -> list[RunConfig]:
     content = dict(content)
     settings = _texts(content.pop("set", None))
     return load_runs(with_settings(content, settings), source)
+
+
+def load_given(config: str | Path | Mapping[str, Any] | RunConfig) -> list[RunConfig]:
+    """Load the runs of whatever a call from Python names: a configuration file, a run's folder, a mapping of keys, or a run itself.
+
+    Raises
+    ------
+    SpikelensError
+        If it is none of these, or the runs cannot be run.
+    """
+    match config:
+        case RunConfig():
+            return _checked([config])
+        case str() | Path():
+            return load([os.path.expanduser(config)])
+        case Mapping():
+            return load_content(config, "the configuration")
+    raise SpikelensError(
+        f"the configuration is a {type(config).__name__}; expected the path of a configuration file or of a run's folder, a mapping like "
+        '{"network": {"seed": 2}}, or a RunConfig'
+    )
 
 
 def look(place: str) -> list[RunConfig]:

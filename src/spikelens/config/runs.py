@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from spikelens.config.checks import check
-from spikelens.config.run import FOLLOWING, Config, ConfigFile, RunConfig
-from spikelens.config.types import MAX_RUNS
+from spikelens.config.run import FOLLOWING, ConfigFile, RunConfig
+from spikelens.config.types import MAX_RUNS, Section
 from spikelens.errors import ConfigError, Problem, SpikelensError
 from spikelens.refusals import did_you_mean, problems_of
 
@@ -93,7 +93,7 @@ def json_schema() -> dict[str, Any]:
     return ConfigFile.model_json_schema()
 
 
-ConfigType = TypeVar("ConfigType", bound=Config)
+ConfigType = TypeVar("ConfigType", bound=Section)
 
 
 def parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> ConfigType:

@@ -1,0 +1,49 @@
+"""Stages from Python, in this process and without snakemake, with the files that the workflow's jobs would write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from spikelens import manifests, places, stores
+from spikelens.config import RunConfig, parse
+from spikelens.config.load import load_given
+from spikelens.config.run import Run
+from spikelens.network.build import build_blocks
+from spikelens.simulation.run import simulate_segment
+
+log = logging.getLogger(__name__)
+
+
+def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> Path:
+    """Simulate the runs of a configuration; returns the folder of the run, or of the sweep. See `spikelens.simulate`."""
+    runs = load_given(config)
+    if folder is not None:
+        runs = [_moved(run, Path(folder).expanduser()) for run in runs]
+    shared = places.root(runs[0])
+    with places.hold(shared):
+        stores.prepare_all(runs)
+        for run in runs:
+            _do(run, "network", range(run.n_blocks))
+            _do(run, "simulation", range(run.n_segments))
+    return runs[0].folder if len(runs) == 1 else shared
+
+
+def _do(run: RunConfig, rule: str, numbers: Iterable[int]) -> None:
+    """The jobs of the first or second stage, one after another; a job whose files are there is left out."""
+    for number in numbers:
+        numbered = {"block" if rule == "network" else "segment": number}
+        with manifests.doing(run, rule, numbered) as to_do:
+            if to_do and rule == "network":
+                build_blocks(run, [number])
+            elif to_do:
+                simulate_segment(run, number)
+
+
+def _moved(run: RunConfig, folder: Path) -> RunConfig:
+    """A run with its results in another folder; a member of a sweep keeps its name below it."""
+    section = parse(Run, {"name": folder.absolute().name, "results": str(folder.parent)}, f"folder={str(folder)!r}")
+    place = folder / run.folder.name if places.root(run) != run.folder else folder
+    return run.model_copy(update={"run": section, "path": str(place)})
