@@ -87,10 +87,10 @@ def write_tables(folder: Path) -> None:
 def results(run: RunConfig) -> Iterator[tuple[Item, str, Path]]:
     """Every file that jobs of a run write: of which item, its name below the item's folder, and where it is."""
     for job in jobs_of(run):
-        item = "/".join(job.work.folder.split("/")[:-1])  # <stage>/<key>, models/<name>/<key>
+        item = f"models/{run.models[job.work.item].kind}" if job.stage == "models" else job.stage
         for file in job.files:
             if "/stamp/" not in file:  # provenance: the fingerprint
-                yield item, file.removeprefix(f"{job.work.folder}/"), root(run) / file
+                yield item, f"{job.work.item}/{file.removeprefix(f'{job.work.folder}/')}", root(run) / file
 
 
 def checksum(path: Path) -> str:

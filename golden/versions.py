@@ -73,7 +73,9 @@ def differing_items(known: Mapping[Item, Version], items: Collection[Item]) -> d
         print(f"golden runs with the listed code, of commit {listed_code.name[:9]}, then with the present code", file=sys.stderr)
         before = _golden(listed_code, listed_code / "golden", folder / "before").files
         after = _golden(REPOSITORY, listed_code / "golden", folder / "after").files
-    return {item: _difference(before.get(item, {}), after.get(item, {})) for item in items if before.get(item, {}) != after.get(item)}
+    # figures of a kind are files of the report
+    pairs = {item: [files.get("report" if item.startswith("report/") else item, {}) for files in (before, after)] for item in items}
+    return {item: _difference(*pair) for item, pair in pairs.items() if pair[0] != pair[1] or not pair[1]}
 
 
 def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:

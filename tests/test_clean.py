@@ -62,6 +62,31 @@ def test_results_of_code_that_is_gone_are_listed_and_folders_of_others_are_not(t
     assert foreign.is_dir()
 
 
+def test_nothing_is_listed_as_unused_where_the_tables_of_a_configuration_are_not(make_run, tmp_path, monkeypatch, capsys):
+    """What a configuration uses follows from what stands in its tables."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edges.csv").write_text("source,target,delay_ms,weight_mv,plastic\n0,1,1,6,1\n")
+    run = make_run({"network.connections": {}, "network.edges": "edges.csv"})
+    build_blocks(run, range(run.n_blocks))
+    make_run()  # the current configuration has no table
+    monkeypatch.chdir(run.folder)
+    assert main(["clean", run.path, "--yes"]) == 2
+    assert "network.edges = edges.csv: no such file here, and results are found by what stands in it" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert main(["clean", run.path, "--yes"]) == 0
+    assert stage_folder(run, "network").is_dir()
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "clean"])
+def test_commands_do_not_look_for_results_without_the_tables_that_tell_where_they_are(make_run, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "events.csv").write_text("step,neuron,mv\n0,1,20\n")
+    run = make_run({"drive.events": "events.csv"})
+    monkeypatch.chdir(run.folder)
+    assert main([command, run.path]) == 2
+    assert "drive.events = events.csv: no such file here" in capsys.readouterr().err
+
+
 def test_an_unknown_configuration_is_refused(two, capsys):
     assert main(["clean", two[0].path, "--configuration", "base"]) == 2
     assert stage_folder(two[0], "report").name in capsys.readouterr().err

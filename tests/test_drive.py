@@ -106,3 +106,23 @@ def test_limits_are_the_distribution_function_up_to_where_it_rounds_to_one(mean)
 
 def test_no_rate_gives_no_events():
     assert not drawn(0.0, 1_000, 5).any()
+
+
+def test_events_without_effect_are_told_of_once(make_run, tmp_path, caplog):
+    path = tmp_path / "events.csv"
+    path.write_text("step,neuron,mv\n0,1,20\n2999,1,20\n3000,2,20\n99999,2,1e-6\n5,2,0\n")
+    run = make_run({**QUICK, "drive.events": str(path)})
+    simulate(run)
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        f"{path}: 2 of 5 events come after the run's end at step 3,000 and have no effect",
+        f"{path}: 1 of 5 amounts round to 0 mV; the smallest step is 2^-16 mV: are they in mV?",
+    ]
+
+
+def test_a_silent_network_is_told_of_in_each_segment(make_run, caplog):
+    run = make_run({**QUICK, "drive.kick_mv": 0.0})
+    simulate(run)
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert [text.split(":")[0] for text in told] == [f"simulation, segment {n} of 3" for n in (1, 2, 3)]
+    assert all("no neuron spikes; is the drive too weak" in text for text in told)

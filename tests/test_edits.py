@@ -63,6 +63,13 @@ def new_file(project: Project) -> None:
     (project.code / "spikelens/models/transformer.py").write_text('"""A model that nothing trains yet."""\n\nWIDTH = 8\n')
 
 
+def new_kind(project: Project) -> None:
+    (project.code / "spikelens/models/kinds/mean.py").write_text(
+        "from typing import Literal\n\nfrom spikelens.models.model import Model\n\n\n"
+        'class Mean(Model):\n    kind: Literal["mean"] = "mean"\n'
+    )
+
+
 def other_versions(project: Project) -> None:
     """Manifests as after an update of every library."""
     for path in project.results.glob("**/manifests/*.json"):
@@ -93,8 +100,10 @@ EDITS = (
     Edit("`simulation/kernel.py`", append("simulation/kernel.py"), "the simulation and all after it", AFTER_NETWORK),
     Edit("`features/causal.py`", append("features/causal.py"), "the features and all after them", FEATURES | MODELS | END),
     Edit("`models/train.py`", append("models/train.py"), "the models and all after them", MODELS | END),
+    Edit("a new kind of model in `models/kinds/`", new_kind, "nothing", set()),
     Edit("`models/autoencoder.py`", append("models/autoencoder.py"), "the autoencoder, the explanation, the report", AUTOENCODER | END),
     Edit("`models/tft.py`", append("models/tft.py"), "both TFTs, the explanation, the report", TFTS | END),
+    Edit("`models/kinds/tft.py`", append("models/kinds/tft.py"), "both TFTs, the explanation, the report", TFTS | END),
     Edit("`explanation/scores.py`", append("explanation/scores.py"), "the explanation, the report", END),
     Edit("`report/style.py`", append("report/style.py"), "the report", {"report"}),
 )

@@ -358,10 +358,18 @@ def test_training_stops_at_the_end_of_patience_and_keeps_the_best_epoch(tmp_path
     assert error == pytest.approx(min(losses), rel=1e-4)
 
 
-def test_training_that_diverges_names_the_key_to_lower(tmp_path):
-    run = tiny_run(tmp_path, {"models.tft_population.learning_rate": 1e30})
-    with pytest.raises(SpikelensError, match=r"models\.tft_population\.learning_rate"):
-        train(run, "tft_population", 1)
+@pytest.mark.parametrize(
+    ("name", "key", "remedy"),
+    [
+        ("tft_population", "learning_rate", "lower models.tft_population.learning_rate"),
+        ("autoencoder", "learning_rate", "lower models.autoencoder.learning_rate"),
+        ("autoencoder", "weight_decay", "lower models.autoencoder.weight_decay: times learning_rate it is 1e+27"),
+    ],
+)
+def test_training_that_diverges_names_the_key_to_lower(tmp_path, name, key, remedy):
+    run = tiny_run(tmp_path, {"models.autoencoder.learning_rate": 1e-3, f"models.{name}.{key}": 1e30})
+    with pytest.raises(SpikelensError, match=rf"training loss \S+, validation loss \S+ in epoch 1: training diverged; {re.escape(remedy)}"):
+        train(run, name, 1)
 
 
 def test_the_untrained_model_is_what_training_starts_from(tmp_path):

@@ -450,6 +450,8 @@ NAN = float("nan")
     [
         ("source", [0, 1, 200], "row 2: 200, expected as source a neuron id in 0 .. 199"),
         ("source", [0, -1, 2], "row 1: -1, expected as source a neuron id in 0 .. 199"),
+        ("source", [1, 2, 200], "row 2: 200, expected as source a neuron id in 0 .. 199; do ids count from 1 here?"),
+        ("target", [1, 1, 0], "row 1: 1, expected another target than the source: no neuron connects to itself; leave such edges out"),
         ("target", [1, 2, 10**12], "row 2: 1000000000000, expected as target a neuron id in 0 .. 199"),
         ("source", [0.0, 1.5, 2.0], "row 1: source = 1.5, expected a whole number"),
         ("source", [0.0, NAN, 2.0], "row 1: source = nan, expected a whole number"),
@@ -513,9 +515,10 @@ def test_a_csv_with_more_values_than_its_header_has_names_is_refused(tmp_path, r
 def test_an_edge_table_comes_out_whole_and_in_order(tmp_path, suffix):
     rng = np.random.default_rng(1)
     keys = rng.choice(200 * 200 * 255, 5000, replace=False)
+    keys = keys[keys // 255 % 200 != keys // 255 // 200]
     table = {"source": keys // 255 % 200, "target": keys // 255 // 200, "delay_ms": keys % 255 + 1}
-    table["weight_mv"] = np.round(rng.uniform(0, 10, 5000), 3)
-    table["plastic"] = rng.random(5000) < 0.5
+    table["weight_mv"] = np.round(rng.uniform(0, 10, len(keys)), 3)
+    table["plastic"] = rng.random(len(keys)) < 0.5
     synapses = read_edges(edge_run(tmp_path, suffix, table))
     order = np.lexsort((table["delay_ms"], table["source"], table["target"]))
     for name, values in zip(NAMES, (table[c] for c in ("source", "target", "delay_ms", "weight_mv", "plastic")), strict=True):
@@ -528,16 +531,17 @@ def test_an_edge_table_comes_out_whole_and_in_order(tmp_path, suffix):
     [
         ({}, None),
         ({"weight_mv": [6e-6, 6e-6, -4e-6]}, "3 of 3 weights round to 0 mV; the smallest step is 2^-16 mV: are they in mV?"),
-        ("from 1", "every neuron has an edge but neuron 0: do its ids count from 1?"),
+        ("from 1", "199 of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?"),
+        ("from 1, without the last", "190 of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?"),
     ],
-    ids=["as it should be", "volts", "ids from 1"],
+    ids=["as it should be", "volts", "ids from 1", "ids from 1, the last without an edge"],
 )
 def test_an_edge_table_that_is_hardly_meant_so_is_told_of_once(tmp_path, caplog, changes, warning):
     caplog.set_level("WARNING")
     table = {**GOOD_EDGES, **(changes if isinstance(changes, dict) else {})}
     run = edge_run(tmp_path, ".csv", table)
-    if changes == "from 1":
-        source = np.arange(1, run.network.neurons)
+    if isinstance(changes, str):
+        source = np.arange(1, 200 if changes == "from 1" else 191)
         table = {"source": source, "target": np.roll(source, 1), "delay_ms": 1, "weight_mv": 1.0, "plastic": False}
         run = edge_run(tmp_path, ".csv", {name: np.broadcast_to(values, source.shape) for name, values in table.items()})
     edges = read_edges(run)

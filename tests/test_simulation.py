@@ -40,7 +40,7 @@ def test_an_edge_table_and_drive_events_equal_the_reference(make_run, tmp_path):
     rng = np.random.default_rng(5)
     n, m = 200, 4000
     table = pd.DataFrame({"source": rng.integers(0, n, m), "target": rng.integers(0, n, m), "delay_ms": rng.integers(1, 31, m)})
-    table = table.drop_duplicates(ignore_index=True)
+    table = table[table.source != table.target].drop_duplicates(ignore_index=True)
     table["weight_mv"] = np.where(table.source < 160, rng.uniform(0, 10, len(table)), -4.0)
     table["plastic"] = (table.source < 160) & (rng.random(len(table)) < 0.7)
     table.to_csv(tmp_path / "edges.csv", index=False)

@@ -161,8 +161,8 @@ def test_versions_of_libraries_do_not_count(monkeypatch, tmp_path):
     ("file", "old", "new", "items"),
     [
         ("simulation/kernel.py", "np.float32(30.0)", "np.float32(20.0)", ["simulation", "features"]),
-        ("models/tft.py", "import warnings", "import warnings\n_NEW = 1", ["models/tft", "explanation", "report"]),
-        ("models/autoencoder.py", "class ", "_NEW = 1\n\n\nclass ", ["models/lstm_autoencoder", "explanation", "report"]),
+        ("models/tft.py", "import warnings", "import warnings\n_NEW = 1", ["models/tft", "explanation", "report/tft"]),
+        ("models/autoencoder.py", "class ", "_NEW = 1\n\n\nclass ", ["models/lstm_autoencoder", "report/lstm_autoencoder"]),
         ("report/activity.py", 'title="In-degree"', 'title="Sources"', ["report"]),
         ("config/features.py", "class Features(Section):", "class Features(Section):\n    depth: Positive = 1", []),
         ("config/features.py", "if run.n_steps % features.step_ms", "if run.n_steps % (2 * features.step_ms)", []),
@@ -251,17 +251,22 @@ print(json.dumps({item: sorted(files) for item, files in called.items()}))
 """
 
 
+LATE = ("explanation", "report")
+
+
 @pytest.mark.slow
 def test_every_module_that_a_computation_calls_is_in_its_hash(make_run):
     run = make_run()
     finished = subprocess.run([sys.executable, "-c", COMPUTE, run.path], capture_output=True, text=True, timeout=600)
     assert finished.returncode == 0, finished.stderr[-3000:]
     called = json.loads(finished.stdout.splitlines()[-1])
-    assert list(called) == list(ITEMS)
+    assert list(called) == [item for item in ITEMS if not item.startswith("report/")]
     for item, files in called.items():
         ours = {Path(file) for file in files if file.startswith(f"{PACKAGE}/")}
         known = {PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py") for module in versions._NO_RESULTS}
         assert len(ours) > 5
+        # the kinds of items are in the keys of what is read
+        known |= set(modules_of("models/tft").values()) | set(modules_of("models/lstm_autoencoder").values()) if item in LATE else set()
         assert ours - known - set(modules_of(item).values()) == set(), item
 
 

@@ -13,19 +13,26 @@ if TYPE_CHECKING:
 __all__ = ["open", "simulate"]
 
 
-def open(folder: str | Path) -> OpenRun | OpenSweep:
+def open(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:
     """Open a run, e.g. `spikelens.open("results/reference")`; its stores are xarray datasets, read lazily.
 
     The folder of a sweep opens as a mapping of the members' names, like "network.seed=2", to runs.
 
+    Parameters
+    ----------
+    folder
+        The run's folder on this machine; ~ is expanded.
+    partial
+        Whether a run that is still simulating may be opened: each store then ends with the last segment before the first gap.
+
     Raises
     ------
     SpikelensError
-        If there is no run in the folder.
+        If there is no run in the folder, or it is a URL.
     """
     from spikelens.access import open_folder
 
-    return open_folder(folder)
+    return open_folder(folder, partial)
 
 
 def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> OpenRun | OpenSweep:

@@ -1,48 +1,55 @@
-"""Runs as xarray, for notebooks: every store, lazily, with synapses of all blocks side by side; of a sweep, all its runs by name."""
+"""Runs as xarray, for notebooks: every store, lazily, with synapses of all blocks side by side; of a sweep, all its runs by name.
+
+Of a run under way, what there is.
+"""
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from spikelens.config import RunConfig, load_run
+from spikelens.config import RunConfig, load_run, require_tables
 from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
-from spikelens.explanation.contents import SCORES
+from spikelens.explanation.contents import SCORE_FIELDS, SCORES
+from spikelens.files import read_json, read_json_rows
 from spikelens.places import stage_folder
 from spikelens.report.contents import SUMMARY
-from spikelens.stores import StoreName, block_group, layout, model_output, n_synapses, open_group, recorded_group
+from spikelens.stores import OWNER, Group, StoreName, block_group, is_there, layout, model_output, open_group, recorded_group
+
+_AGAIN = "`spikelens run` makes it once the stages before it are done; `spikelens status` says how far the run is"
 
 
-def open_folder(folder: str | Path) -> OpenRun | OpenSweep:
+def open_folder(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:
     """Open the folder of a run or of a sweep; it is found again wherever the process goes later.
 
     Raises
     ------
     SpikelensError
-        If there is no run in it.
+        If there is no run in it, or it is a URL.
     """
-    if "://" in str(folder):
-        raise SpikelensError(f"{folder} is a URL; expected a folder. xarray reads a store from there: xarray.open_zarr(<URL of a .zarr>)")
-    place = Path(folder).expanduser().absolute()
+    place = _absolute(folder)
     found = [run.folder for run in folder_runs(str(place))]
-    return OpenRun(place) if found == [place] else OpenSweep(place, found)
+    return OpenRun(place, partial) if found == [place] else OpenSweep(place, found, partial)
 
 
 class OpenRun:
     """The stores of a run. Each is opened on first use; nothing is read before its values are asked for.
 
-    Opening a store checks that every shard is there: a missing one would read as zeros.
+    Opening a store checks that every shard is there: a missing one would read as zeros. With `partial`, a store ends where the first
+    shard of a segment is missing.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.config: RunConfig = load_run(folder)
+    def __init__(self, folder: str | Path, partial: bool = False) -> None:
+        self.config: RunConfig = _with_absolute_tables(load_run(_absolute(folder)))
+        self._partial = partial
 
     def __repr__(self) -> str:
         run = self.config
@@ -87,7 +94,9 @@ class OpenRun:
         records = self._root("records")
         if not self.config.simulation.record.synapses:
             return records
-        return records.merge(open_group(recorded_group(self.config)), combine_attrs="override")
+        synapses = recorded_group(self.config)
+        weights = _opened(synapses, self._n_segments("records", [synapses]))
+        return records.merge(weights, join="inner", combine_attrs="override")
 
     @functools.cached_property
     def features(self) -> xr.Dataset:
@@ -132,35 +141,54 @@ class OpenRun:
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
         """Every score against the wiring, as in scores.json."""
-        rows: list[dict[str, Any]] = json.loads((stage_folder(self.config, "explanation") / SCORES).read_text(encoding="utf-8"))
-        return rows
+        return read_json_rows(stage_folder(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN)
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
         """What each stage did, as in summary.json."""
-        content: dict[str, Any] = json.loads((stage_folder(self.config, "report") / SUMMARY).read_text(encoding="utf-8"))
-        return content
+        return read_json(stage_folder(self.config, "report") / SUMMARY, {}, _AGAIN)
 
     def _root(self, store: StoreName) -> xr.Dataset:
-        return open_group(layout(self.config, store))
+        group = layout(self.config, store)
+        return _opened(group, self._n_segments(store, [group]))
 
     def _blocks(self, store: StoreName) -> xr.Dataset:
+        groups = [block_group(self.config, store, block) for block in range(self.config.n_blocks)]
+        n_segments = self._n_segments(store, groups)
         parts = []
-        for block in range(self.config.n_blocks):
-            opened = open_group(block_group(self.config, store, block))
+        for group in groups:
+            opened = _opened(group, n_segments)
             per_synapse = opened[[name for name, array in opened.data_vars.items() if "synapse" in array.dims]]
-            parts.append(per_synapse.isel(synapse=slice(0, n_synapses(self.config, block))).drop_attrs(deep=False))
-        return xr.concat(parts, dim="synapse", data_vars="minimal", coords="minimal", compat="override", join="override")
+            parts.append(per_synapse.isel(synapse=slice(0, group.attrs["n_synapses"])).drop_attrs(deep=False))
+        joined = xr.concat(parts, dim="synapse", data_vars="minimal", coords="minimal", compat="override", join="override")
+        return joined.chunk(synapse=max(group.attrs["n_synapses"] for group in groups) or 1)  # of one size, as zarr wants them
 
     def _with_ids(self, dataset: xr.Dataset) -> xr.Dataset:
         return dataset.assign_coords(source=self.synapses.source, target=self.synapses.target)
+
+    def _n_segments(self, store: StoreName, groups: Sequence[Group]) -> int:
+        """Number of segments to show of these groups: all, or with `partial` those before the first that lacks a shard.
+
+        Raises
+        ------
+        StoreError
+            If there are none.
+        """
+        n = self.config.n_segments
+        if not self._partial or OWNER[store] not in ("simulation", "features"):
+            return n
+        lacking = (segment for segment in range(n) for group in groups if not all(map(is_there, group.shard_paths(None, [segment]))))
+        first = next(lacking, n)
+        if not first:
+            raise StoreError(f"{self.config.path}: no segment of {store}.zarr is done yet; `spikelens status` says how far the run is")
+        return first
 
 
 class OpenSweep(Mapping[str, OpenRun]):
     """The runs of a sweep by their names, like "network.seed=2", in the order of their values. Each is opened on first use."""
 
-    def __init__(self, folder: Path, members: list[Path]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, members: list[Path], partial: bool = False) -> None:
+        self.folder, self._partial = folder, partial
         self._members = {member.name: member for member in members}
         self._opened: dict[str, OpenRun] = {}
 
@@ -168,7 +196,7 @@ class OpenSweep(Mapping[str, OpenRun]):
         if name not in self._members:
             raise KeyError(f"{name}: expected one of {', '.join(self)}")
         if name not in self._opened:
-            self._opened[name] = OpenRun(self._members[name])
+            self._opened[name] = OpenRun(self._members[name], self._partial)
         return self._opened[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -179,3 +207,34 @@ class OpenSweep(Mapping[str, OpenRun]):
 
     def __repr__(self) -> str:
         return "\n".join([f"<spikelens sweep {self.folder}: {len(self)} runs>", *(f"  {name}" for name in self)])
+
+
+def _opened(group: Group, n_segments: int) -> xr.Dataset:
+    """The first segments of a group. How it is stored is forgotten: what is made of it may be stored in another way."""
+    ends = {
+        dim: slice(n_segments * length)
+        for array in group.arrays.values()
+        for dim, length, kind in zip(array.dims, array.shards, array.by, strict=False)
+        if kind == "segment"
+    }
+    return open_group(group, segments=range(n_segments)).isel(ends).drop_encoding()
+
+
+def _absolute(folder: str | Path) -> Path:
+    """A run's folder, wherever this process may go from here."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder), re.IGNORECASE):
+        raise SpikelensError(
+            f"{folder} is a URL, expected a folder; open one store of the run with xarray, like "
+            f'xarray.open_zarr("{folder}/current/spikes.zarr"), or copy the run'
+        )
+    return Path(os.path.expanduser(folder)).absolute()
+
+
+def _with_absolute_tables(run: RunConfig) -> RunConfig:
+    """The run with its tables named by their whole paths: results are found by what stands in these."""
+    require_tables(run)
+    network, drive = (
+        section.model_copy(update={key: path and str(Path(path).absolute())})
+        for section, key, path in ((run.network, "edges", run.network.edges), (run.drive, "events", run.drive.events))
+    )
+    return run.model_copy(update={"network": network, "drive": drive})

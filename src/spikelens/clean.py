@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikelens.config import STAGES, RunConfig, load_config
+from spikelens.config import STAGES, RunConfig, load_config, require_tables
 from spikelens.errors import SpikelensError
 from spikelens.places import CONFIGURATIONS, models_folder, root, stage_folder
 
 _KEY = re.compile(r"[0-9a-f]{16}")
+_UNKNOWN = "which results it uses is not known; restore it, or delete it if these are not needed"
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,27 @@ def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
     SpikelensError
         If there is no such configuration, or one cannot be read: what it uses is not known then.
     """
-    registered = {path.stem: path for path in sorted((root(run) / CONFIGURATIONS).glob("*.json"))}
+    found = sorted((root(run) / CONFIGURATIONS).glob("*.json"))
+    registered = {path.stem: path for path in found if _KEY.fullmatch(path.stem)}
     if configuration is not None and configuration not in registered:
         raise SpikelensError(f"--configuration {configuration}: expected one of {', '.join(registered) or 'none: nothing is registered'}")
-    used = {name: set(_folders_of(load_config(path, root(run)))) for name, path in registered.items()}
+    used = {name: set(_folders_of(_registered(run, path))) for name, path in registered.items()}
     others = set().union(*(folders for name, folders in used.items() if name != configuration), _folders_of(run))
     if configuration is not None:
         candidates: Iterable[Path] = used[configuration] & set(_results(root(run)))
     else:
         candidates = _results(root(run))
     return [_measured(folder) for folder in sorted(candidates) if folder not in others]
+
+
+def _registered(run: RunConfig, path: Path) -> RunConfig:
+    """A registered configuration, if what it uses can be told."""
+    found = load_config(path, root(run), _UNKNOWN)
+    try:
+        require_tables(found)
+    except SpikelensError as error:
+        raise SpikelensError(f"{path}: {_UNKNOWN}: {error}") from None
+    return found
 
 
 def remove(run: RunConfig, found: Iterable[Unused], configuration: str | None = None) -> None:

@@ -36,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = options.command(options)
     except BrokenPipeError:
         return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "spikelens":
+            raise
+        log.error("spikelens %s needs %s, which is not installed; README.md says how to install all", options.name, error.name)
+        return 2
     except Exception as error:
         message = mendable(error)
         if message is None:
@@ -66,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=(command.__doc__ or text))
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, name=name)
         return sub
 
     def stage(name: str, command: Command, text: str) -> argparse.ArgumentParser:

@@ -28,7 +28,7 @@ _NOT_RESULTS = {"simulation": ("ranks", "duration_s")}
 def fingerprint(run: RunConfig, stage: Stage, item: str = "") -> str:
     """Hash everything that the results of a stage, or of one item of it, follow from; 16 hexadecimal digits."""
     read = [fingerprint(run, *source) for source in reads_of(run, stage, item)]
-    return _digest([_configured(run, stage, item), results_version(version_of(run, stage, item)), read])
+    return _digest([_configured(run, stage, item), [results_version(name) for name in versions_of(run, stage, item)], read])
 
 
 def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
@@ -48,9 +48,12 @@ def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
             return (Read("explanation"),)
 
 
-def version_of(run: RunConfig, stage: Stage, item: str) -> str:
-    """The name under which the code of a stage, or of the kind of one of its items, has a results version."""
-    return f"models/{run.models[item].kind}" if stage == "models" else stage
+def versions_of(run: RunConfig, stage: Stage, item: str) -> tuple[str, ...]:
+    """The names under which the code of a stage, or of the kind of one of its items, has a results version."""
+    if stage == "models":
+        return (f"models/{run.models[item].kind}",)
+    kinds = {f"report/{model.kind}" for model in run.models.values()} if stage == "report" else set()
+    return (stage, *sorted(kinds))
 
 
 def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
@@ -95,8 +98,12 @@ def _content_of(table: str | None) -> str | None:
     """What stands in a user's table; where it stands does not matter."""
     if table is None:
         return None
-    if not Path(table).is_file():
+    if not Path(table).exists():
         return f"missing: {table}"  # a finished run may be opened where its tables are not
+    if Path(table).is_dir():  # a Parquet dataset, of which names tell partitions; files that begin with '.' or '_' are no part of it
+        names = (path.relative_to(table) for path in sorted(Path(table).rglob("*")) if path.is_file())
+        parts = [name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
+        return _digest([[str(name), _content_of(str(Path(table, name)))] for name in parts])
     file = Path(table).stat()
     return _file_digest(table, file.st_mtime_ns, file.st_size)
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spikelens.config import RunConfig, Stage
 from spikelens.errors import StoreError
+from spikelens.files import in_its_place
 from spikelens.jobs import Job, Rule, Work, job_of, jobs_of
 from spikelens.places import root
 from spikelens.stores import write_atomically
@@ -230,6 +231,7 @@ def doing(run: RunConfig, rule: Rule, numbers: Mapping[str, int] | None = None, 
         log.info("%s: nothing to do: every file that its manifest lists is there", job.name)
         yield False
         return
+    refuse_obstacles(run, job)
     yield True
     write(run, job, started, comm)
 
@@ -286,7 +288,7 @@ def _differing(folder: Path, manifest: Manifest, files: Sequence[str]) -> Iterat
         if expected is None:
             yield f"{path}: is not in its job's manifest"
         elif found is None:
-            yield f"{path}: is missing"
+            yield f"{path}: is missing{f'; {obstacle}' if (obstacle := in_its_place(path)) else ''}"
         elif found[0] != expected[0]:
             yield f"{path}: has {found[0]:,} bytes, expected {expected[0]:,}"
         elif found != expected:
@@ -309,6 +311,20 @@ def refuse_damaged(run: RunConfig, *stages: Stage) -> None:
         raise StoreError(
             "\n".join([*found, f"`spikelens verify {run.path} --repair` has the next call of snakemake make these files again"])
         )
+
+
+def refuse_obstacles(run: RunConfig, job: Job) -> None:
+    """Refuse to begin a job that could not write its files: a folder, or a link that leads nowhere, is in the place of one.
+
+    Raises
+    ------
+    StoreError
+        Naming each of them.
+    """
+    paths = (root(run) / name for name in job.files)
+    found = [f"{path}: {obstacle}" for path in paths if (obstacle := in_its_place(path))]
+    if found:
+        raise StoreError("\n".join([*found, "nothing was computed; then run snakemake again"]))
 
 
 def mark(run: RunConfig, job: Job, found: Sequence[str]) -> None:

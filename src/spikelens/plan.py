@@ -7,15 +7,14 @@ cluster's partition is judged by `walltime`.
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig
+from spikelens.files import read_benchmark
 from spikelens.jobs import Rule, Work, stage_of, work_of
 from spikelens.places import root
 from spikelens.speeds import Speeds, job_seconds, runtime_min
@@ -117,18 +116,8 @@ def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
 
 def benchmarks(run: RunConfig, work: Work) -> list[tuple[float, float]]:
     """Seconds and largest memory [MB] of each job that snakemake has measured."""
-    paths = (root(run) / job.benchmark for job in work.jobs)
-    return [row for path in paths if path.is_file() and (row := _benchmark(path))]
-
-
-def _benchmark(path: Path) -> tuple[float, float] | None:
-    """Seconds and memory [MB] of snakemake's last measurement of a job; None where there is none, or the job was too short for it."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    try:
-        return float(rows[-1]["s"]), float(rows[-1]["max_rss"])
-    except (IndexError, KeyError, ValueError, TypeError):
-        return None
+    last = (measured[-1] for job in work.jobs if (measured := read_benchmark(root(run) / job.benchmark)))
+    return [(seconds, memory_mb) for seconds, memory_mb in last if memory_mb is not None]
 
 
 # --- the whole ----------------------------------------------------------------------------------------------------------

@@ -96,6 +96,8 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Problem:
+    if not path:
+        return Problem("the whole", detail["input"], f"expected {_EXPECTED['model_type']}")
     *parents, last = map(str, path)
     key, given, limits = ".".join((*parents, last)), detail["input"], detail.get("ctx", {})
     match detail["type"]:
@@ -148,7 +150,7 @@ def _text_hint(fault: str, path: _Path, given: Any) -> str:
 def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem:
     """Add the description of a value's key; an entry of a list has its list's, a section needs none."""
     node = _node(schema, path)
-    if "description" not in node and isinstance(path[-1], int):
+    if "description" not in node and path and isinstance(path[-1], int):
         node = _node(schema, path[:-1])
     if "description" not in node or "properties" in node:
         return problem

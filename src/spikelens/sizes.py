@@ -25,6 +25,7 @@ from spikelens.config import (
 )
 from spikelens.explanation.contents import TABLES
 from spikelens.jobs import Rule, item_of, stage_of, work_of
+from spikelens.models.model import TORCH_BASE
 from spikelens.report.contents import figures_of
 from spikelens.stores import (
     BLOCK_STORES,
@@ -49,7 +50,6 @@ SNAKEMAKE_MB = 400
 
 _COMPILED_BASE = 220 * _MB
 """A process after its imports, with compiled code and MPI."""
-TORCH_BASE = 550 * _MB
 _FIGURES_BASE = 350 * _MB
 
 

@@ -69,6 +69,10 @@ class Speeds(Section):
     score_ns_per_pair: Annotated[Speed, Field(description="explanation, for each pair of neurons and shuffle or bootstrap [ns]")]
     report_s: Annotated[Speed, Field(description="figures and tables [s]")]
 
+    def reading_seconds(self, run: RunConfig) -> float:
+        """Seconds for reading the raster of the whole run."""
+        return 1e-9 * run.n_steps * run.network.neurons * self.read_ns_per_cell
+
 
 def read_speeds(path: Path | None = None) -> Speeds:
     """Read a file of speeds; None: the one that comes with spikelens.
@@ -186,7 +190,7 @@ def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
     """Seconds for attention with and without training, and for scores of pairs."""
     explanation = run.explanation
     if run.attended is None:
-        return speeds.start_torch_s + reading_seconds(run, speeds)
+        return speeds.start_torch_s + speeds.reading_seconds(run)
     tft: Any = run.models[run.attended]
     series = tft.n_series(run)
     windows = 2 * len(tft.seeds) * explanation.windows * series
@@ -194,8 +198,3 @@ def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
     attention_ns = windows * (tft.history + tft.horizon) * tft.hidden_size * speeds.tft_ns_per_unit / 3
     pairs = series**2 * len(tft.seeds) * (explanation.shuffles + explanation.bootstraps) if series <= MAX_DENSE_NEURONS else 0
     return float(speeds.start_torch_s + 1e-9 * (attention_ns + pairs * speeds.score_ns_per_pair))
-
-
-def reading_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for reading the raster of the whole run."""
-    return 1e-9 * run.n_steps * run.network.neurons * speeds.read_ns_per_cell

@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 from spikelens import manifests, slurm
 from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
+from spikelens.files import read_json
 from spikelens.jobs import Job, Rule, jobs_of, work_of
 from spikelens.places import root
 from spikelens.plan import benchmarks
@@ -175,7 +176,7 @@ class Workflow:
 
 def _configured_path(run: RunConfig) -> str:
     """The folder of all runs as snakemake knows it: that of config.json, not that of the command line."""
-    path = Path(json.loads((run.folder / "config.json").read_text(encoding="utf-8"))["path"])
+    path = Path(read_json(run.folder / "config.json", {"path": str})["path"])
     return str(path.parent if "=" in path.name else path)
 
 

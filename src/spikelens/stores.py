@@ -28,6 +28,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ from numpy.typing import NDArray
 
 from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, RunConfig, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
+from spikelens.files import in_its_place
 from spikelens.fingerprint import fingerprint
 from spikelens.models.model import OUTPUT
 from spikelens.places import CONFIGURATIONS, link_current, model_folder, name_old_results, root, stage_folder
@@ -73,6 +75,8 @@ STDP_LAGS = 256
 _UNFINISHED = ".partial"
 """Ends the names of files that are being written: whole under such a name, they are renamed."""
 _COORDINATE_CHUNK = 2**20
+_OURS = re.compile(r"((blocks|\d+|synapses)/)?(\d+/)?([a-z_]+/)?(zarr\.json|c(/\d+)+)")
+"""Files within a store that have a name of ours; others, like .DS_Store, are nobody's business."""
 
 
 @dataclass(frozen=True)
@@ -725,7 +729,8 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> Non
             raise
         _sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}; {disk_remedy(error)}, then run snakemake again") from error
+        remedy = in_its_place(path) or disk_remedy(error)
+        raise StoreError(f"{path} cannot be written: {error.strerror}; {remedy}, then run snakemake again") from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -760,7 +765,8 @@ def prepare_all(runs: Sequence[RunConfig]) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Remove the files that killed jobs did not finish."""
     for path in folder.rglob(f".*{_UNFINISHED}"):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def _register(run: RunConfig) -> None:
@@ -802,13 +808,33 @@ def _has_counts(run: RunConfig, block: int) -> bool:
 
 def consolidate(run: RunConfig) -> None:
     """Write each store's consolidated metadata, once a run is complete: opening it then reads one file."""
-    import zarr
+    for store in stores_of(run):
+        groups = [block_group(run, store, block) for block in range(run.n_blocks)] if store in BLOCK_STORES else []
+        if store == "records" and run.simulation.record.synapses:
+            groups.append(recorded_group(run))
+        _consolidate(layout(run, store), groups)
+    for output in model_outputs(run):
+        _consolidate(output, [])
 
+
+def _consolidate(root: Group, groups: Iterable[Group]) -> None:
+    """Write the metadata of a store's groups and arrays into that of its root.
+
+    They are those of the layouts: a folder of someone else's in the store is not looked into.
+    """
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.storage import MemoryStore
+
+    files = _metadata(root) | {
+        f"{group.path.relative_to(root.path)}/{key}": content for group in groups for key, content in _metadata(group).items()
+    }
+    held = MemoryStore({key: default_buffer_prototype().buffer.from_bytes(content) for key, content in files.items()})
     with warnings.catch_warnings():
         # zarr warns that other implementations may not know them: these read every zarr.json instead
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        for path in (*(store_path(run, store) for store in stores_of(run)), *(group.path for group in model_outputs(run))):
-            zarr.consolidate_metadata(str(path), zarr_format=3)
+        zarr.consolidate_metadata(held, zarr_format=3)
+    write_atomically(root.path / "zarr.json", _files_of(held)["zarr.json"])
 
 
 # --- shards -------------------------------------------------------------------------------------------------------------
@@ -926,11 +952,18 @@ def read_array(group: Group, array: str, segments: Iterable[int] | None = None, 
 
 def require(paths: Iterable[Path]) -> None:
     """Refuse missing and empty shards, which zarr would read as zeros."""
-    bad = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
+    bad = [path for path in paths if not is_there(path)]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         fault, remedy = ("is empty", "delete it and run") if bad[0].is_file() else ("is missing", "run")
+        obstacle = in_its_place(bad[0])
+        remedy = f"{obstacle}, then {remedy}" if obstacle else remedy
         raise StoreError(f"{bad[0]}{more}: shard {fault}; {remedy} snakemake, which makes it again")
+
+
+def is_there(path: Path) -> bool:
+    """Whether a shard is a file that is not empty."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def n_synapses(run: RunConfig, block: int) -> int:
@@ -1018,7 +1051,8 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
     owned = {store_path(run, store) for store in OWNER} | {group.path for group in model_outputs(run)}
     for folder in sorted(owned - seen):
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
+            named = _OURS.fullmatch(path.relative_to(folder).as_posix())
+            if named and path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
                 faults.append(f"{path}: belongs to no shard of this configuration; delete it")
     return faults
 
@@ -1030,7 +1064,7 @@ def _of_longer_runs(group: Group) -> Iterator[Path]:
             place, folder = array.by.index("segment"), group.path / name / "c"
             for path in folder.rglob("*"):
                 number = path.relative_to(folder).parts[place : place + 1]
-                if path.is_file() and number and number[0].isdigit() and int(number[0]) >= array.grid[place]:
+                if path.is_file() and number and number[0].isdecimal() and int(number[0]) >= array.grid[place]:
                     yield path
     for name in group.coordinates:
         yield from (group.path / name / "c").glob("*")
@@ -1039,8 +1073,9 @@ def _of_longer_runs(group: Group) -> Iterator[Path]:
 def _is_consolidated(path: Path) -> bool:
     """Whether a group's consolidated metadata, if it has any, are what the zarr.json of its members say."""
     content = json.loads(path.read_bytes())
-    members = (content.get("consolidated_metadata") or {}).get("metadata", {})
-    return all(_same_member(path.parent / name / "zarr.json", member) for name, member in members.items())
+    consolidated = content.get("consolidated_metadata") or {}
+    members = consolidated.get("metadata", {}) if isinstance(consolidated, dict) else None
+    return isinstance(members, dict) and all(_same_member(path.parent / name / "zarr.json", member) for name, member in members.items())
 
 
 def _same_member(path: Path, member: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.errors import NetworkError
+from spikelens.errors import NetworkError, is_out_of_memory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,8 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
     Parameters
     ----------
     path : path
-        A file that ends in .parquet, .csv (with a header line) or .npz (one array a column; object arrays are refused).
+        A file that ends in .parquet, .csv (with a header line) or .npz (one array a column; object arrays are refused); or a folder of
+        Parquet files (a dataset, also a partitioned one) that ends in .parquet.
     columns : mapping
         Column name -> int, float or bool.
 
@@ -45,7 +45,8 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
     frame = _read_frame(Path(path))
     missing = [name for name in columns if name not in frame]
     if missing:
-        raise NetworkError(f"{path}: no column {missing[0]}; expected {', '.join(columns)}, found {', '.join(map(str, frame.columns))}")
+        found = ", ".join(map(str, frame.columns)) or "none"
+        raise NetworkError(f"{path}: no column {missing[0]}; expected the columns {', '.join(columns)}, found {found}")
     return {name: _column(frame[name], kind, str(path)) for name, kind in columns.items()}
 
 
@@ -57,6 +58,10 @@ def n_rows(path: str | Path) -> int:
     path = Path(path)
     try:
         match path.suffix:
+            case ".parquet" if path.is_dir():
+                import pyarrow.dataset
+
+                return int(pyarrow.dataset.dataset(path, format="parquet").count_rows())
             case ".parquet":
                 import pyarrow.parquet
 
@@ -70,28 +75,78 @@ def n_rows(path: str | Path) -> int:
                     version = np.lib.format.read_magic(file)
                     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                     return int(read(file)[0][0])
-    except (OSError, ValueError, IndexError, zipfile.BadZipFile):
+    except Exception:  # of damaged files, their libraries raise anything
         return 0
 
 
+_EXPECTED = {
+    ".parquet": "a Parquet file, or a folder of Parquet files and nothing else",
+    ".csv": "text in UTF-8 with a header line of column names and values separated by commas",
+    ".npz": "an archive that numpy.savez writes, with one array of numbers for each column, all of one length",
+}
+_STARTS = {
+    b"PAR1": ("a Parquet file", ".parquet"),
+    b"PK\x03\x04": ("a zip archive", ".npz"),
+    b"PK\x05\x06": ("an empty zip archive", ".npz"),
+    b"\x93NUMPY": ("a single array, as numpy.save writes it", ""),
+    b"\x89HDF": ("an HDF5 file", ""),
+    b"\x1f\x8b": ("compressed with gzip: decompress it", ""),
+    b"\xff\xfe": ("text in UTF-16: save it as UTF-8", ""),
+    b"\xfe\xff": ("text in UTF-16: save it as UTF-8", ""),
+    b"#": ("text with a line in front of its header, which begins with #: remove that line", ""),
+}
+"""How files begin: what such a file is, and the suffix that it should have."""
+
+
 def _read_frame(path: Path) -> pd.DataFrame:
+    try:
+        what = _other_kind(path)
+        if what is not None:
+            raise ValueError(f"it is {what}")
+        return _parsed(path)
+    except Exception as error:  # of damaged files, their libraries raise anything
+        if is_out_of_memory(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        raise NetworkError(
+            f"{path} cannot be read as a table: {reason}; expected {_EXPECTED.get(path.suffix, _EXPECTED['.npz'])}"
+        ) from error
+
+
+def _other_kind(path: Path) -> str | None:
+    """What a file is if it is not what its suffix says, as far as its first bytes tell."""
+    if path.is_dir():
+        return None if path.suffix == ".parquet" else "a folder"
+    with path.open("rb") as file:
+        start = file.read(_CSV_START)
+    if not start:
+        return "empty"
+    for magic, (what, suffix) in _STARTS.items():
+        if start.startswith(magic) and path.suffix != suffix:
+            return what
+    if path.suffix == ".csv":
+        return "not text" if b"\0" in start else None
+    return None if start.startswith((b"PAR1", b"PK")) else "of another kind, or damaged"
+
+
+def _parsed(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    try:
-        match path.suffix:
-            case ".parquet":
-                return pd.read_parquet(path)
-            case ".csv":
-                frame = pd.read_csv(path)
-                if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus values in front for names of rows
-                    raise ValueError("row 0 has more values than the header")
-                return frame
-            case _:
-                with np.load(path, allow_pickle=False) as arrays:
-                    return pd.DataFrame({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        # the last three: an npz that is empty, cut off or damaged; TypeError: a single array under its name
-        raise NetworkError(f"{path} cannot be read as a table: {error}") from error
+    match path.suffix:
+        case ".parquet":
+            return pd.read_parquet(path)
+        case ".csv":
+            frame = pd.read_csv(path, skipinitialspace=True)
+            if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus values in front for names of rows
+                raise ValueError("row 0 has more values than the header")
+            return frame
+        case _:
+            with np.load(path, allow_pickle=False) as arrays:
+                columns = {name: arrays[name] for name in arrays.files}
+            for name, values in columns.items():
+                if np.ndim(values) != 1:
+                    raise ValueError(f"{name} has {np.ndim(values)} dimensions")
+            return pd.DataFrame(columns)
 
 
 def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:

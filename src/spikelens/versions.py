@@ -45,6 +45,7 @@ _NO_RESULTS = frozenset(
         "access",
         "clean",
         "errors",
+        "files",
         "fingerprint",
         "jobs",
         "limits",
@@ -74,11 +75,14 @@ class Version(NamedTuple):
 
 
 def items_of(stage: Stage) -> tuple[Item, ...]:
-    """The items of a stage: itself, or its kinds, which are files of a folder."""
-    folder = _PACKAGE / stage / "kinds"
-    if not folder.is_dir():
-        return (stage,)
-    return tuple(f"{stage}/{path.stem}" for path in sorted(folder.glob("[!_]*.py")))
+    """The items of a stage: itself, or its kinds; the report's besides, for the figures of each kind."""
+    of_kinds = tuple(f"{stage}/{kind}" for kind in _kinds("models"))
+    return {"models": of_kinds, "report": ("report", *of_kinds)}.get(stage, (stage,))
+
+
+def _kinds(family: str) -> list[str]:
+    """Names of the kinds of a family, which are those of their files."""
+    return sorted(path.stem for path in (_PACKAGE / family / "kinds").glob("[!_]*.py"))
 
 
 ITEMS: tuple[Item, ...] = tuple(item for stage in STAGES for item in items_of(stage))
@@ -123,10 +127,11 @@ def modules_of(item: Item) -> dict[str, Path]:
     """The modules of ours whose code computes an item, and their files."""
     found: dict[str, Path] = {}
     stage, _, kind = item.partition("/")
-    own = {f"{stage}.kinds.{kind}"} if kind else set()
-    if stage in ("explanation", "report"):  # kinds of items build their networks and draw figures
-        own = {f"{family}.kinds.{path.stem}" for family in STAGES for path in (_PACKAGE / family / "kinds").glob("[!_]*.py")}
-    waiting = {f"spikelens.{name}" for name in (*_ENTRIES[stage], *own)}
+    if stage == "report" and kind:
+        own, entries = {f"models.kinds.{kind}"}, ()
+    else:
+        own, entries = ({f"{stage}.kinds.{kind}"} if kind else set()), _ENTRIES[stage]
+    waiting = {f"spikelens.{name}" for name in (*entries, *own)}
     while waiting:
         module = waiting.pop()
         path = _module_path(module)

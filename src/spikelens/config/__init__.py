@@ -7,7 +7,7 @@ and notebooks read. Defaults live here and nowhere else; `workflow/schemas/confi
 
 from __future__ import annotations
 
-from spikelens.config.checks import check
+from spikelens.config.checks import check, require_tables
 from spikelens.config.network import (
     Connection,
     DelayDistribution,
@@ -63,6 +63,7 @@ __all__ = [
     "parse",
     "read_yaml",
     "record_shards",
+    "require_tables",
     "shards_per_block",
     "weight_bounds_mv",
 ]

@@ -11,7 +11,7 @@ from spikelens.config.models import check_models
 from spikelens.config.network import check_network
 from spikelens.config.run import RunConfig
 from spikelens.config.simulation import check_record, check_shard_numbers, check_simulation
-from spikelens.errors import Problem
+from spikelens.errors import Problem, SpikelensError
 
 
 def check(run: RunConfig) -> Iterator[Problem]:
@@ -40,11 +40,33 @@ def check(run: RunConfig) -> Iterator[Problem]:
         yield Problem("report.raster_s", run.report.raster_s, f"expected at most simulation.duration_s = {run.simulation.duration_s}")
 
 
+def require_tables(run: RunConfig) -> None:
+    """Refuse to look for the results of a run without its tables: what stands in these is a part of where results are kept.
+
+    Raises
+    ------
+    SpikelensError
+        Naming the key and the file.
+    """
+    for key, path in _tables(run):
+        if path is not None and not Path(path).exists():
+            raise SpikelensError(
+                f"{run.path}: {key} = {path}: no such file here, and results are found by what stands in it; call this in the folder "
+                "where the run was started, or put the table back"
+            )
+
+
+def _tables(run: RunConfig) -> tuple[tuple[str, str | None], ...]:
+    return ("network.edges", run.network.edges), ("drive.events", run.drive.events)
+
+
 def _check_files(run: RunConfig) -> Iterator[Problem]:
-    for key, path in (("network.edges", run.network.edges), ("drive.events", run.drive.events)):
+    for key, path in _tables(run):
         if path is None:
             continue
         if Path(path).suffix not in (".parquet", ".csv", ".npz"):
             yield Problem(key, path, "expected a table that ends in .parquet, .csv or .npz")
-        elif not Path(path).is_file():
+        elif not Path(path).exists():
             yield Problem(key, path, "no such file; the path is taken from the working folder")
+        elif Path(path).is_dir() and Path(path).suffix != ".parquet":
+            yield Problem(key, path, "expected a file, found a folder; only a Parquet dataset may be one")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse
+from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse, require_tables
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
 from spikelens.refusals import CommandLineText, how_to_set
@@ -109,7 +109,10 @@ def look(place: str) -> list[RunConfig]:
         If nothing was started.
     """
     if Path(place).suffix not in (".yaml", ".yml", ".json") and not Path(place).is_file():
-        return folder_runs(place)
+        runs = folder_runs(place)
+        for run in runs:
+            require_tables(run)
+        return runs
     runs = load([place])
     started = [run for run in runs if (run.folder / "config.json").is_file()]
     if not started:

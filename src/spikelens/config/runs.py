@@ -18,6 +18,7 @@ from spikelens.config.checks import check
 from spikelens.config.run import FOLLOWING, ConfigFile, RunConfig
 from spikelens.config.types import MAX_RUNS, Section
 from spikelens.errors import ConfigError, Problem, SpikelensError
+from spikelens.files import read_json
 from spikelens.refusals import did_you_mean, problems_of
 
 
@@ -73,18 +74,14 @@ def _home_expanded(results: str, source: str) -> str:
 def load_run(folder: str | Path) -> RunConfig:
     """Read the configuration that a run keeps in its folder, `results/<run>/config.json`."""
     path = Path(folder) / "config.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise SpikelensError(f"{folder} is no run: it has no config.json; expected a folder like results/reference")
     return load_config(path, folder)
 
 
-def load_config(path: Path, folder: str | Path) -> RunConfig:
-    """Read a configuration that is kept as JSON, as that of a run in `folder`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SpikelensError(f"{path} is damaged ({error}); run snakemake, which writes it again") from None
-    run = parse(RunConfig, content, str(path))
+def load_config(path: Path, folder: str | Path, remedy: str = "run snakemake, which writes it again") -> RunConfig:
+    """Read a configuration that is kept as JSON, as that of a run in `folder`; `remedy`: what to do about a damaged one."""
+    run = parse(RunConfig, read_json(path, {"path": str}, remedy), str(path))
     return run.model_copy(update={"path": str(folder)})
 
 

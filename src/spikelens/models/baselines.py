@@ -63,6 +63,7 @@ def pca_reconstruction(train: NDArray[np.float32], test: NDArray[np.float32], co
     The components are found by a randomised method with a fixed seed; there are at most as many as training sequences.
     """
     flat = train.reshape(len(train), -1)
-    pca = PCA(min(components, *flat.shape), svd_solver="randomized", random_state=0).fit(flat)
+    with np.errstate(invalid="ignore"):  # of silent neurons, the shares of variance, which are not used, are 0 / 0
+        pca = PCA(min(components, *flat.shape), svd_solver="randomized", random_state=0).fit(flat)
     rebuilt: NDArray[np.float32] = pca.inverse_transform(pca.transform(test.reshape(len(test), -1)))
     return rebuilt.astype(np.float32, copy=False).reshape(test.shape)

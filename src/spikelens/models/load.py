@@ -19,17 +19,23 @@ from safetensors import SafetensorError
 from spikelens.config import RunConfig
 from spikelens.config.items import parsed
 from spikelens.errors import SpikelensError
+from spikelens.files import Fields, read_json
 from spikelens.models.model import DESCRIPTION, WEIGHTS, NetworkModel
 from spikelens.places import model_folder
 from spikelens.stores import write_atomically
+
+_FIELDS: Fields = {"options": dict, "scaling": dict, "weights_sha256": str}
+_AGAIN = "delete it and train the model again with `spikelens train`"
 
 
 def load(run: RunConfig, name: str, seed: int, trained: bool = True) -> Any:
     """Load a trained network, ready to be called; with `trained=False`, as it was before its training."""
     folder = model_folder(run, name, seed)
     description = read_description(folder)
-    model = parsed("models", description["options"])
-    module = new_module(model, description["scaling"], seed)
+    try:
+        module = new_module(parsed("models", description["options"]), description["scaling"], seed)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpikelensError(f"{folder / DESCRIPTION} is damaged: no model can be built from it ({error!r}); {_AGAIN}") from None
     if trained:
         weights = read_weights(folder / WEIGHTS, description["weights_sha256"])
         if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in module.named_parameters()}:
@@ -62,12 +68,7 @@ def save(folder: Path, weights: Mapping[str, torch.Tensor], description: Mapping
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Read model.json: hyperparameters, scaling, time ranges, scores, baselines, seconds."""
-    path = folder / DESCRIPTION
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpikelensError(f"{path} cannot be read ({error}); train the model with `spikelens train`") from None
-    return content
+    return read_json(folder / DESCRIPTION, _FIELDS, _AGAIN)
 
 
 def read_weights(path: Path, sha256: str) -> dict[str, torch.Tensor]:

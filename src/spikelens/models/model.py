@@ -24,6 +24,8 @@ DESCRIPTION = "model.json"
 HISTORY = "history.jsonl"
 OUTPUT = "output.zarr"
 """What a trained model leaves: the names of its files, in a folder for each seed."""
+TORCH_BASE = 550e6
+"""Memory of a process with torch [bytes]."""
 
 
 class Model(Item):

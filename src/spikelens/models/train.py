@@ -286,8 +286,8 @@ class Epochs:
         """
         epoch = len(self.history) + 1
         if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
-            key = f"models.{self._belongs_to['model']}.learning_rate"
-            raise SpikelensError(f"the loss is {train_loss} in epoch {epoch}: training diverged; lower {key}")
+            losses = f"training loss {train_loss}, validation loss {validation_loss}"
+            raise SpikelensError(f"{losses} in epoch {epoch}: training diverged; {self._remedy}")
         if validation_loss < self.best_loss:
             self.best_epoch = epoch
             self.best_weights = {name: weight.detach().cpu().clone() for name, weight in module.named_parameters()}
@@ -296,6 +296,15 @@ class Epochs:
         self._note = f"(epoch {epoch}: validation loss {validation_loss:.4f})"
         if self._writes:
             self._write(module, optimizer)
+
+    @property
+    def _remedy(self) -> str:
+        """What to do about a training that diverged: each step of AdamW takes learning_rate x weight_decay of a weight away."""
+        section, config = f"models.{self._belongs_to['model']}", self.model
+        share = config.learning_rate * getattr(config, "weight_decay", 0.0)
+        if share < 1 or config.learning_rate >= 1:
+            return f"lower {section}.learning_rate"
+        return f"lower {section}.weight_decay: times learning_rate it is {share:g}, and a step takes that share of each weight away"
 
     def _write(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoint, then the line of history that it holds."""

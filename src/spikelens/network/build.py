@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 EDGE_COLUMNS = {"source": int, "target": int, "delay_ms": int, "weight_mv": float, "plastic": bool}
 MAX_WEIGHT_SUM = MAX_WEIGHT_MV * UNITS_PER_MV
 """Weights onto a target must add up to less than this, so that its input fits in 32 bits."""
+_NEARLY_ALL = 0.9
+"""Where so many neurons have an edge, one without any is a surprise."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def read_edges(run: RunConfig) -> Synapses:
     Raises
     ------
     NetworkError
-        Naming the row and the reason: unknown neuron, delay or weight out of range, duplicate edge.
+        Naming the row and the reason: unknown neuron, delay or weight out of range, a neuron with an edge onto itself, duplicate edge.
     """
     path = run.network.edges
     assert path is not None
@@ -194,7 +196,10 @@ def _check_edges(path: str, table: dict[str, NDArray[Any]], network: Network) ->
     """Refuse the first row of an edge table that cannot be, whatever the others are."""
     for name in ("source", "target"):
         ids = table[name]
-        refuse_rows(path, (ids < 0) | (ids >= network.neurons), ids, f"as {name} a neuron id in 0 .. {network.neurons - 1}")
+        from_1 = "; do ids count from 1 here?" if ids.size and ids.min() > 0 and ids.max() == network.neurons else ""
+        refuse_rows(path, (ids < 0) | (ids >= network.neurons), ids, f"as {name} a neuron id in 0 .. {network.neurons - 1}{from_1}")
+    itself = table["source"] == table["target"]
+    refuse_rows(path, itself, table["source"], "another target than the source: no neuron connects to itself; leave such edges out")
     delay, weight, plastic = table["delay_ms"], table["weight_mv"], table["plastic"]
     refuse_rows(path, (delay < 1) | (delay > MAX_DELAY_MS), delay, f"a delay of 1 .. {MAX_DELAY_MS} ms")
     refuse_rows(path, np.abs(weight) >= MAX_WEIGHT_MV, weight, f"a weight below {MAX_WEIGHT_MV:,} mV")
@@ -212,8 +217,9 @@ def warn_of_oddities(run: RunConfig, edges: Synapses) -> None:
         )
     touched = np.zeros(n, np.bool_)
     touched[edges.source] = touched[edges.target] = True
-    if n > 1 and not touched[0] and touched[1:].all():
-        log.warning("%s: every neuron has an edge but neuron 0: do its ids count from 1?", path)
+    others = np.count_nonzero(touched[1:])
+    if not touched[0] and others > _NEARLY_ALL * (n - 1):
+        log.warning("%s: %s of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?", path, f"{others:,}")
 
 
 def edges_onto(synapses: Synapses, first: int, end: int) -> Synapses:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.report import data, style
+from spikelens.report.remarks import NO_SYNAPSE
 from spikelens.stores import evenly_spaced, layout, open_group, read_array
 
 _MAX_RASTER_NEURONS = 1_000
@@ -49,6 +50,9 @@ def _delays(axes: Axes, run: RunConfig) -> None:
     for block in range(run.n_blocks):
         built = data.synapses(run, block)
         counts += np.bincount(built.edge_class * n_delays + built.delay, minlength=counts.size).reshape(counts.shape)
+    if not counts.any():
+        style.note(axes, NO_SYNAPSE)
+        return
     delay = np.arange(n_delays)
     for name, count in zip(run.edge_classes, counts, strict=True):
         there = count > 0
@@ -62,6 +66,9 @@ def _delays(axes: Axes, run: RunConfig) -> None:
 def _weights_by_class(figure: SubFigure, run: RunConfig) -> None:
     histograms = data.weight_histograms(run)
     counts = histograms.counts.sum(axis=2)
+    if not counts.any():
+        style.note(figure.subplots(), NO_SYNAPSE)
+        return
     share = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
     rows = figure.subplots(len(run.edge_classes), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, name, start, end in zip(rows, run.edge_classes, share[0], share[-1], strict=True):
@@ -83,7 +90,8 @@ def weights(run: RunConfig) -> Figure:
     shown_classes = [i for i in range(len(run.edge_classes)) if plastic[0, i].any()]
     figure = style.new_figure(10, 3.9)
     if not shown_classes:
-        style.note(figure.add_subplot(), "no synapse of this network is plastic")
+        none = "no synapse of this network is plastic" if histograms.counts.any() else NO_SYNAPSE
+        style.note(figure.add_subplot(), none)
         return figure
     panels = figure.subplots(1, len(shown_classes), sharey=True, squeeze=False)[0]
     for axes, i in zip(panels, shown_classes, strict=True):

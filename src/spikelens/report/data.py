@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +11,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
-from spikelens.errors import StoreError
-from spikelens.explanation.contents import SCORES
+from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
 from spikelens.features.rates import window_counts
+from spikelens.files import NUMBER, Fields, read_json, read_json_lines, read_json_rows
 from spikelens.models.model import DESCRIPTION, HISTORY
 from spikelens.places import model_folder, stage_folder
 from spikelens.stores import UNITS_PER_MV, block_group, layout, model_output, open_group, read_array, read_shard
 
+_MODEL_FIELDS: Fields = {"n_weights": int, **dict.fromkeys(("options", "ranges_ms", "scores", "baselines", "units"), dict), "wall_s": NUMBER}
+_HISTORY_FIELDS: Fields = {"epoch": int, "train_loss": NUMBER, "validation_loss": NUMBER}
 _BIN_MV = 0.25
 _MAX_BINS = 120
 
@@ -143,8 +143,11 @@ def omega_of_all_pairs(run: RunConfig) -> NDArray[np.float32]:
     return total
 
 
-def mean_omega_by_class(run: RunConfig) -> NDArray[np.float64]:
-    """Mean causal component of a synapse, with weight and delay, [mV] by window and class of edges; (n_windows, n_edge_classes)."""
+def mean_omega_by_class(run: RunConfig) -> NDArray[np.float64] | None:
+    """Mean causal component of a synapse, with weight and delay, [mV] by window and class of edges; (n_windows, n_edge_classes).
+
+    NaN for a class without synapses; None for a network without any.
+    """
     n_classes = len(run.edge_classes)
     sums, counts = None, np.zeros(n_classes)
     for block in range(run.n_blocks):
@@ -155,9 +158,7 @@ def mean_omega_by_class(run: RunConfig) -> NDArray[np.float64]:
         of_block = np.array([np.bincount(edge_class, weights=window, minlength=n_classes) for window in omega])
         sums = of_block if sums is None else sums + of_block
         counts += np.bincount(edge_class, minlength=n_classes)
-    if sums is None:
-        raise StoreError("the network has no synapse: there are no causal components to show")
-    return np.asarray(sums / np.where(counts, counts, np.nan))
+    return None if sums is None else np.asarray(sums / np.where(counts, counts, np.nan))
 
 
 def output(run: RunConfig, name: str) -> xr.Dataset:
@@ -172,13 +173,12 @@ def explanation(run: RunConfig) -> xr.Dataset:
 
 def training_history(run: RunConfig, model: str, seed: int) -> list[dict[str, Any]]:
     """One entry for each epoch of a training."""
-    path = model_folder(run, model, seed) / HISTORY
-    return [json.loads(line) for line in _text(path).splitlines() if line.strip()]
+    return read_json_lines(model_folder(run, model, seed) / HISTORY, _HISTORY_FIELDS)
 
 
 def model_facts(run: RunConfig, model: str, seed: int) -> dict[str, Any]:
     """What training left about a model: ranges, scores, baselines."""
-    return dict(read_json(model_folder(run, model, seed) / DESCRIPTION))
+    return read_json(model_folder(run, model, seed) / DESCRIPTION, _MODEL_FIELDS)
 
 
 def trained_models(run: RunConfig) -> Iterator[tuple[str, int]]:
@@ -186,29 +186,9 @@ def trained_models(run: RunConfig) -> Iterator[tuple[str, int]]:
     return ((name, seed) for name, model in run.models.items() for seed in model.seeds)
 
 
-def read_json(path: Path) -> Any:
-    """Read a result that is kept as JSON.
-
-    Raises
-    ------
-    StoreError
-        If it is missing or damaged.
-    """
-    try:
-        return json.loads(_text(path))
-    except ValueError as error:
-        raise StoreError(f"{path} is not valid JSON ({error}); delete it, and the next call of snakemake makes it again") from error
-
-
-def _text(path: Path) -> str:
-    if not path.is_file() or not path.stat().st_size:
-        raise StoreError(f"{path}: missing or empty; run snakemake, which makes it again")
-    return path.read_text(encoding="utf-8")
-
-
 def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
     """The rows of explanation/scores.json: how well each score tells synapses apart, controls after their score."""
-    rows: list[dict[str, Any]] = read_json(stage_folder(run, "explanation") / SCORES)
+    rows = read_json_rows(stage_folder(run, "explanation") / SCORES, SCORE_FIELDS)
     bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
     return sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spikelens.config import MAX_DENSE_NEURONS, RunConfig
 from spikelens.report import data, style
+from spikelens.report.remarks import NO_SYNAPSE, remarks
 
 _MAX_CELLS = 250
 """A matrix is drawn with at most about so many cells a side, each the mean over its pairs."""
@@ -185,6 +186,9 @@ def _distributions(axes: Axes, run: RunConfig, pairs: NDArray[np.float32], conne
 
 def _course(axes: Axes, run: RunConfig) -> None:
     means = data.mean_omega_by_class(run)
+    if means is None:
+        style.note(axes, NO_SYNAPSE)
+        return
     window_s = run.features.omega_window_s
     edges = np.minimum(np.arange(len(means) + 1) * window_s, run.simulation.duration_s)
     for name, values in zip(run.edge_classes, means.T, strict=True):
@@ -200,6 +204,10 @@ def _course(axes: Axes, run: RunConfig) -> None:
 def scores(run: RunConfig) -> Figure:
     """Draw the AUROC of every score for each class of edges, and by weight of the synapses."""
     rows = data.connectivity_scores(run)
+    if not rows:
+        figure = style.new_figure(11, 2)
+        style.note(figure.add_subplot(), "\n".join(["no score of connectivity", *remarks(run)]))
+        return figure
     strata = [name for name in run.edge_classes if any(row["edge_class"] == name and row["stratum"] != "all" for row in rows)]
     names = _names(run, [row for row in rows if row["stratum"] == "all"])
     height = 0.3 * len(names) + 1.2

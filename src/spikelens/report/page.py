@@ -11,6 +11,7 @@ from spikelens.config import STAGES, RunConfig
 from spikelens.explanation.scores import verdict
 from spikelens.report import data, style
 from spikelens.report.contents import Shown, figures_of
+from spikelens.report.remarks import remarks
 
 _STYLE = """
 body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 90em; }
@@ -19,6 +20,7 @@ caption { text-align: left; font-weight: 600; padding-bottom: .6em; }
 th, td { padding: .3em .7em .3em 0; text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; white-space: nowrap; }
 th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
 td.number, th.number { text-align: right; }
+p.remark { font-weight: 600; max-width: 60em; }
 p.note, figcaption { color: #444; max-width: 60em; }
 figure { margin: 2em 0; }
 img { max-width: 100%; height: auto; }
@@ -61,7 +63,8 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
     ]
     shown_stages = [stage for stage in STAGES if sections[stage]]
     links = " ".join(f'<a href="#{stage}">{stage}</a>' for stage in shown_stages)
-    parts = [f"<h1>{escape(run.run.name)}</h1>", *_answer(run), f"<nav>{links}</nav>"]
+    noted = [f'<p class="remark">{escape(style.arrow(remark))}.</p>' for remark in remarks(run)]
+    parts = [f"<h1>{escape(run.run.name)}</h1>", *noted, *_answer(run), f"<nav>{links}</nav>"]
     for stage in shown_stages:
         parts += [f'<section id="{stage}"><h2>{stage.capitalize()}</h2>', *sections[stage], "</section>"]
     configuration = escape(run.model_dump_json(indent=2))
@@ -80,7 +83,7 @@ def _answer(run: RunConfig) -> list[str]:
         for one in scores.values()
     ]
     if not judged:
-        return []
+        return ["<p>No class of edges has a score.</p>"]
     return [
         "<p><strong>Does attention show connectivity?</strong> By averaged attention, then window by window:</p>",
         f"<ul>{''.join(judged)}</ul>",

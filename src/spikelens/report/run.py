@@ -9,6 +9,7 @@ from spikelens.config import RunConfig
 from spikelens.places import stage_folder
 from spikelens.report import page, style
 from spikelens.report.contents import PAGE, Shown, figures_of
+from spikelens.report.remarks import remarks
 from spikelens.report.summary import write_summary
 from spikelens.stores import layout, model_outputs, naming_damage, write_atomically
 
@@ -24,6 +25,8 @@ def make_report(run: RunConfig) -> None:
         If a shard or a result of an earlier stage is missing or damaged.
     """
     started, folder, drawings = time.monotonic(), stage_folder(run, "report"), {}
+    for remark in remarks(run):
+        log.warning("%s: %s", run.path, remark)
     for shown in figures_of(run):
         drawings[shown.name] = render(run, shown)
         write_atomically(folder / shown.file, drawings[shown.name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig, Stage
+from spikelens.explanation.contents import ASSOCIATIONS, SCORE_FIELDS, SCORES
 from spikelens.explanation.scores import verdict
+from spikelens.files import read_benchmark, read_json_rows
 from spikelens.places import models_folder, stage_folder
 from spikelens.report import data
 from spikelens.report.contents import SUMMARY, figures_of
+from spikelens.report.remarks import remarks
 from spikelens.stores import UNITS_PER_MV, layout, read_shard, traced_neurons, write_atomically
 
 _FIRST_S = 10
@@ -32,7 +34,7 @@ def write_summary(run: RunConfig, report_seconds: float) -> None:
         "features": _features(run),
         "models": _models(run),
         "explanation": _explanation(run),
-        "report": {"figures": [shown.file for shown in figures_of(run)]},
+        "report": {"figures": [shown.file for shown in figures_of(run)], "remarks": remarks(run)},
     }
     content = {stage: {**facts, **_job_seconds(run, stage)} for stage, facts in stages.items()}
     content["report"] |= {"wall_seconds": round(report_seconds, 3), "jobs": 1}
@@ -135,7 +137,8 @@ def _models(run: RunConfig) -> dict[str, Any]:
 
 
 def _explanation(run: RunConfig) -> dict[str, Any]:
-    scores, associations = (data.read_json(stage_folder(run, "explanation") / f"{name}.json") for name in ("scores", "associations"))
+    folder = stage_folder(run, "explanation")
+    scores, associations = read_json_rows(folder / SCORES, SCORE_FIELDS), read_json_rows(folder / ASSOCIATIONS, {})
     return {"scores": scores, "associations": associations, "verdict": verdict(scores)}
 
 
@@ -147,8 +150,5 @@ def _benchmarks(run: RunConfig, stage: Stage) -> list[Path]:
 
 def _job_seconds(run: RunConfig, stage: Stage) -> dict[str, Any]:
     """Wall seconds of a stage's jobs added up, and their number, from Snakemake's benchmarks; None where there are none."""
-    seconds = []
-    for path in sorted(_benchmarks(run, stage)):
-        with path.open(encoding="utf-8", newline="") as file:
-            seconds += [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
+    seconds = [job_s for path in sorted(_benchmarks(run, stage)) for job_s, _ in read_benchmark(path)]
     return {"wall_seconds": round(sum(seconds), 3) if seconds else None, "jobs": len(seconds) or None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import numpy as np
@@ -12,11 +13,13 @@ from spikelens.simulation.kernel import Drive, Neurons
 from spikelens.stores import UNITS_PER_MV
 from spikelens.tables import read_table, refuse_rows
 
+log = logging.getLogger(__name__)
+
 _ALL_WORDS = 2**32
 
 
-def make_drive(run: RunConfig, neurons: Neurons) -> Drive:
-    """Collect the drive of a rank's neurons.
+def make_drive(run: RunConfig, neurons: Neurons, tell: bool = False) -> Drive:
+    """Collect the drive of a rank's neurons; `tell` warns of events that are hardly meant so.
 
     Raises
     ------
@@ -32,7 +35,7 @@ def make_drive(run: RunConfig, neurons: Neurons) -> Drive:
     table = np.full((len(given), max(map(len, limits))), _ALL_WORDS, np.uint64)
     for row, values in zip(table, limits, strict=True):
         row[: len(values)] = values
-    return Drive(drive.seed, round(drive.kick_mv * UNITS_PER_MV), amount, table, *_read_events(run, neurons.ids))
+    return Drive(drive.seed, round(drive.kick_mv * UNITS_PER_MV), amount, table, *_read_events(run, neurons.ids, tell))
 
 
 def poisson_limits(mean: float) -> NDArray[np.uint64]:
@@ -52,7 +55,16 @@ def poisson_limits(mean: float) -> NDArray[np.uint64]:
         probability *= mean / n
 
 
-def _read_events(run: RunConfig, ids: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+def _warn_of_oddities(run: RunConfig, step: NDArray[np.int64], mv: NDArray[np.float64]) -> None:
+    """Warn of events that have no effect: they come after the run's end, or their amounts round to 0."""
+    path, n = run.drive.events, f"{len(step):,}"
+    if late := int(np.count_nonzero(step >= run.n_steps)):
+        log.warning("%s: %s of %s events come after the run's end at step %s and have no effect", path, f"{late:,}", n, f"{run.n_steps:,}")
+    if zero := int(np.count_nonzero((mv != 0) & (np.rint(mv * UNITS_PER_MV) == 0))):
+        log.warning("%s: %s of %s amounts round to 0 mV; the smallest step is 2^-16 mV: are they in mV?", path, f"{zero:,}", n)
+
+
+def _read_events(run: RunConfig, ids: NDArray[np.int32], tell: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Read the user's drive events for a rank's neurons.
 
     Parameters
@@ -76,6 +88,8 @@ def _read_events(run: RunConfig, ids: NDArray[np.int32]) -> tuple[NDArray[np.int
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)
     table = read_table(path, {"step": int, "neuron": int, "mv": float})
     step, neuron, mv = table["step"], table["neuron"], table["mv"]
+    if tell:
+        _warn_of_oddities(run, step, mv)
     refuse_rows(path, step < 0, step, "a step of at least 0")
     refuse_rows(path, (neuron < 0) | (neuron >= run.network.neurons), neuron, f"a neuron id in 0 .. {run.network.neurons - 1}")
     refuse_rows(path, np.abs(mv) >= 32_768, mv, "an amount below 32,768 mV")

@@ -100,6 +100,8 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None, dea
                 if deadline is not None:
                     deadline.refuse_if_late(done, end - start, what, "ms", _LATE)
     part.write()
+    if rank == 0 and not part.n_spikes:
+        log.warning("%s: no neuron spikes; is the drive too weak (drive.kick_mv, poisson, current_mv, events)?", what)
     log.info("rank %d: %s", rank, ", ".join(f"{name} {seconds:.2f} s" for name, seconds in part.clock.seconds.items()))
     if comm is not None:
         comm.Barrier()  # the next segment reads the state of every rank
@@ -151,12 +153,13 @@ class Part:
         self.exchange = NoExchange() if comm is None else SpikeExchange(comm, _largest_part(run, comm.Get_size()))
         self.neurons, self.history = _load_neurons(run, segment, self.blocks)
         self.synapses = load(run, self.blocks, read or (lambda block: stored_columns(run, segment, block)))
-        self.drive = make_drive(run, self.neurons)
+        self.drive = make_drive(run, self.neurons, tell=segment == 0 and 0 in self.blocks)
         _check_input_range(run, self.neurons, self.drive, self.synapses.largest_input)
         self.recorder = Recorder(run, segment, self.neurons, self.synapses, comm)
         self.ltd, self.ltp = stdp_tables()
         self.weight_sum = np.zeros(self.synapses.n_plastic, np.int64) if run.weight_average else None
         self.raster = Raster()
+        self.n_spikes = 0  # of all ranks
         self.found = np.empty(self.n_local + 2 * len(self.history.ids) + 1024, np.int32)
         self.flights = (self._flight(self.synapses.static, STATIC_FIELDS), self._flight(self.synapses.plastic, PLASTIC_FIELDS))
         self.pending = self.history.ids[self.history.steps == self.start - 1]
@@ -182,6 +185,7 @@ class Part:
         self.raster.append(local_counts, own)
         if self.synapses.n_plastic:
             self._end_second(start, local_counts, own, counts, ids)
+        self.n_spikes += len(ids)
         self.history.advance(start, counts, ids, self.max_delay)
         self.clock.spent("plasticity")
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from spikelens.config.items import KIND, Read
 from spikelens.config.types import CAUSAL_CUTOFF_TAUS, STEPS_PER_SECOND, Positive, PositiveFloat
 from spikelens.errors import Problem
-from spikelens.models.model import Epochs, LearningRate, NetworkModel
+from spikelens.models.model import TORCH_BASE, Epochs, LearningRate, NetworkModel
 
 if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
@@ -188,17 +188,13 @@ class LstmAutoencoder(NetworkModel):
 
     def memory(self, run: RunConfig) -> float:
         """The traces of all sequences (float32), divided, and once more for the principal components."""
-        from spikelens.sizes import TORCH_BASE
-
         return TORCH_BASE + 2.3 * 4.0 * self.sequences * self.steps * self.n_neurons(run) + self.weights_bytes(run)
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
         """All epochs; ranks share the parts of each batch."""
-        from spikelens.speeds import reading_seconds
-
         sequences = run.training.split[0] * self.sequences * self.own_parts / self.parts
         steps = self.n_weights(run) * self.steps * sequences * self.epochs
-        return speeds.start_torch_s + reading_seconds(run, speeds) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
+        return speeds.start_torch_s + speeds.reading_seconds(run) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
 
 
 _RECONSTRUCTION = (

@@ -15,7 +15,7 @@ from pydantic import Field
 from spikelens.config.items import KIND, Read
 from spikelens.config.types import Positive
 from spikelens.errors import Problem
-from spikelens.models.model import Epochs, NetworkModel
+from spikelens.models.model import TORCH_BASE, Epochs, NetworkModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,8 +179,6 @@ class Tft(NetworkModel):
 
     def memory(self, run: RunConfig) -> float:
         """The rates of the series, and what the network keeps of a batch for the gradient; windows are drawn from the rates."""
-        from spikelens.sizes import TORCH_BASE
-
         samples = run.n_steps / self.bin_ms
         activations = 60 * 4 * max(self.batch_size, 2_048) * (self.history + self.horizon) * self.hidden_size
         return TORCH_BASE + 20 * samples * self.n_series(run) + activations + self.weights_bytes(run)

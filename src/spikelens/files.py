@@ -1,0 +1,141 @@
+"""Small files of ours: JSON, JSON lines, and snakemake's benchmarks. What is wrong with one is said with its path and what to do.
+
+Files of others that lie between ours are never read. What stands where a file of ours belongs is named (`in_its_place`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spikelens.errors import StoreError
+
+Fields = Mapping[str, type | tuple[type, ...]]
+"""Keys that a mapping must have, with the type of their values; more keys may stand there."""
+
+NUMBER = (int, float)
+AGAIN = "delete it and run snakemake, which makes it again"
+
+_SHOWN: dict[type, str] = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def read_json(path: Path, fields: Fields, remedy: str = AGAIN) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping with these fields; `remedy` says what to do about a missing or damaged one.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, or damaged: no JSON, or without a field.
+    """
+    return _with_fields(path, _parsed(path, _text(path, remedy), remedy), fields, remedy)
+
+
+def read_json_rows(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dict[str, Any]]:
+    """Read a JSON file that holds a list of mappings with these fields.
+
+    Raises
+    ------
+    StoreError
+        As for `read_json`.
+    """
+    rows = _parsed(path, _text(path, remedy), remedy)
+    if not isinstance(rows, list):
+        raise _damaged(path, f"expected a list, found {_shown(rows)}", remedy)
+    return [_with_fields(path, row, fields, remedy, f"row {number}: ") for number, row in enumerate(rows)]
+
+
+def read_json_lines(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dict[str, Any]]:
+    """Read a file with a mapping as JSON on each line.
+
+    Raises
+    ------
+    StoreError
+        As for `read_json`.
+    """
+    lines = ((f"line {number}: ", line) for number, line in enumerate(_text(path, remedy).splitlines(), 1) if line.strip())
+    return [_with_fields(path, _parsed(path, line, remedy, where), fields, remedy, where) for where, line in lines]
+
+
+def read_benchmark(path: Path) -> list[tuple[float, float | None]]:
+    """Seconds and largest memory [MB] of each measurement in a benchmark of snakemake.
+
+    Timings are for show: what is damaged or missing is left out. The memory is None where the job was too short for snakemake to see.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, csv.Error):
+        return []
+    measured = ((_number(row.get("s")), _number(row.get("max_rss"))) for row in rows)
+    return [(seconds, memory_mb) for seconds, memory_mb in measured if seconds is not None]
+
+
+def in_its_place(path: Path) -> str | None:
+    """What is in the place of a file of ours and is no file, and what to do: "a folder is in its place; remove it". None: nothing is."""
+    if os.path.isdir(path):
+        return "a folder is in its place; remove it"
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"a link to {os.readlink(path)}, which does not exist, is in its place; remove it"
+    parent = next(part for part in path.absolute().parents if os.path.lexists(part))
+    return None if os.path.isdir(parent) else f"{parent} is not a folder; remove it"
+
+
+def _text(path: Path, remedy: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"{path} is missing; {in_its_place(path) or remedy.removeprefix('delete it and ')}") from None
+    except IsADirectoryError:
+        raise StoreError(f"{path}: {in_its_place(path)}") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}; make it readable") from None
+    except UnicodeDecodeError:
+        raise _damaged(path, "it is no text", remedy) from None
+    if not text.strip():
+        raise _damaged(path, "it is empty", remedy)
+    return text
+
+
+def _parsed(path: Path, text: str, remedy: str, where: str = "") -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"{where}no JSON: {error}", remedy) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _with_fields(path: Path, content: Any, fields: Fields, remedy: str, where: str = "") -> dict[str, Any]:
+    """The content, if it is a mapping with these fields."""
+    if not isinstance(content, dict):
+        raise _damaged(path, f"{where}expected a mapping, found {_shown(content)}", remedy)
+    for name, kinds in fields.items():
+        value, allowed = content.get(name), kinds if isinstance(kinds, tuple) else (kinds,)
+        if name not in content:
+            raise _damaged(path, f"{where}it has no {name}", remedy)
+        if type(value) not in allowed:
+            raise _damaged(path, f"{where}{name} is {_shown(value)}, expected {_SHOWN[allowed[-1]]}", remedy)
+    return content
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else _SHOWN[type(value)]
+
+
+def _damaged(path: Path, what: str, remedy: str) -> StoreError:
+    return StoreError(f"{path} is damaged: {what}; {remedy}")
+
+
+def _number(text: Any) -> float | None:
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

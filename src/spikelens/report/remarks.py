@@ -1,0 +1,45 @@
+"""What a reader of the report should know before its figures: what a run lacks, and what is hardly meant so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from spikelens.config import RunConfig
+from spikelens.report import data
+from spikelens.stores import layout, read_array
+
+NO_SYNAPSE = "the network has no synapse"
+
+
+def remarks(run: RunConfig) -> list[str]:
+    """Sentences on a run that is silent, unconnected or connected throughout, or whose synapses have no weight."""
+    return [*_of_synapses(run), *_of_spikes(run)]
+
+
+def _of_synapses(run: RunConfig) -> Iterator[str]:
+    of_class, zero = np.zeros(len(run.edge_classes), np.int64), 0
+    for block in range(run.n_blocks):
+        built = data.synapses(run, block)
+        of_class += np.bincount(built.edge_class, minlength=len(of_class))
+        zero += int(np.count_nonzero(built.weight == 0))
+    n = int(of_class.sum())
+    if not n:
+        yield f"{NO_SYNAPSE}: there is no connectivity to score"
+        return
+    if zero > n / 2:
+        yield f"{zero:,} of {n:,} synapses have a weight of 0 mV at the start"
+    scored = {row["edge_class"] for row in data.connectivity_scores(run)}
+    for edge_class in (name for name, count in zip(run.edge_classes, of_class, strict=True) if count and name not in scored):
+        yield f"{edge_class} has no score: of the pairs that were looked at, every one has a synapse, or none has"
+
+
+def _of_spikes(run: RunConfig) -> Iterator[str]:
+    spikes = read_array(layout(run, "features"), "population_count").sum(axis=(0, 1))
+    if not spikes.any():
+        yield "no neuron ever spikes: rates, forecasts and scores tell nothing"
+        return
+    for name, count in zip(run.network.populations, spikes, strict=True):
+        if not count:
+            yield f"no neuron of {name} ever spikes"

@@ -1,0 +1,110 @@
+"""Null controls are legal runs, from the check to the report: no synapse, no spike, one neuron, every pair connected.
+
+Each is a small whole run by the commands that the workflow calls. What has nothing to show says so in words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import small_config
+
+import spikelens
+from spikelens.cli import main
+from spikelens.config import RunConfig, load_runs
+from spikelens.places import stage_folder
+from spikelens.report.contents import PAGE, SUMMARY, figures_of
+from spikelens.stores import prepare
+
+STAGES = ("network", "simulate", "features", "train", "explain", "report", "verify", "check", "plan", "status", "clean")
+LITTLE = {
+    "network.neurons": 60,
+    "network.block_size": 30,
+    "network.populations.E.count": 48,
+    "network.populations.I.count": 12,
+    "simulation.chunk_neurons": 30,
+    "simulation.ranks": 1,
+    "drive.kick_mv": 60.0,
+    "models.autoencoder.sequences": 60,
+    "models.autoencoder.epochs": 1,
+    "models.tft_neuron.samples_per_epoch": 100,
+}
+E = {"count": 1, "a": 0.02, "b": 0.2, "c": -65.0, "d": 8.0}
+ALL_PAIRS = {
+    name: {"p": 1.0, "weight_mv": 0.5 if name[0] == "E" else -0.5, "delay_ms": [1, 9], "plastic": name[0] == "E"}
+    for name in ("E->E", "E->I", "I->E", "I->I")
+}
+NO_SYNAPSE = "the network has no synapse"
+CONTROLS: dict[str, dict[str, Any]] = {
+    "p is 0": {f"network.connections.{name}.p": 0.0 for name in ("E->E", "E->I", "I->E")},
+    "empty table": {"network.connections": {}, "network.edges": "empty.csv"},
+    "one neuron": {
+        "network.neurons": 1,
+        "network.block_size": 1,
+        "simulation.chunk_neurons": 1,
+        "network.populations": {"E": E},
+        "network.connections": {"E->E": ALL_PAIRS["E->E"]},
+        "drive.kick_mv": 0.0,
+        "drive.current_mv": {"E": 10.0},
+    },
+    "p is 1": {"network.connections": ALL_PAIRS},
+    "silent": {"drive.kick_mv": 0.0},
+}
+
+
+def whole_run(folder: Path, changes: dict[str, Any]) -> RunConfig:
+    """A run by all commands; a warning of a library, as of a figure without data, is an error in the report."""
+    run = load_runs(small_config(folder, {**LITTLE, **changes}))[0]
+    prepare(run)
+    for stage in STAGES:
+        with warnings.catch_warnings():
+            if stage in ("explain", "report"):
+                warnings.simplefilter("error", RuntimeWarning)
+                warnings.simplefilter("error", UserWarning)
+            assert main([stage, run.path]) == 0, stage
+    return run
+
+
+def words(run: RunConfig, figure: str) -> set[str]:
+    """What is written in a figure: matplotlib draws letters as paths, with the text beside them in a comment."""
+    content = (stage_folder(run, "report") / f"{figure}.svg").read_text(encoding="utf-8")
+    return {text.strip() for text in re.findall(r"<!-- (.*?) -->", content, re.DOTALL)}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_null_control_runs_to_the_end_and_its_report_says_what_it_lacks(tmp_path, capsys, control):
+    changes = dict(CONTROLS[control])
+    if "network.edges" in changes:
+        changes["network.edges"] = str(tmp_path / changes["network.edges"])
+        Path(changes["network.edges"]).write_text("source,target,delay_ms,weight_mv,plastic\n")
+    run = whole_run(tmp_path, changes)
+    said = capsys.readouterr().err
+    assert {shown.file for shown in figures_of(run)} < {path.name for path in stage_folder(run, "report").iterdir()}
+    summary = json.loads((stage_folder(run, "report") / SUMMARY).read_text())
+    page = (stage_folder(run, "report") / PAGE).read_text(encoding="utf-8")
+    told = summary["report"]["remarks"]
+    n = run.network.neurons
+    if control in ("p is 0", "empty table", "one neuron"):
+        assert told == [f"{NO_SYNAPSE}: there is no connectivity to score"]
+        assert summary["network"]["synapses"] == 0
+        assert summary["simulation"]["spikes"] > 0
+        assert spikelens.open(run.path).synapses.sizes["synapse"] == 0
+        assert all(NO_SYNAPSE in words(run, figure) for figure in ("network", "weights", "omega"))
+        assert {"no score of connectivity", told[0]} <= words(run, "scores")
+    elif control == "p is 1":
+        assert summary["network"]["synapses"] == n * (n - 1)
+        assert [text.split(":")[0] for text in told] == [f"{name} has no score" for name in ALL_PAIRS]
+        assert "no score of connectivity" in words(run, "scores")
+    else:
+        assert told == ["no neuron ever spikes: rates, forecasts and scores tell nothing"]
+        assert summary["simulation"]["spikes"] == 0
+        assert summary["explanation"]["scores"]
+        assert said.count("no neuron spikes; is the drive too weak") == run.n_segments
+    assert all(f"{run.path}: {text}\n" in said for text in told)
+    assert page.count('class="remark"') == len(told)
+    assert ("No class of edges has a score" in page) == (control != "silent")

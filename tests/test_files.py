@@ -1,0 +1,277 @@
+"""Damaged, missing and foreign files in our folders are named, with what to do; they never end a command with a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from test_report import synthetic_run
+from test_stores import TINY, fill_run
+
+import spikelens
+from spikelens import manifests
+from spikelens.cli import main
+from spikelens.errors import SpikelensError, StoreError
+from spikelens.files import in_its_place, read_benchmark, read_json, read_json_lines, read_json_rows
+from spikelens.jobs import job_of
+from spikelens.models.load import load_tft
+from spikelens.places import model_folder, root, stage_folder
+from spikelens.plan import measured_jobs
+from spikelens.report.run import render
+from spikelens.report.summary import write_summary
+from spikelens.stores import consolidate, heal, layout, open_group, prepare, verify, write_shard
+
+DAMAGE = {
+    "empty": b"",
+    "zeros": bytes(100),
+    "binary": b"\xff\xfe\x00\x01",
+    "null": b"null",
+    "number": b"5",
+    "cut off": b'{"path": "resul',
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", [*DAMAGE.values(), b"[]", b"{}", b'{"n": "1"}', b'{"n": true}', b'{"n": null}', b'{"n": NaN}'])
+def test_a_file_that_is_not_what_it_should_be_is_damaged_and_says_what_to_do(tmp_path, content):
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"file\.json is damaged: .+; run snakemake"):
+        read_json(path, {"n": int}, "run snakemake")
+    if content != b"[]":
+        with pytest.raises(StoreError, match=r"file\.json is damaged: .+; delete it and run snakemake"):
+            read_json_rows(path, {"n": int})
+
+
+def test_what_is_expected_and_found_is_said_with_row_and_line(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text('[{"n": 1}, {"n": 1.5}]')
+    with pytest.raises(StoreError, match=r"damaged: row 1: n is a number, expected a whole number; "):
+        read_json_rows(path, {"n": int})
+    path.write_text('{"n": 1}\n\n{"m": 1}\n')
+    with pytest.raises(StoreError, match=r"damaged: line 3: it has no n; "):
+        read_json_lines(path, {"n": int})
+    path.write_text('{"n": 1}\n\n{"n": 2, "m": null}\n')
+    assert read_json_lines(path, {"n": (int, float)}) == [{"n": 1}, {"n": 2, "m": None}]
+    with pytest.raises(StoreError, match=r"nothing\.json is missing; run snakemake, which makes it again"):
+        read_json(tmp_path / "nothing.json", {})
+
+
+@pytest.mark.parametrize(
+    "content", [*DAMAGE.values(), b"s\tmax_rss\n", b"s\tmax_rss\nNA\t-\n", b"s\n\x00\n", b"x" * 200_000, b"s\nnan\n-1\n"]
+)
+def test_damaged_timings_are_left_out(tmp_path, content):
+    path = tmp_path / "benchmark.tsv"
+    path.write_bytes(content)
+    assert read_benchmark(path) == []
+
+
+def test_timings_are_read_also_where_the_memory_was_not_measured(tmp_path):
+    path = tmp_path / "benchmark.tsv"
+    path.write_text("s\th:m:s\tmax_rss\n1.5\t0:00:01\t-\n2.5\t0:00:02\t12.25\n")
+    assert read_benchmark(path) == [(1.5, None), (2.5, 12.25)]
+    assert read_benchmark(tmp_path) == read_benchmark(tmp_path / "nothing") == []
+
+
+# --- config.json --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [*DAMAGE.values(), b"[]", b"{}", b'{"path": 5}'])
+@pytest.mark.parametrize("command", [["status"], ["verify"], ["clean"], ["network"], ["check"]], ids=" ".join)
+def test_every_command_names_a_damaged_configuration_of_a_run(make_run, capsys, content, command):
+    run = make_run()
+    (run.folder / "config.json").write_bytes(content)
+    assert main([*command, run.path]) == 2
+    assert f"{run.path}/config.json is damaged: " in capsys.readouterr().err
+
+
+def test_a_folder_or_dangling_link_in_the_place_of_a_configuration_is_named(make_run, capsys):
+    run = make_run()
+    path = run.folder / "config.json"
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert main(["status", run.path]) == 2
+    assert f"{path} is missing; a link to nowhere, which does not exist, is in its place; remove it" in capsys.readouterr().err
+    path.unlink()
+    path.mkdir()
+    assert main(["status", run.path]) == 2
+    assert f"{path}: a folder is in its place; remove it" in capsys.readouterr().err
+
+
+def test_a_damaged_registered_configuration_stops_clean_and_foreign_files_beside_it_do_not(make_run, capsys):
+    run = make_run()
+    registered = next((run.folder / "configurations").glob("*.json"))
+    for name in (".DS_Store", "note.txt", "._note.json", "note.json"):
+        (registered.parent / name).write_bytes(b"\xff")
+    assert main(["clean", run.path, "--yes"]) == 0
+    registered.write_bytes(b"{}")
+    assert main(["clean", run.path, "--yes"]) == 2
+    assert "which results it uses is not known" in capsys.readouterr().err
+
+
+# --- results ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    return synthetic_run(tmp_path_factory.mktemp("files"))[0]
+
+
+@pytest.fixture
+def run(explained, tmp_path):
+    """A copy of a run up to its explanation, which a test may damage."""
+    shutil.copytree(explained.folder, tmp_path / "run", symlinks=True)
+    return explained.model_copy(update={"path": str(tmp_path / "run")})
+
+
+READERS = {
+    "model.json": (lambda run: model_folder(run, "tft_neuron", 1), lambda run: write_summary(run, 0.0)),
+    "history.jsonl": (lambda run: model_folder(run, "autoencoder", 1), lambda run: render(run, "learning")),
+    "scores.json": (lambda run: stage_folder(run, "explanation"), lambda run: render(run, "scores")),
+    "associations.json": (lambda run: stage_folder(run, "explanation"), lambda run: write_summary(run, 0.0)),
+}
+"""Where each result is kept, and a part of the report that reads it."""
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_report_names_a_damaged_result(run, name):
+    folder, read = READERS[name]
+    path = folder(run) / name
+    for content in (*DAMAGE.values(), *([b"[[]]"] if name == "associations.json" else [b"[{}]", b'{"scores": 1}'])):
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match=f"{path} is damaged: "):
+            read(run)
+
+
+@pytest.mark.parametrize("change", [{"hyperparameters": {}}, {"scaling": {"mean": "x", "std": 1}}, {"weights_sha256": None}, None])
+def test_a_model_that_cannot_be_built_from_its_description_names_it(run, change):
+    path = model_folder(run, "tft_neuron", 1) / "model.json"
+    whole = {**json.loads(path.read_text()), "hyperparameters": {}, "scaling": {"mean": [1.0], "std": [1.0]}, "weights_sha256": "0"}
+    path.write_text(json.dumps(change and {**whole, **change}))
+    with pytest.raises(SpikelensError, match=f"{path} is damaged: .*train the model again"):
+        load_tft(run, "tft_neuron", 1)
+
+
+def test_damaged_timings_stop_neither_the_report_nor_the_plan(run):
+    folder = stage_folder(run, "simulation") / "benchmarks"
+    folder.mkdir()
+    (folder / "0.tsv").write_bytes(b"\xff\x00\n\x00")
+    (folder / "1.tsv").write_text("s\tmax_rss\n2.5\t10\n")
+    (folder / "2.tsv").mkdir()
+    write_summary(run, 0.0)
+    summary = json.loads((stage_folder(run, "report") / "summary.json").read_text())
+    assert (summary["simulation"]["wall_seconds"], summary["simulation"]["jobs"]) == (2.5, 1)
+    assert measured_jobs(run) == {"simulation": (2.5, 10.0)}
+
+
+def test_a_notebook_is_told_of_damaged_and_of_unfinished_scores(run):
+    opened = spikelens.open(run.path)
+    with pytest.raises(StoreError, match=r"summary\.json is missing; `spikelens run` makes it once the stages before it are done"):
+        _ = opened.summary
+    path = stage_folder(run, "explanation") / "scores.json"
+    path.write_text("[{}]")
+    with pytest.raises(StoreError, match=r"scores\.json is damaged: row 0: it has no score; "):
+        _ = opened.scores
+
+
+# --- what is not ours ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_run(make_run):
+    """A run whose stores are filled."""
+    run = make_run(TINY)
+    fill_run(run)
+    return run
+
+
+def litter(run):
+    """Leave files and folders of others in every folder of ours."""
+    folders = [path for path in run.folder.rglob("*") if path.is_dir() and not path.is_symlink()]
+    for folder in (run.folder, *folders):
+        (folder / ".DS_Store").write_bytes(b"\xff")
+        (folder / "note.txt").write_bytes(b"\xff")
+        (folder / "nowhere").symlink_to("nothing")
+        (folder / "7x").mkdir()
+        (folder / "7x" / "zarr.json").write_bytes(b"\xff")
+        (folder / ".x.partial").mkdir()
+
+
+def test_foreign_files_in_our_folders_are_skipped(full_run, capsys):
+    litter(full_run)
+    assert verify(full_run) == []
+    prepare(full_run)
+    heal(full_run, only_missing=False)
+    consolidate(full_run)
+    assert verify(full_run) == []
+    assert main(["status", full_run.path]) == 0
+    assert main(["clean", full_run.path, "--yes"]) == 0
+    assert "every result is used" in capsys.readouterr().out
+    assert (full_run.folder / "7x" / "zarr.json").read_bytes() == b"\xff"
+    opened = spikelens.open(full_run.path)
+    assert opened.spikes.spikes.values.shape == (full_run.n_steps, 20)
+    assert opened.synapses.sizes["synapse"] > 0
+
+
+def test_what_is_in_the_place_of_a_shard_is_named_by_whoever_reads_or_writes_it(full_run, capsys):
+    spikes = layout(full_run, "spikes")
+    path = spikes.shard_path("spikes", (0, 1))
+    content = open_group(spikes)["spikes"].to_numpy()[:2000, 10:]
+    path.unlink()
+    path.mkdir()
+    place = f"{path}: shard is missing; a folder is in its place; remove it, then run snakemake"
+    with pytest.raises(StoreError, match=place):
+        open_group(spikes)
+    assert any(fault.startswith(place) for fault in verify(full_run))
+    with pytest.raises(StoreError, match=f"{path} cannot be written: .*; a folder is in its place; remove it, then run snakemake again"):
+        write_shard(spikes, "spikes", (0, 1), content)
+    path.rmdir()
+    path.symlink_to("nowhere")
+    with pytest.raises(StoreError, match="a link to nowhere, which does not exist, is in its place; remove it"):
+        open_group(spikes)
+    write_shard(spikes, "spikes", (0, 1), content)  # a link that leads nowhere holds no result
+    assert verify(full_run) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(full_run):
+    spikes = layout(full_run, "spikes")
+    folder = spikes.path / "spikes" / "c" / "0"
+    shutil.rmtree(folder)
+    folder.write_bytes(b"x")
+    with pytest.raises(StoreError, match=f"{folder} is not a folder; remove it"):
+        open_group(spikes)
+    with pytest.raises(StoreError, match=f"cannot be written: .*; {folder} is not a folder; remove it"):
+        write_shard(spikes, "spikes", (0, 1), np.zeros((2000, 10), np.bool_))
+
+
+def test_a_manifest_says_what_is_in_the_place_of_a_file(full_run):
+    job = job_of(full_run, "network", {"block": 0})
+    manifests.write(full_run, job, 0.0)
+    path = root(full_run) / job.files[0]
+    path.unlink()
+    path.mkdir()
+    assert manifests.faults(full_run, job) == [f"{path}: is missing; a folder is in its place; remove it"]
+
+
+def test_a_job_is_not_begun_where_a_folder_or_a_link_to_nowhere_is_in_the_place_of_its_files(make_run, capsys):
+    run = make_run(TINY)
+    first, second = (layout(run, "network").shard_path(name, (0,)) for name in ("in_degree", "in_weight"))
+    first.mkdir(parents=True)
+    second.parent.mkdir(parents=True)
+    second.symlink_to("/media/archive/shard")
+    assert main(["network", run.path, "--blocks", "0"]) == 2
+    said = capsys.readouterr().err
+    assert f"{first}: a folder is in its place; remove it" in said
+    assert f"{second}: a link to /media/archive/shard, which does not exist, is in its place; remove it" in said
+    assert not list(run.folder.rglob("blocks/0/source/c/*"))
+    first.rmdir()
+    second.unlink()
+    assert main(["network", run.path, "--blocks", "0"]) == 0
+
+
+def test_nothing_in_the_way_is_nothing(tmp_path):
+    assert in_its_place(tmp_path / "a" / "b") is None
+    (tmp_path / "file").write_bytes(b"")
+    assert in_its_place(tmp_path / "file") is None
