@@ -151,7 +151,7 @@ def test_a_folder_in_which_another_process_works_is_refused(here):
     ("place", "expected"),
     [
         (".", "is no run: it has no config.json; expected a folder like results/reference"),
-        ("https://example.org/run", "is a URL; expected a folder. xarray reads a store from there"),
+        ("https://example.org/run", "is a URL, expected a folder; open one store of the run with xarray"),
     ],
 )
 def test_a_folder_without_a_run_is_refused(here, place, expected):

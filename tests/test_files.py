@@ -16,9 +16,10 @@ from spikelens.cli import main
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.files import in_its_place, read_benchmark, read_json, read_json_lines, read_json_rows
 from spikelens.jobs import job_of
-from spikelens.models.load import load_tft
+from spikelens.models.load import load
 from spikelens.places import model_folder, root, stage_folder
 from spikelens.plan import measured_jobs
+from spikelens.report.contents import figures_of
 from spikelens.report.run import render
 from spikelens.report.summary import write_summary
 from spikelens.stores import consolidate, heal, layout, open_group, prepare, verify, write_shard
@@ -126,10 +127,14 @@ def run(explained, tmp_path):
     return explained.model_copy(update={"path": str(tmp_path / "run")})
 
 
+def drawn(run, name):
+    return render(run, next(shown for shown in figures_of(run) if shown.name == name))
+
+
 READERS = {
     "model.json": (lambda run: model_folder(run, "tft_neuron", 1), lambda run: write_summary(run, 0.0)),
-    "history.jsonl": (lambda run: model_folder(run, "autoencoder", 1), lambda run: render(run, "learning")),
-    "scores.json": (lambda run: stage_folder(run, "explanation"), lambda run: render(run, "scores")),
+    "history.jsonl": (lambda run: model_folder(run, "autoencoder", 1), lambda run: drawn(run, "learning")),
+    "scores.json": (lambda run: stage_folder(run, "explanation"), lambda run: drawn(run, "scores")),
     "associations.json": (lambda run: stage_folder(run, "explanation"), lambda run: write_summary(run, 0.0)),
 }
 """Where each result is kept, and a part of the report that reads it."""
@@ -145,13 +150,15 @@ def test_the_report_names_a_damaged_result(run, name):
             read(run)
 
 
-@pytest.mark.parametrize("change", [{"hyperparameters": {}}, {"scaling": {"mean": "x", "std": 1}}, {"weights_sha256": None}, None])
+@pytest.mark.parametrize(
+    "change", [{"options": {"kind": "tft", "history": "x"}}, {"scaling": {"mean": "x", "std": 1}}, {"weights_sha256": None}, None]
+)
 def test_a_model_that_cannot_be_built_from_its_description_names_it(run, change):
     path = model_folder(run, "tft_neuron", 1) / "model.json"
-    whole = {**json.loads(path.read_text()), "hyperparameters": {}, "scaling": {"mean": [1.0], "std": [1.0]}, "weights_sha256": "0"}
+    whole = {**json.loads(path.read_text()), "scaling": {"mean": [1.0], "std": [1.0]}, "weights_sha256": "0"}
     path.write_text(json.dumps(change and {**whole, **change}))
     with pytest.raises(SpikelensError, match=f"{path} is damaged: .*train the model again"):
-        load_tft(run, "tft_neuron", 1)
+        load(run, "tft_neuron", 1)
 
 
 def test_damaged_timings_stop_neither_the_report_nor_the_plan(run):

@@ -35,6 +35,7 @@ from spikelens.stores import (
     ensure,
     heal,
     layout,
+    model_outputs,
     open_group,
     prepare,
     read_array,
@@ -90,6 +91,9 @@ def fill_run(run: RunConfig) -> None:
         for name, values in (("source", source), ("target", target), ("delay", np.ones(SYNAPSES, np.uint8))):
             write_shard(block_group(run, "network", block), name, (0,), values)
     fill(recorded_group(run))
+    for output in model_outputs(run):
+        ensure(output)
+        fill(output)
 
 
 TINY = {

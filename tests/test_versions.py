@@ -322,7 +322,7 @@ def test_integers_of_the_golden_runs_are_those_that_are_kept(tmp_path):
 def test_golden_configurations_have_every_item(tmp_path):
     for configuration in CONFIGURATIONS.glob("*.yaml"):
         run = make(configuration, tmp_path / configuration.stem, commands=())
-        assert {item for item, _, _ in results(run)} == set(ITEMS)
+        assert {item for item, _, _ in results(run)} == {item for item in ITEMS if not item.startswith("report/")}
 
 
 # --- make versions ------------------------------------------------------------------------------------------------------

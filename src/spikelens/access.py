@@ -115,8 +115,10 @@ class OpenRun:
         if window_ms < 1 or window_ms % step_ms:
             raise SpikelensError(f"window_ms = {window_ms}: expected a multiple of features.step_ms = {step_ms}")
         width = window_ms // step_ms
-        counts = self.features["count"].rolling(time=width).sum().shift(time=1 - width)
-        rate: xr.DataArray = (counts * (1000 / window_ms)).rename("rate")
+        bins = self.features["count"]
+        counts = bins.rolling(time=width).sum().shift(time=1 - width)
+        chunks = {dim: sizes[0] for dim, sizes in bins.chunksizes.items()}  # of equal sizes, as Zarr wants them
+        rate: xr.DataArray = (counts * (1000 / window_ms)).rename("rate").chunk(chunks)
         return rate.assign_attrs(long_name=f"running rate over the next {window_ms} ms", units="Hz")
 
     @functools.cached_property

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -128,10 +129,10 @@ def modules_of(item: Item) -> dict[str, Path]:
     found: dict[str, Path] = {}
     stage, _, kind = item.partition("/")
     if stage == "report" and kind:
-        own, entries = {f"models.kinds.{kind}"}, ()
+        names: tuple[str, ...] = (f"models.kinds.{kind}",)
     else:
-        own, entries = ({f"{stage}.kinds.{kind}"} if kind else set()), _ENTRIES[stage]
-    waiting = {f"spikelens.{name}" for name in (*entries, *own)}
+        names = (*_ENTRIES[stage], *([f"{stage}.kinds.{kind}"] if kind else []))
+    waiting = {f"spikelens.{name}" for name in names}
     while waiting:
         module = waiting.pop()
         path = _module_path(module)
@@ -247,10 +248,15 @@ def _module_path(module: str) -> Path | None:
     return None
 
 
+def _is_for_types(statement: ast.stmt) -> bool:
+    """Whether only a type checker reads a statement."""
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
+
+
 def _imports(tree: ast.Module) -> set[str]:
     """Dotted names of ours that a module imports; `from a import b` counts as a and a.b."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in itertools.chain.from_iterable(ast.walk(statement) for statement in tree.body if not _is_for_types(statement)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -19,7 +19,11 @@ from spikelens.models.model import DESCRIPTION, HISTORY
 from spikelens.places import model_folder, stage_folder
 from spikelens.stores import UNITS_PER_MV, block_group, layout, model_output, open_group, read_array, read_shard
 
-_MODEL_FIELDS: Fields = {"n_weights": int, **dict.fromkeys(("options", "ranges_ms", "scores", "baselines", "units"), dict), "wall_s": NUMBER}
+_MODEL_FIELDS: Fields = {
+    "n_weights": int,
+    **dict.fromkeys(("options", "ranges_ms", "scores", "baselines", "units"), dict),
+    "wall_s": NUMBER,
+}
 _HISTORY_FIELDS: Fields = {"epoch": int, "train_loss": NUMBER, "validation_loss": NUMBER}
 _BIN_MV = 0.25
 _MAX_BINS = 120

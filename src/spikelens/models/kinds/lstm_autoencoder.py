@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from spikelens.config.items import KIND, Read
@@ -19,6 +17,9 @@ from spikelens.errors import Problem
 from spikelens.models.model import TORCH_BASE, Epochs, LearningRate, NetworkModel
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from spikelens.config.run import RunConfig
     from spikelens.models.baselines import Scores
     from spikelens.models.train import Task, Tested
@@ -70,6 +71,7 @@ class LstmAutoencoder(NetworkModel):
         return {name: starts[(starts >= begin) & (starts + self.steps <= end)] for name, (begin, end) in self.ranges(run).items()}
 
     def task(self, run: RunConfig, seed: int) -> Task:
+        import numpy as np
         import torch
 
         from spikelens.models.autoencoder import encode

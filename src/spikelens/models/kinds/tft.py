@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from spikelens.config.items import KIND, Read
@@ -18,6 +16,8 @@ from spikelens.errors import Problem
 from spikelens.models.model import TORCH_BASE, Epochs, NetworkModel
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from spikelens.config.run import RunConfig
@@ -56,6 +56,8 @@ class Tft(NetworkModel):
 
     def names(self, run: RunConfig) -> NDArray[Any]:
         """Ids of the neurons, or "all" and the populations' names, (n_series,)."""
+        import numpy as np
+
         from spikelens.stores import evenly_spaced
 
         if self.series == "neurons":
@@ -72,11 +74,14 @@ class Tft(NetworkModel):
 
     def test_starts(self, run: RunConfig) -> NDArray[np.int64]:
         """First sample of each test window, one horizon apart, so that each sample is forecast once [samples from the run's start]."""
+        import numpy as np
+
         first, end = self.ranges(run)["test"]
         return np.arange(first, end - self.history - self.horizon + 1, self.horizon, dtype=np.int64)
 
     def task(self, run: RunConfig, seed: int) -> Task:
         """Windows of rates, one for each series and start; tested on windows a horizon apart."""
+        import numpy as np
         import torch
 
         from spikelens.models.baselines import forecast_baselines, forecast_scores, forecast_targets
