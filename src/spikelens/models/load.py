@@ -35,7 +35,8 @@ def load(run: RunConfig, name: str, seed: int, trained: bool = True) -> Any:
     try:
         module = new_module(parsed("models", description["options"]), description["scaling"], seed)
     except (KeyError, TypeError, ValueError) as error:
-        raise SpikelensError(f"{folder / DESCRIPTION} is damaged: no model can be built from it ({error!r}); {_AGAIN}") from None
+        told = " ".join(repr(error).split())
+        raise SpikelensError(f"{folder / DESCRIPTION} is damaged: no model can be built from it ({told}); {_AGAIN}") from None
     if trained:
         weights = read_weights(folder / WEIGHTS, description["weights_sha256"])
         if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in module.named_parameters()}:
