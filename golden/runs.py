@@ -22,6 +22,7 @@ import numpy as np
 
 from spikelens.cli import main as spikelens
 from spikelens.config import RunConfig, load_run
+from spikelens.fingerprint import item_of
 from spikelens.jobs import jobs_of
 from spikelens.places import root
 from spikelens.stores import BLOCK_STORES, block_group, layout, read_array, recorded_group, stores_of
@@ -87,7 +88,7 @@ def write_tables(folder: Path) -> None:
 def results(run: RunConfig) -> Iterator[tuple[Item, str, Path]]:
     """Every file that jobs of a run write: of which item, its name below the item's folder, and where it is."""
     for job in jobs_of(run):
-        item = f"models/{run.models[job.work.item].kind}" if job.stage == "models" else job.stage
+        item = f"{job.stage}/{item_of(run, job.stage, job.work.item).kind}" if job.work.item else job.stage
         for file in job.files:
             if "/stamp/" not in file:  # provenance: the fingerprint
                 yield item, f"{job.work.item}/{file.removeprefix(f'{job.work.folder}/')}", root(run) / file
@@ -122,7 +123,7 @@ _WITHOUT_TIMES: dict[str, Callable[[str], str]] = {
 
 def exact_arrays(run: RunConfig) -> Iterator[tuple[str, str]]:
     """Checksums of the integers that network, simulation and bins of spikes hold, whatever their compression."""
-    groups = {f"{store}": layout(run, store) for store in stores_of(run) if store != "explanation"}
+    groups = {f"{store}": layout(run, store) for store in stores_of(run)}
     for store in BLOCK_STORES:
         groups |= {f"{store}/{block}": block_group(run, store, block) for block in range(run.n_blocks)}
     if run.simulation.record.synapses:

@@ -57,8 +57,9 @@ SMALL: dict[str, Any] = {
 
 
 def fingerprints(run: RunConfig) -> dict[str, list[str]]:
-    """The fingerprints of each stage, of models one for each."""
-    return {stage: [fingerprint(run, stage, item) for item in (run.models if stage == "models" else [""])] for stage in STAGES}
+    """The fingerprints of each stage, and of its items."""
+    items = {"models": list(run.models), "explanation": [*run.methods, ""]}
+    return {stage: [fingerprint(run, stage, item) for item in items.get(stage, [""])] for stage in STAGES}
 
 
 def with_keys(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import block_group, layout, recorded_group
 
-STORES = ("network", "synapses", "spikes", "weights", "state", "records", "features", "causal_components", "explanation")
+STORES = ("network", "synapses", "spikes", "weights", "state", "records", "features", "causal_components")
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_notebook_needs_no_torch(full_run):
     assert finished.stdout.strip() == str(full_run.n_steps), finished.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "explain"])
+@pytest.mark.parametrize("command", ["train", "infer"])
 def test_a_stage_that_needs_what_is_not_installed_says_so(full_run, command):
     finished = without_torch("from spikelens.cli import main; sys.exit(main())", command, full_run.path)
     assert finished.returncode == 2

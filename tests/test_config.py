@@ -639,6 +639,7 @@ def test_all_faults_are_told_at_once() -> None:
         "report.window_ms",
         "models.tft_population.bin_ms",
         "models.tft_neuron.bin_ms",
+        "explanation.methods.rate_correlation.bin_ms",
     }
 
 

@@ -21,7 +21,7 @@ from spikelens.places import stage_folder
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.stores import prepare
 
-STAGES = ("network", "simulate", "features", "train", "explain", "report", "verify", "check", "plan", "status", "clean")
+STAGES = ("network", "simulate", "features", "train", "infer", "explain", "report", "verify", "check", "plan", "status", "clean")
 LITTLE = {
     "network.neurons": 60,
     "network.block_size": 30,
@@ -63,7 +63,7 @@ def whole_run(folder: Path, changes: dict[str, Any]) -> RunConfig:
     prepare(run)
     for stage in STAGES:
         with warnings.catch_warnings():
-            if stage in ("explain", "report"):
+            if stage in ("infer", "explain", "report"):
                 warnings.simplefilter("error", RuntimeWarning)
                 warnings.simplefilter("error", UserWarning)
             assert main([stage, run.path]) == 0, stage

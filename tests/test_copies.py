@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import made_once
-from test_workflow import END, FEATURES, MODELS, Project, contents, finish, planned
+from test_workflow import END, FEATURES, JUDGED, MODELS, Project, contents, finish, planned
 
 import spikelens
 
@@ -63,9 +63,9 @@ def unmoved(project: Project) -> Path:
 
 
 OTHERS = (
-    ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1"} | END),
+    ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1", "attention"} | JUDGED),
     ({"models.split": [0.5, 0.25, 0.25]}, MODELS | END),
-    ({"explanation.seed": 2}, END),
+    ({"explanation.seed": 2}, JUDGED),
     ({"report.neurons": 3}, {"report"}),
     ({"features.tau_ms": 7.0}, FEATURES | MODELS | END),
 )

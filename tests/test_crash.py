@@ -28,6 +28,8 @@ from spikelens.simulation.run import simulate_segment
 from spikelens.stores import (
     OWNER,
     block_group,
+    ensure,
+    item_outputs,
     layout,
     prepare,
     read_array,
@@ -331,12 +333,14 @@ def test_a_log_that_cannot_be_written_is_named(built, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def whole(undisturbed, tmp_path_factory):
-    """A run with every shard of every store; the explanation's are random numbers."""
+    """A run with every shard of every store; those of models and methods are random numbers."""
     run = copy_of(undisturbed, tmp_path_factory.mktemp("whole") / "run")
     assert main(["features", run.path]) == 0
-    group, rng = layout(run, "explanation"), np.random.default_rng(3)
-    for name, spec in group.arrays.items():
-        write_shard(group, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
+    rng = np.random.default_rng(3)
+    for group in item_outputs(run):
+        ensure(group)
+        for name, spec in group.arrays.items():
+            write_shard(group, name, (0,) * len(spec.shape), rng.random(spec.shape).astype(spec.dtype))
     assert verify(run) == []
     return run
 
@@ -422,7 +426,12 @@ def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "damaged", ["current/explanation.zarr/attention/c/0/0/0/0/0", "current/spikes.zarr/spikes/c/2/1", "current/weights.zarr/1/weight/c/2/0"]
+    "damaged",
+    [
+        "current/methods/attention/output.zarr/attention/c/0/0/0/0/0",
+        "current/spikes.zarr/spikes/c/2/1",
+        "current/weights.zarr/1/weight/c/2/0",
+    ],
 )
 def test_no_report_is_drawn_of_a_damaged_shard(tmp_path, capsys, damaged):
     run, _ = synthetic_run(tmp_path)

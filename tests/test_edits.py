@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 from conftest import REPOSITORY, made_once
 from test_versions import Reworded
-from test_workflow import END, FEATURES, MODELS, NETWORK, SIMULATION, TFTS, Project, contents, finish
+from test_workflow import END, FEATURES, JUDGED, MODELS, NETWORK, SIMULATION, TFTS, Project, contents, finish
 
 from spikelens import manifests
 
@@ -70,6 +70,13 @@ def new_kind(project: Project) -> None:
     )
 
 
+def new_method(project: Project) -> None:
+    (project.code / "spikelens/explanation/kinds/nothing.py").write_text(
+        "from typing import Literal\n\nfrom spikelens.explanation.method import Method\n\n\n"
+        'class Nothing(Method):\n    kind: Literal["nothing"] = "nothing"\n'
+    )
+
+
 def other_versions(project: Project) -> None:
     """Manifests as after an update of every library."""
     for path in project.results.glob("**/manifests/*.json"):
@@ -88,6 +95,8 @@ AFTER_NETWORK = SIMULATION | FEATURES | MODELS | END
 FIELD = '    depth: Annotated[Positive, Field(json_schema_extra={"neutral": 1}, description="depth")] = 1\n'
 new_rule_text = substitute("workflow/rules/simulation.smk", "simulation: segment", "simulation: the segment")
 new_key = substitute("src/spikelens/config/features.py", "class Features(Section):\n", f"class Features(Section):\n{FIELD}")
+ATTENDED = {"attention"} | JUDGED
+AFTER_TFTS = "both TFTs, the attention, the scores, the report"
 EDITS = (
     Edit("a comment in every module", rewrite(lambda text: f"{text}\n# a comment\n"), "nothing", set()),
     Edit("other docstrings, messages and log texts in every module", rewrite(reworded), "nothing", set()),
@@ -99,12 +108,21 @@ EDITS = (
     Edit("`network/build.py`", append("network/build.py"), "everything", NETWORK | AFTER_NETWORK),
     Edit("`simulation/kernel.py`", append("simulation/kernel.py"), "the simulation and all after it", AFTER_NETWORK),
     Edit("`features/causal.py`", append("features/causal.py"), "the features and all after them", FEATURES | MODELS | END),
-    Edit("`models/train.py`", append("models/train.py"), "the models and all after them", MODELS | END),
+    Edit(
+        "`models/train.py`", append("models/train.py"), "the models, the attention, the scores, the report", MODELS | {"attention"} | JUDGED
+    ),
     Edit("a new kind of model in `models/kinds/`", new_kind, "nothing", set()),
-    Edit("`models/autoencoder.py`", append("models/autoencoder.py"), "the autoencoder, the explanation, the report", AUTOENCODER | END),
-    Edit("`models/tft.py`", append("models/tft.py"), "both TFTs, the explanation, the report", TFTS | END),
-    Edit("`models/kinds/tft.py`", append("models/kinds/tft.py"), "both TFTs, the explanation, the report", TFTS | END),
-    Edit("`explanation/scores.py`", append("explanation/scores.py"), "the explanation, the report", END),
+    Edit("`models/autoencoder.py`", append("models/autoencoder.py"), "the autoencoder, the report", AUTOENCODER | {"report"}),
+    Edit("`models/tft.py`", append("models/tft.py"), AFTER_TFTS, TFTS | ATTENDED),
+    Edit(
+        "`models/kinds/tft.py`",
+        append("models/kinds/tft.py"),
+        "both TFTs, the attention, the scores, the report",
+        TFTS | {"attention"} | JUDGED,
+    ),
+    Edit("`explanation/scores.py`", append("explanation/scores.py"), "the scores, the report", JUDGED),
+    Edit("`explanation/kinds/omega.py`", append("explanation/kinds/omega.py"), "the method, the scores, the report", {"omega"} | JUDGED),
+    Edit("a new kind of method in `explanation/kinds/`", new_method, "nothing", set()),
     Edit("`report/style.py`", append("report/style.py"), "the report", {"report"}),
 )
 

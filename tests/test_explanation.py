@@ -14,12 +14,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import spikelens
 from spikelens.explanation import attention as att
 from spikelens.explanation import controls, scores, wiring
-from spikelens.explanation.run import explain
+from spikelens.explanation.judge import judge
+from spikelens.explanation.run import compute
 from spikelens.features.run import compute_features
 from spikelens.models.run import train
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import block_group, ensure, layout, open_group, verify, write_shard
+from spikelens.stores import block_group, ensure, layout, method_output, verify, write_shard
 
 STRATA = (0.0, 1.0, 3.0, 5.0, 10.0)
 
@@ -440,7 +441,9 @@ def explained(make_run):
         for name in ("autoencoder", "tft_population", "tft_neuron"):
             for seed in run.models[name].seeds:
                 train(run, name, seed)
-        explain(run)
+        for name in run.methods:
+            compute(run, name)
+        judge(run)
         return run, [
             json.loads((run.folder / "current" / "explanation" / f"{name}.json").read_text()) for name in ("scores", "associations")
         ]
@@ -467,12 +470,12 @@ def test_every_promised_score_stands_in_the_lists_of_a_run(explained):
     assert {row["saw"] for row in circular} == {"spikes, wiring and weights"}
     assert set(scores.verdict(found)) == {"E->E", "E->I", "I->E"}
     assert all(math.isfinite(row["rho"]) for row in associations)
-    data = open_group(layout(run, "explanation"))
+    data = spikelens.open(run.folder).methods["attention"]
     assert data.attention.sum("encoder_step").max() <= 1 + 1e-5
     outputs = spikelens.open(run.folder).outputs
     assert (outputs["autoencoder"].encoder_variance >= 0).all()
     assert outputs["tft_neuron"].observed.mean(["window", "horizon"]).dims == ("seed", "neuron")
-    assert not [fault for fault in verify(run) if "explanation.zarr" in fault or "output.zarr" in fault]
+    assert not [fault for fault in verify(run) if "output.zarr" in fault]
 
 
 @pytest.mark.slow
@@ -481,4 +484,4 @@ def test_some_neurons_of_a_network_are_explained_without_dense_components(explai
     assert not [row for row in found if row["score"] == "omega_dense"]
     pairs = {row["edge_class"]: row["n_positive"] + row["n_negative"] for row in found if row["stratum"] == "all"}
     assert pairs == {"E->E": 48 * 47, "E->I": 48 * 12, "I->E": 12 * 48}
-    assert layout(run, "explanation").arrays["rate_correlation"].shape == (60, 60)
+    assert method_output(run, "rate_correlation").arrays["rate_correlation"].shape == (2, 60, 60)

@@ -13,7 +13,7 @@ from conftest import small_config
 from spikelens import plan, speeds
 from spikelens.config import load_runs
 from spikelens.jobs import jobs_of, work_of
-from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, block_layout, layout, model_outputs, recorded_synapses_layout, stores_of
+from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, block_layout, item_outputs, layout, recorded_synapses_layout, stores_of
 
 RECORD = {"every_ms": 10, "neurons": [5, 6], "synapses": [[5, 6]]}
 SHORT_ENDS = {"network.block_size": 150, "simulation.chunk_neurons": 150, "simulation.duration_s": 7, "simulation.record": RECORD}
@@ -28,7 +28,7 @@ def run(tmp_path):
 def test_each_shard_of_each_layout_has_one_job(run):
     groups = [layout(run, store) for store in stores_of(run)] + [recorded_synapses_layout(run, ANY_SYNAPSE)]
     groups += [block_layout(run, store, block, 10) for store in BLOCK_STORES for block in range(run.n_blocks)]
-    groups += model_outputs(run)
+    groups += item_outputs(run)
     shards = [str(path.relative_to(run.folder)) for group in groups for path in group.shard_paths()]
     written = [file for job in jobs_of(run) for file in job.files]
     assert sorted(file for file in written if ".zarr/" in file) == sorted(shards)

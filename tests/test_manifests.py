@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from conftest import made_once, small_config
-from test_workflow import BLOCKS, END, FEATURES, MODELS, RUN, SEGMENTS, Project, finish
+from test_workflow import BLOCKS, END, FEATURES, JUDGED, MODELS, RUN, SEGMENTS, Project, finish
 
 from spikelens import manifests
 from spikelens.config import load_run, load_runs
@@ -214,10 +214,10 @@ def test_a_repair_that_fails_still_leaves_one_job_to_do(project):
 
 @pytest.mark.slow
 def test_a_digit_that_was_changed_in_a_model_stops_the_explanation(project):
-    path = project.results / "current/models/autoencoder/1/model.json"
+    path = project.results / "current/models/tft_neuron/1/model.json"
     content = path.read_text()
     path.write_text(re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), content, count=1))
-    project.change({"explanation.seed": 2})
+    project.change({"explanation.methods.attention.windows": 3})
     failed = project.snakemake()
     assert failed.returncode == 1
     assert "model.json: is damaged: its checksum differs" in failed.stdout
@@ -229,7 +229,7 @@ def test_results_that_were_copied_without_snakemakes_memory_are_whole_and_anothe
     shutil.rmtree(project.results / "simulation" / next((project.results / "simulation").iterdir()).name / "done")
     assert project.plan() == set()
     project.change({"models.tft_neuron.learning_rate": 0.01})
-    assert project.plan() == {"tft_neuron 1"} | END
+    assert project.plan() == {"tft_neuron 1", "attention"} | JUDGED
     project.change({"features.tau_ms": 7.0})
     assert project.plan() == FEATURES | MODELS | END
 
@@ -250,7 +250,7 @@ def test_a_stage_is_a_target_with_several_segments(tmp_path, stage):
 def test_members_of_a_sweep_share_what_the_swept_key_does_not_touch(project):
     """One simulation, one set of features, and a training for each width; those of the finished run are taken for its width."""
     project.change({"sweep": {"models.tft_neuron.hidden_size": [8, 12, 4]}})
-    assert project.plan() == {"tft_neuron 1"} | END
+    assert project.plan() == {"tft_neuron 1", "attention"} | JUDGED
     stats = project.snakemake("--dry-run").stdout.partition("Job stats:")[2]
     assert re.search(r"^train +2$", stats, re.M)
     assert "simulate" not in stats

@@ -73,6 +73,7 @@ ALL = {
     "simulate": 3,
     "compute_features": 6,
     "train": 3,
+    "infer": 3,
     "explain": 1,
     "make_report": 1,
     "all": 1,

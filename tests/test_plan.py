@@ -23,7 +23,7 @@ from spikelens.jobs import stage_of
 from spikelens.network.build import build_blocks, drawn_synapses
 from spikelens.places import stage_folder
 from spikelens.speeds import event_ns, job_seconds, read_speeds, segment_seconds
-from spikelens.stores import BLOCK_STORES, OWNER, block_layout, layout, model_outputs, prepare, read_array
+from spikelens.stores import BLOCK_STORES, OWNER, block_layout, item_outputs, layout, prepare, read_array
 from spikelens.tables import n_rows
 
 SPEEDS = read_speeds()
@@ -74,7 +74,10 @@ def test_jobs_and_files_are_those_that_snakemake_plans(config, tmp_path, capsys,
     for row in run["rules"]:
         ours[stage_of(row["rule"])] += row["jobs"]
     verbs = dict(zip(STAGES, ("build_network", "simulate", "compute_features", "train", "explain", "make_report"), strict=True))
-    assert jobs == {"all": 1, "total": ours.total() + 1} | {verbs[stage]: n for stage, n in ours.items()}
+    assert jobs.pop("infer") == 3
+    ours["explanation"] -= 3
+    assert jobs == {"all": 1, "total": ours.total() + 4} | {verbs[stage]: n for stage, n in ours.items()}
+    ours["explanation"] += 3
     outputs = snakemake("--summary").stdout.splitlines()[1:]
     assert len(outputs) == 2 * ours.total() + 2, "two flags for each job, the page and the summary"
 
@@ -84,7 +87,7 @@ def test_shards_are_those_of_every_layout(tmp_path):
     run = run_of(tmp_path, {"network.block_size": 150, "simulation.duration_s": 7, "features.neurons": 3})
     groups = [layout(run, store) for store in OWNER]
     groups += [block_layout(run, store, block, 10) for store in BLOCK_STORES for block in range(run.n_blocks)]
-    groups += model_outputs(run)
+    groups += item_outputs(run)
     assert sizes.disk(run).n_shards == sum(len(group.shard_paths()) for group in groups)
 
 
@@ -213,8 +216,8 @@ def test_one_core_does_all_work_and_many_wait_for_the_longest_chain(tmp_path):
     rows = {row.rule: row for row in planned_run.rules}
     work = sum(row.jobs * row.seconds for row in planned_run.rules)
     assert plan.wall_seconds([planned_run], 1, 0.0) == pytest.approx(work)
-    models = max(row.seconds for row in planned_run.rules if row.rule.startswith("models"))
-    chain = 3 * rows["simulation"].seconds + models + sum(rows[name].seconds for name in ("network", "features", "explanation", "report"))
+    items = sum(max(row.seconds for row in planned_run.rules if row.rule.startswith(f"{stage}.")) for stage in ("models", "explanation"))
+    chain = 3 * rows["simulation"].seconds + items + sum(rows[name].seconds for name in ("network", "features", "explanation", "report"))
     assert plan.wall_seconds([planned_run], 1000, 0.0) == pytest.approx(chain)
     assert plan.wall_seconds([planned_run] * 2, 1000, 0.0) == pytest.approx(chain), "runs of a sweep go side by side"
     assert plan.wall_seconds([planned_run] * 2, 1, 1.0) == pytest.approx(2 * (work + sum(row.jobs for row in planned_run.rules)))

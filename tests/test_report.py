@@ -28,7 +28,7 @@ from spikelens.report import data
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
 from spikelens.report.summary import write_summary
-from spikelens.stores import UNITS_PER_MV, block_layout, ensure, layout, model_outputs, prepare, write_shard
+from spikelens.stores import UNITS_PER_MV, block_layout, ensure, item_outputs, layout, prepare, write_shard
 
 MAX_BYTES = 1_000_000
 
@@ -55,15 +55,12 @@ def synthetic_run(folder: Path, changes: dict | None = None) -> tuple[RunConfig,
     for block in range(run.n_blocks):
         _write_block(run, block, truth, rng)
     _write_features(run, truth, rng)
-    explanation = layout(run, "explanation")
-    for name, spec in explanation.arrays.items():
-        write_shard(explanation, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
-    for output in model_outputs(run):
+    for output in item_outputs(run):
         ensure(output)
         for name, spec in output.arrays.items():
-            write_shard(output, name, (0,) * len(spec.shape), rng.random(spec.shape, np.float32))
+            write_shard(output, name, (0,) * len(spec.shape), rng.random(spec.shape).astype(spec.dtype))
     _write_models(run, rng)
-    stage_folder(run, "explanation").mkdir(exist_ok=True)
+    stage_folder(run, "explanation").mkdir(exist_ok=True, parents=True)
     (run.folder / "current" / "explanation" / "scores.json").write_text(json.dumps(truth.scores))
     (run.folder / "current" / "explanation" / "associations.json").write_text('[{"score": "attention_level", "rho": 0.1}]')
     return run, truth
@@ -211,7 +208,7 @@ def test_axes_carry_units(reported):
         "forecast_tft_neuron": ["observed rate [Hz]", "forecast rate [Hz]"],
         "reconstruction_autoencoder": ["step in the sequence [ms]", "spike trace [1]"],
         "encoder_autoencoder": ["step in the sequence [ms]", "variance of the state [1]"],
-        "attention": ["attention [1]", "correlation [1]"],
+        "attention_attention": ["attention [1]", "correlation [1]"],
         "omega": ["weight, mean over pairs [mV]", "time [s]"],
         "scores": ["AUROC [1]", "time-averaged weight [mV]"],
     }

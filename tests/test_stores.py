@@ -34,8 +34,8 @@ from spikelens.stores import (
     consolidate,
     ensure,
     heal,
+    item_outputs,
     layout,
-    model_outputs,
     open_group,
     prepare,
     read_array,
@@ -91,7 +91,7 @@ def fill_run(run: RunConfig) -> None:
         for name, values in (("source", source), ("target", target), ("delay", np.ones(SYNAPSES, np.uint8))):
             write_shard(block_group(run, "network", block), name, (0,), values)
     fill(recorded_group(run))
-    for output in model_outputs(run):
+    for output in item_outputs(run):
         ensure(output)
         fill(output)
 

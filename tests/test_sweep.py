@@ -46,14 +46,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_status_counts_each_job_once_and_shows_every_run(simulated, capsys):
     assert main(["status", PLACE]) == 0
     shown = capsys.readouterr().out.splitlines()
-    # 2 blocks, 2 x 3 segments; 2 x 6 features, 2 x 3 models, 2 explanations, 4 reports
-    assert shown[0] == f"{PLACE}, 4 runs: 8 of 32 jobs done"
-    rows = {line.split()[0]: line.split()[1:3] for line in shown[2:10]}
+    # 2 blocks, 2 x 3 segments; 2 x 6 features, 2 x 3 models, 2 x 3 methods, 2 explanations, 4 reports
+    assert shown[0] == f"{PLACE}, 4 runs: 8 of 38 jobs done"
+    rows = {line.split()[0]: line.split()[1:3] for line in shown[2:13]}
     assert rows["network"] == ["2", "2"]
     assert rows["simulation"] == ["6", "6"]
     assert rows["report"] == ["4", "-"]
     assert [line.split() for line in shown if "drive.seed=" in line] == [
-        [run.path.removeprefix(f"{Path.cwd()}/"), "5", "of", "16", "done,", "11", "waiting"] for run in simulated
+        [run.path.removeprefix(f"{Path.cwd()}/"), "5", "of", "19", "done,", "14", "waiting"] for run in simulated
     ]
 
 

@@ -111,6 +111,8 @@ def planned(output: str) -> set[str]:
         stage = message.split(":")[0]
         if stage == "models":
             jobs.add(re.sub(r"models: (\w+), seed (\d+).*", r"\1 \2", message))
+        elif stage == "explanation" and (method := re.match(r"explanation: (\w+) of ", message)):
+            jobs.add(method[1])
         elif stage != "complete":
             jobs.add(" ".join([stage, *re.findall(r"(?:segment|block) (\d+)", message)]))
     return jobs
@@ -122,7 +124,9 @@ SIMULATION = {f"simulation {s}" for s in SEGMENTS}
 FEATURES = {f"features {s} {b}" for s in SEGMENTS for b in BLOCKS}
 TFTS = {"tft_population 1", "tft_neuron 1"}
 MODELS = {"autoencoder 1", *TFTS}
-END = {"explanation", "report"}
+METHODS = {"attention", "rate_correlation", "omega"}
+JUDGED = {"explanation", "report"}
+END = METHODS | JUDGED
 
 
 def finish(folder: Path) -> None:
@@ -171,9 +175,9 @@ def test_a_finished_run_has_the_files_that_were_planned(finished):
 @pytest.mark.parametrize(
     ("changes", "jobs"),
     [
-        ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1"} | END),
-        ({"models.autoencoder.units": 4}, {"autoencoder 1"} | END),
-        ({"models.tft_population.seeds": [1, 2]}, {"tft_population 2"} | END),
+        ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1", "attention"} | JUDGED),
+        ({"models.autoencoder.units": 4}, {"autoencoder 1", "report"}),
+        ({"models.tft_population.seeds": [1, 2]}, {"tft_population 2", "report"}),
         ({"models.tft_neuron.bin_ms": 40}, {"tft_neuron 1"} | END),
         ({"report.window_ms": 40}, {"report"}),
         ({"features.step_ms": 25}, FEATURES | MODELS | END),
@@ -181,7 +185,8 @@ def test_a_finished_run_has_the_files_that_were_planned(finished):
         ({"simulation.record.neurons": [5]}, SIMULATION | FEATURES | MODELS | END),
         ({"simulation.plasticity": False}, SIMULATION | FEATURES | MODELS | END),
         ({"network.seed": 2}, NETWORK | SIMULATION | FEATURES | MODELS | END),
-        ({"explanation.seed": 2}, END),
+        ({"explanation.seed": 2}, JUDGED),
+        ({"explanation.methods.attention.windows": 3}, {"attention"} | JUDGED),
         ({"report.neurons": 3}, {"report"}),
         ({"simulation.ranks": 1}, set()),  # as in every test here; two made the run
     ],
@@ -513,7 +518,7 @@ def test_a_notebook_opens_the_run_lazily(finished, monkeypatch):
     assert len(run.synapses.synapse if "synapse" in run.synapses.coords else run.synapses.delay) == run.summary["network"]["synapses"]
     assert run.weights.weight.attrs["units"] == "mV"
     assert float(run.weights.weight.max()) <= 10
-    assert run.explanation.attention.sizes["neuron"] == 200
+    assert run.methods["attention"].attention.sizes["neuron"] == 200
     assert run.causal_components.omega.dims == ("window", "synapse")
 
 

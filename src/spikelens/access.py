@@ -22,7 +22,7 @@ from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.files import read_json, read_json_rows
 from spikelens.places import stage_folder
 from spikelens.report.contents import SUMMARY
-from spikelens.stores import OWNER, Group, StoreName, block_group, is_there, layout, model_output, open_group, recorded_group
+from spikelens.stores import OWNER, Group, StoreName, block_group, is_there, layout, method_output, model_output, open_group, recorded_group
 
 _AGAIN = "`spikelens run` makes it once the stages before it are done; `spikelens status` says how far the run is"
 
@@ -136,9 +136,9 @@ class OpenRun:
         return opened
 
     @functools.cached_property
-    def explanation(self) -> xr.Dataset:
-        """Attention of the explained model, and correlations between neurons."""
-        return self._root("explanation")
+    def methods(self) -> dict[str, xr.Dataset]:
+        """What each method of the explanation computed, by its name; scores of pairs are (source, target)."""
+        return {name: open_group(method_output(self.config, name)) for name in self.config.methods}
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spikelens.config import STAGES, RunConfig, load_config, require_tables
 from spikelens.errors import SpikelensError
-from spikelens.places import CONFIGURATIONS, models_folder, root, stage_folder
+from spikelens.places import CONFIGURATIONS, method_folder, models_folder, root, stage_folder
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 _UNKNOWN = "which results it uses is not known; restore it, or delete it if these are not needed"
@@ -80,11 +80,12 @@ def _folders_of(run: RunConfig) -> Iterator[Path]:
     """The folders of all results of a configuration, with today's code."""
     yield from (stage_folder(run, stage) for stage in STAGES if stage != "models")
     yield from (models_folder(run, name) for name in run.models)
+    yield from (method_folder(run, name) for name in run.methods)
 
 
 def _results(folder: Path) -> Iterator[Path]:
     """Every folder of results below a run's folder; what isn't named by a key is not ours."""
-    patterns = [*(f"{stage}/*" for stage in STAGES if stage != "models"), "models/*/*"]
+    patterns = [*(f"{stage}/*" for stage in STAGES if stage != "models"), "models/*/*", "explanation/*/*"]
     for pattern in patterns:
         yield from (path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink() and _KEY.fullmatch(path.name))
 

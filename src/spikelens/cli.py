@@ -95,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, help="which of the model's seeds (default: all)")
     _ranks(train)
     _limit(train)
+    infer = stage("infer", _infer, "stage 5: compute the scores of pairs by the methods of the explanation")
+    infer.add_argument("--method", action="append", metavar="NAME", help="which method (default: all); may be given more than once")
     stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
     stage("report", _report, "stage 6: figures, tables and summary.json")
     init = add("init", _init, "write a short config.yaml to start from; overwrites nothing")
@@ -328,16 +330,32 @@ def _seeds(run: RunConfig, name: str, seed: int | None) -> Sequence[int]:
     return seeds if seed is None else [seed]
 
 
-def _explain(options: argparse.Namespace) -> None:
-    """Record attention, forecasts and reconstructions, and score them against the wiring, with controls."""
+def _infer(options: argparse.Namespace) -> None:
+    """Compute scores of pairs of neurons by the methods of the explanation, each into its own store."""
     from spikelens import manifests
-    from spikelens.explanation.run import explain
+    from spikelens.explanation.run import compute
+    from spikelens.fingerprint import fingerprint
+
+    run = load_run(options.run)
+    for name in options.method or list(run.methods):
+        if name not in run.methods:
+            raise SpikelensError(f"--method {name}: expected one of {', '.join(run.methods) or 'the methods of a run: it has none'}")
+        _refuse_unplanned(options, fingerprint(run, "explanation", name))
+        with manifests.doing(run, f"explanation.{name}") as to_do:
+            if to_do:
+                manifests.refuse_damaged(run, "models")
+                compute(run, name)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    """Score what the methods of the explanation computed against the wiring, with controls."""
+    from spikelens import manifests
+    from spikelens.explanation.judge import judge
 
     run = _planned_run(options, "explanation")
     with manifests.doing(run, "explanation") as to_do:
         if to_do:
-            manifests.refuse_damaged(run, "models")
-            explain(run)
+            judge(run)
 
 
 def _report(options: argparse.Namespace) -> None:

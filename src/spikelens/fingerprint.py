@@ -18,11 +18,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from spikelens.config import RunConfig, Stage
-from spikelens.config.items import Read
+from spikelens.config.items import Item, Read
 from spikelens.versions import results_version
 
-_NOT_RESULTS = {"simulation": ("ranks", "duration_s")}
-"""Keys that do not change what any one shard of a stage holds."""
+_NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "explanation": ("methods",)}
+"""Keys that do not change what any one shard of a stage holds, and items, which have keys of their own."""
 
 
 def fingerprint(run: RunConfig, stage: Stage, item: str = "") -> str:
@@ -42,26 +42,33 @@ def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
             return (Read("simulation"),)
         case "models":
             return run.models[item].reads(run)
+        case "explanation" if item:
+            return run.methods[item].reads(run)
         case "explanation":
-            return (Read("features"), *(Read("models", name) for name in run.models))
+            return (Read("network"), Read("simulation"), *(Read("explanation", name) for name in run.methods))
         case "report":
-            return (Read("explanation"),)
+            return (Read("features"), Read("explanation"), *(Read("models", name) for name in run.models))
 
 
 def versions_of(run: RunConfig, stage: Stage, item: str) -> tuple[str, ...]:
     """The names under which the code of a stage, or of the kind of one of its items, has a results version."""
-    if stage == "models":
-        return (f"models/{run.models[item].kind}",)
-    kinds = {f"report/{model.kind}" for model in run.models.values()} if stage == "report" else set()
-    return (stage, *sorted(kinds))
+    if item:
+        return (f"{stage}/{item_of(run, stage, item).kind}",)
+    items = (*run.models.values(), *run.methods.values()) if stage == "report" else ()
+    return (stage, *sorted({f"report/{item.kind}" for item in items}))
+
+
+def item_of(run: RunConfig, stage: Stage, name: str) -> Item:
+    """An item of a stage."""
+    return run.models[name] if stage == "models" else run.methods[name]
 
 
 def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
     """The keys of the configuration that a stage, or an item of it, reads."""
-    if stage == "models":
-        model = run.models[item]
-        section = {key: value for key, value in keyed(model).items() if key not in model.NO_RESULTS}
-        return {**section, "training": keyed(run.training), "duration_s": run.simulation.duration_s}
+    if item:
+        found = item_of(run, stage, item)
+        section = {key: value for key, value in keyed(found).items() if key not in found.NO_RESULTS}
+        return {**section, **found.context(run), "training": keyed(run.training), "duration_s": run.simulation.duration_s}
     section = {key: value for key, value in keyed(getattr(run, stage)).items() if key not in _NOT_RESULTS.get(stage, ())}
     if stage == "network":
         section["edges"] = _content_of(run.network.edges)
@@ -71,6 +78,9 @@ def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
         if run.n_steps % run.segment_steps:  # the shards of a short last segment are short: a longer run can't go on from them
             section["duration_s"] = run.simulation.duration_s
     if stage == "explanation":
+        section["duration_s"] = run.simulation.duration_s
+        section["methods"] = list(run.methods)
+    if stage == "report":
         section["duration_s"] = run.simulation.duration_s
         section["models"] = {name: model.seeds for name, model in run.models.items()}
     return section

@@ -15,9 +15,19 @@ from pathlib import Path
 
 from spikelens.config import STAGES, RunConfig, Stage
 from spikelens.explanation.contents import TABLES
-from spikelens.places import models_folder, root, stage_folder
+from spikelens.places import method_folder, models_folder, root, stage_folder
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
-from spikelens.stores import ANY_SYNAPSE, BLOCK_STORES, Group, StoreName, block_layout, layout, model_output, recorded_synapses_layout
+from spikelens.stores import (
+    ANY_SYNAPSE,
+    BLOCK_STORES,
+    Group,
+    StoreName,
+    block_layout,
+    layout,
+    method_output,
+    model_output,
+    recorded_synapses_layout,
+)
 
 Rule = str
 """A stage, or an item of one: "models.tft_neuron"."""
@@ -92,7 +102,7 @@ class Job:
     @cached_property
     def name(self) -> str:
         """Its name among the jobs of its folder: "3" for a segment, "3-1" for a segment and block, "1" for a model's seed."""
-        return _NAMES[self.stage].format(**self.numbers)
+        return "method" if self.work.rule.startswith("explanation.") else _NAMES[self.stage].format(**self.numbers)
 
     @property
     def files(self) -> list[str]:
@@ -137,8 +147,11 @@ def work_of(run: RunConfig) -> Iterator[Work]:
         files = tuple(f"{models}/{{seed}}/{file}" for file in model.FILES)
         arrays = tuple(_below(run, path) for path in model_output(run, name, "{seed}").shard_paths())
         yield Work(f"models.{name}", models, (*files, *arrays), _numbered(seed=model.seeds))
-    tables = tuple(f"{folder['explanation']}/{file}" for file in TABLES)
-    yield Work("explanation", folder["explanation"], (*_shards(run, "explanation"), *tables), _numbered())
+    for name in run.methods:
+        output = method_output(run, name)
+        arrays = tuple(_below(run, path) for path in output.shard_paths())
+        yield Work(f"explanation.{name}", _below(run, method_folder(run, name)), arrays, _numbered())
+    yield Work("explanation", folder["explanation"], tuple(f"{folder['explanation']}/{file}" for file in TABLES), _numbered())
     items = tuple(f"{folder['report']}/{file}" for file in (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY))
     yield Work("report", folder["report"], items, _numbered())
 

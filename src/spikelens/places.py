@@ -50,6 +50,11 @@ def model_folder(run: RunConfig, name: str, seed: int | str) -> Path:
     return models_folder(run, name) / str(seed)
 
 
+def method_folder(run: RunConfig, name: str) -> Path:
+    """Folder of what a method of the explanation computed."""
+    return root(run) / "explanation" / name / fingerprint(run, "explanation", name)
+
+
 def hold(folder: Path) -> IO[str]:
     """Lock a folder of runs for this process, as long as the returned file is open; a killed process needs no unlocking.
 
@@ -112,9 +117,10 @@ def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
     for store in ("spikes", "weights", "state", *(("records",) if run.records else ())):
         yield f"{store}.zarr", simulation / f"{store}.zarr"
     yield "features.zarr", features / "features.zarr"
-    yield "explanation.zarr", explanation / "explanation.zarr"
     for name in run.models:
         yield f"models/{name}", models_folder(run, name)
+    for name in run.methods:
+        yield f"methods/{name}", method_folder(run, name)
     yield "explanation", explanation
     yield "report", stage_folder(run, "report")
     for file in ("report.html", "summary.json"):
@@ -123,6 +129,8 @@ def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
         yield f"logs/{stage}", stage_folder(run, stage) / "logs"
     for name in run.models:
         yield f"logs/models/{name}", models_folder(run, name) / "logs"
+    for name in run.methods:
+        yield f"logs/methods/{name}", method_folder(run, name) / "logs"
 
 
 _OLD = ("network", "spikes", "weights", "state", "records", "features", "explanation")

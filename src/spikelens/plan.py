@@ -7,6 +7,7 @@ cluster's partition is judged by `walltime`.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import Any
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig
 from spikelens.files import read_benchmark
-from spikelens.jobs import Rule, Work, stage_of, work_of
+from spikelens.jobs import Rule, Work, item_of, stage_of, work_of
 from spikelens.places import root
 from spikelens.speeds import Speeds, job_seconds, runtime_min
 
@@ -130,13 +131,12 @@ def wall_seconds(plans: Sequence[RunPlan], cores: int, job_s: float) -> float:
     ranks than there are cores takes longer by as much.
     """
     total = 0.0
-    for stage in STAGES:
+    for stage, of_items in itertools.product(STAGES, (True, False)):  # items of a stage come before what is made of them all
         chain = work = 0.0
-        for plan in plans:
-            for row in (row for row in plan.rules if stage_of(row.rule) == stage):
-                seconds = row.seconds * max(1.0, row.cores / cores) + job_s
-                chain = max(chain, seconds * row.jobs if stage == "simulation" else seconds)
-                work += row.jobs * seconds * min(row.cores, cores)
+        for row in (row for plan in plans for row in plan.rules if stage_of(row.rule) == stage and bool(item_of(row.rule)) == of_items):
+            seconds = row.seconds * max(1.0, row.cores / cores) + job_s
+            chain = max(chain, seconds * row.jobs if stage == "simulation" else seconds)
+            work += row.jobs * seconds * min(row.cores, cores)
         total += max(chain, work / cores)
     return total
 
@@ -191,13 +191,13 @@ def _run_lines(plan: RunPlan) -> Iterator[str]:
         verdict = "fits" if plan.limit.fits else "does not fit"
         yield f"  limit of {plan.limit.limit_min:,} min: a segment is expected to need {_time(60 * plan.limit.segment_min)}, and {verdict}"
     yield (
-        f"  {'rule':<22}{'jobs':>7}{'cores a job':>13}{'MB a job':>11}{'min a job':>11}{'peak MB':>9}{'s a job':>10}"
+        f"  {'rule':<30}{'jobs':>7}{'cores a job':>13}{'MB a job':>11}{'min a job':>11}{'peak MB':>9}{'s a job':>10}"
         f"{'core-hours':>12}  from"
     )
     for row in plan.rules:
         peak = "-" if row.peak_mb is None else f"{row.peak_mb:,.0f}"
         asked = f"{row.jobs:>7,}{row.cores:>13}{row.memory_mb:>11,}{row.runtime_min:>11,}"
-        yield f"  {row.rule:<22}{asked}{peak:>9}{row.seconds:>10,.1f}{row.core_hours:>12.3f}  {row.source}"
+        yield f"  {row.rule:<30}{asked}{peak:>9}{row.seconds:>10,.1f}{row.core_hours:>12.3f}  {row.source}"
     yield from (f"  {remark}" for remark in plan.remarks)
 
 

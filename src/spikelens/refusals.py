@@ -78,15 +78,24 @@ def _narrowed(schema: dict[str, Any], location: _Path) -> tuple[dict[str, Any], 
 
     Pydantic names the kind behind the item: `models`, `tft_neuron`, `tft`, `history`.
     """
-    for family in ("models",):
-        if location[:1] != (family,) or len(location) < 3:
+    for place in (("models",), ("explanation", "methods")):
+        n = len(place)
+        if location[:n] != place or len(location) < n + 2:
             continue
-        items = _node(schema, location[:2])
-        member = items.get("discriminator", {}).get("mapping", {}).get(location[2])
+        member = _node(schema, location[: n + 1]).get("discriminator", {}).get("mapping", {}).get(location[n + 1])
         if member is not None:
             section = {"type": "object", "additionalProperties": {"$ref": member}}
-            return {**schema, "properties": {**schema["properties"], family: section}}, (*location[:2], *location[3:])
+            return _with(schema, place, section), (*location[: n + 1], *location[n + 2 :])
     return schema, location
+
+
+def _with(schema: dict[str, Any], place: tuple[str, ...], section: dict[str, Any]) -> dict[str, Any]:
+    """A schema with another section at a place."""
+    if not place:
+        return section
+    node = _resolved(schema, schema["properties"][place[0]])
+    inner = _with({"$defs": schema["$defs"], **node}, place[1:], section)
+    return {**schema, "properties": {**schema["properties"], place[0]: inner}}
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -25,7 +25,6 @@ from spikelens.config import (
 )
 from spikelens.explanation.contents import TABLES
 from spikelens.jobs import Rule, item_of, stage_of, work_of
-from spikelens.models.model import TORCH_BASE
 from spikelens.report.contents import figures_of
 from spikelens.stores import (
     BLOCK_STORES,
@@ -35,6 +34,7 @@ from spikelens.stores import (
     block_layout,
     layout,
     max_delay,
+    method_output,
     model_output,
     recorded_synapses_layout,
     stores_of,
@@ -125,7 +125,8 @@ def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
             return explanation_memory(run)
         case "report":
             return report_memory(run)
-    return run.models[item_of(rule)].memory(run)
+    items: Any = run.models if stage_of(rule) == "models" else run.methods
+    return float(items[item_of(rule)].memory(run))
 
 
 def network_memory(run: RunConfig) -> float:
@@ -175,14 +176,8 @@ def features_memory(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> float:
 
 
 def explanation_memory(run: RunConfig) -> float:
-    """Attention over windows, and matrices of all pairs: scores, classes and shuffled labels."""
-    attention, pairs = 0, 128 * min(run.network.neurons, MAX_DENSE_NEURONS) ** 2
-    if run.attended is not None:
-        tft: Any = run.models[run.attended]
-        series = tft.n_series(run)
-        attention = 8 * run.explanation.windows * series * tft.horizon * tft.attention_heads * tft.history
-        pairs = 128 * series**2 if series <= MAX_DENSE_NEURONS else 0
-    return float(TORCH_BASE + attention + pairs + 40 * expected(run).of_block.max())
+    """Matrices of all pairs: a score, classes of edges and shuffled labels."""
+    return float(_COMPILED_BASE + 128 * min(run.network.neurons, MAX_DENSE_NEURONS) ** 2 + 40 * expected(run).of_block.max())
 
 
 def report_memory(run: RunConfig) -> float:
@@ -259,6 +254,7 @@ def _groups(run: RunConfig) -> list[tuple[str, Group, int]]:
         roots.append(("records", recorded_synapses_layout(run, RecordedSynapses(source, target, np.ones(len(pairs), np.int64))), 1))
     n = round(expected(run).all / run.n_blocks)
     roots += [("models", model_output(run, name, "{seed}"), len(model.seeds)) for name, model in run.models.items()]
+    roots += [("explanation", method_output(run, name), 1) for name in run.methods]
     return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in BLOCK_STORES]
 
 

@@ -24,7 +24,7 @@ from spikelens.config import (
     shards_per_block,
 )
 from spikelens.errors import SpikelensError
-from spikelens.jobs import Rule, item_of
+from spikelens.jobs import Rule, item_of, stage_of
 from spikelens.refusals import problems_of
 from spikelens.sizes import expected
 
@@ -128,7 +128,8 @@ def job_seconds(run: RunConfig, rule: Rule, speeds: Speeds, rate_hz: float = ASS
             return explanation_seconds(run, speeds)
         case "report":
             return speeds.start_s + speeds.report_s
-    return run.models[item_of(rule)].seconds(run, speeds)
+    items: Any = run.models if stage_of(rule) == "models" else run.methods
+    return float(items[item_of(rule)].seconds(run, speeds))
 
 
 def network_seconds(run: RunConfig, speeds: Speeds) -> float:
@@ -187,14 +188,8 @@ def features_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RA
 
 
 def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for attention with and without training, and for scores of pairs."""
-    explanation = run.explanation
-    if run.attended is None:
-        return speeds.start_torch_s + speeds.reading_seconds(run)
-    tft: Any = run.models[run.attended]
-    series = tft.n_series(run)
-    windows = 2 * len(tft.seeds) * explanation.windows * series
-    # without a gradient: a third
-    attention_ns = windows * (tft.history + tft.horizon) * tft.hidden_size * speeds.tft_ns_per_unit / 3
-    pairs = series**2 * len(tft.seeds) * (explanation.shuffles + explanation.bootstraps) if series <= MAX_DENSE_NEURONS else 0
-    return float(speeds.start_torch_s + 1e-9 * (attention_ns + pairs * speeds.score_ns_per_pair))
+    """Seconds for scores of pairs: about one for each method, and those of attention with shuffled labels."""
+    explanation, n = run.explanation, run.network.neurons
+    n_scores = 1 + sum(len(getattr(model, "seeds", ())) for model in run.models.values())
+    pairs = n**2 * n_scores * (explanation.shuffles + explanation.bootstraps) if n <= MAX_DENSE_NEURONS and run.methods else 0
+    return speeds.start_s + 1e-9 * pairs * speeds.score_ns_per_pair

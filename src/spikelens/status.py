@@ -310,12 +310,12 @@ def as_text(status: Status, *, segments: bool = True) -> str:
     shown: list[State] = [state for state in STATES if state in ("done", "running", "failed", "waiting")]
     others: list[State] = [state for state in STATES if state not in shown and any(job.state == state for job in status.jobs)]
     lines = [f"{status.path}: {n_done:,} of {len(status.jobs):,} jobs done"]
-    lines.append(f"  {'rule':<22}{'jobs':>7}" + "".join(f"{state:>10}" for state in shown + others) + f"{'wall':>10}{'core-hours':>12}")
+    lines.append(f"  {'rule':<30}{'jobs':>7}" + "".join(f"{state:>10}" for state in shown + others) + f"{'wall':>10}{'core-hours':>12}")
     for rule in status.spent:
         count = Counter(job.state for job in status.jobs if job.rule == rule)
         spent = status.spent[rule]
         numbers = "".join(f"{f'{count[state]:,}' if count[state] else '-':>10}" for state in shown + others)
-        lines.append(f"  {rule:<22}{count.total():>7,}{numbers}{_age(spent.wall_s):>10}{spent.core_hours:>12.3f}")
+        lines.append(f"  {rule:<30}{count.total():>7,}{numbers}{_age(spent.wall_s):>10}{spent.core_hours:>12.3f}")
     if segments:
         of_state = [f"{_ranges(_segments(status, state))} {state}" for state in STATES if _segments(status, state)]
         lines.append(f"  segments: {', '.join(of_state)}")

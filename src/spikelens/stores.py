@@ -14,9 +14,8 @@ Stores of a run, by the stage that owns them:
     state.zarr        v, u, last_spike, recent_spikes (boundary, neuron), stamp; blocks/<block>: weight_change (boundary, synapse)
     records.zarr      v, u (time, neuron); synapses: weight (time, synapse); only where simulation.record chooses some
     features.zarr     count (time, neuron), population_count; omega_dense; blocks/<block>: trace (time, neuron), omega (window, synapse)
-    explanation.zarr  attention, and correlations of pairs (source, target)
 
-Each model keeps what it makes of the test range in an output.zarr of its own (`Model.output`).
+Each model and each method of the explanation keeps what it computes in an output.zarr of its own (`Model.output`, `Method.output`).
 
 Boundary k is the end of segment k. Every matrix over pairs of neurons is [source, target]. Synapses of a block are those onto
 its neurons, ordered by target, source, delay.
@@ -41,19 +40,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import MAX_DELAY_MS, MAX_DENSE_NEURONS, RunConfig, load_run
+from spikelens.config import MAX_DELAY_MS, RunConfig, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.files import in_its_place
 from spikelens.fingerprint import fingerprint
 from spikelens.models.model import OUTPUT
-from spikelens.places import CONFIGURATIONS, link_current, model_folder, name_old_results, root, stage_folder
+from spikelens.places import CONFIGURATIONS, link_current, method_folder, model_folder, name_old_results, root, stage_folder
 
 if TYPE_CHECKING:
     import xarray as xr
     import zarr
     from zarr.storage import MemoryStore
 
-StoreName = Literal["network", "spikes", "weights", "state", "records", "features", "explanation"]
+StoreName = Literal["network", "spikes", "weights", "state", "records", "features"]
 OWNER: dict[StoreName, Any] = {
     "network": "network",
     "spikes": "simulation",
@@ -61,7 +60,6 @@ OWNER: dict[StoreName, Any] = {
     "state": "simulation",
     "records": "simulation",
     "features": "features",
-    "explanation": "explanation",
 }
 BLOCK_STORES: tuple[StoreName, ...] = ("network", "weights", "state", "features")
 """Stores that keep a group for each block."""
@@ -189,7 +187,6 @@ def layout(run: RunConfig, store: StoreName) -> Group:
         "state": _state_layout,
         "records": _records_layout,
         "features": _features_layout,
-        "explanation": _explanation_layout,
     }[store](run)
     owner = OWNER[store]
     attrs = {
@@ -570,40 +567,21 @@ def model_outputs(run: RunConfig) -> Iterator[Group]:
     return (model_output(run, name, seed) for name, model in run.models.items() for seed in model.seeds)
 
 
-def _explanation_layout(run: RunConfig) -> Layout:
-    arrays: dict[str, Array] = {}
-    if run.attended is None:
-        return arrays, {}
-    model: Any = run.models[run.attended]
-    neurons = model.names(run)
-
-    def whole(name: str, sizes: Mapping[str, int], long_name: str) -> None:
-        shape = tuple(sizes.values())
-        arrays[name] = Array(tuple(sizes), shape, shape, "float32", {"long_name": long_name, "units": "1"})
-
-    for name, long_name in (("attention", "attention, mean over test windows"), ("attention_untrained", "the same of an untrained model")):
-        sizes = {
-            "seed": len(model.seeds),
-            "neuron": len(neurons),
-            "decoder_step": model.horizon,
-            "head": model.attention_heads,
-            "encoder_step": model.history,
-        }
-        whole(name, sizes, long_name)
-    coordinates = {
-        "seed": Coordinate(("seed",), np.array(model.seeds, dtype=np.int64), {"long_name": "seed of the model"}),
-        "neuron": Coordinate(("neuron",), neurons, {"long_name": "neuron id"}),
+def method_output(run: RunConfig, name: str) -> Group:
+    """The group of what a method of the explanation computed."""
+    arrays, coordinates = run.methods[name].output(run)
+    attrs = {
+        "title": f"spikelens {run.run.name}: {name}",
+        "method": name,
+        "fingerprint": fingerprint(run, "explanation", name),
+        "coordinates": _beside_dimensions(coordinates),
     }
-    if len(neurons) <= MAX_DENSE_NEURONS:
-        for name, long_name in (
-            ("attention_correlation", "correlation between neurons of their attention, mean over test windows"),
-            ("attention_correlation_aligned", "correlation between neurons of their attention, window by window"),
-            ("rate_correlation", "correlation between neurons of their rates in the test range"),
-        ):
-            whole(name, {"source": len(neurons), "target": len(neurons)}, long_name)
-        for name in ("source", "target"):
-            coordinates[name] = Coordinate((name,), neurons, {"long_name": f"id of the {name} neuron"})
-    return arrays, coordinates
+    return Group(method_folder(run, name) / OUTPUT, attrs, arrays, coordinates)
+
+
+def item_outputs(run: RunConfig) -> Iterator[Group]:
+    """The groups of all models and methods."""
+    return itertools.chain(model_outputs(run), (method_output(run, name) for name in run.methods))
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------------
@@ -791,7 +769,7 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
     for store in stores_of(run):
         if store_path(run, store).is_dir():
             ensure(layout(run, store), only_missing=only_missing)
-    for group in model_outputs(run):
+    for group in item_outputs(run):
         if group.path.is_dir():
             ensure(group, only_missing=only_missing)
     with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
@@ -813,7 +791,7 @@ def consolidate(run: RunConfig) -> None:
         if store == "records" and run.simulation.record.synapses:
             groups.append(recorded_group(run))
         _consolidate(layout(run, store), groups)
-    for output in model_outputs(run):
+    for output in item_outputs(run):
         _consolidate(output, [])
 
 
@@ -1042,13 +1020,13 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
             groups.append(recorded_group(run))
         except StoreError:
             unknown.add(store_path(run, "records") / "synapses")
-    groups += (group for group in model_outputs(run) if group.path not in seen)
+    groups += (group for group in item_outputs(run) if group.path not in seen)
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:
         faults += _faults(group, checked)
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
-    owned = {store_path(run, store) for store in OWNER} | {group.path for group in model_outputs(run)}
+    owned = {store_path(run, store) for store in OWNER} | {group.path for group in item_outputs(run)}
     for folder in sorted(owned - seen):
         for path in sorted(folder.rglob("*")):
             named = _OURS.fullmatch(path.relative_to(folder).as_posix())

@@ -36,7 +36,7 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "simulation": ("simulation.run",),
     "features": ("features.run",),
     "models": ("models.run",),
-    "explanation": ("explanation.run",),
+    "explanation": ("explanation.judge",),
     "report": ("report.run", "report.activity", "report.explained", "report.learned"),
 }
 """The modules of each stage that compute its results, with all that they import; of an item, the file of its kind besides."""
@@ -77,13 +77,18 @@ class Version(NamedTuple):
 
 def items_of(stage: Stage) -> tuple[Item, ...]:
     """The items of a stage: itself, or its kinds; the report's besides, for the figures of each kind."""
-    of_kinds = tuple(f"{stage}/{kind}" for kind in _kinds("models"))
-    return {"models": of_kinds, "report": ("report", *of_kinds)}.get(stage, (stage,))
+    own = tuple(f"{stage}/{kind}" for kind in _kinds(stage))
+    match stage:
+        case "models":
+            return own
+        case "report":
+            return (stage, *(f"report/{kind}" for of in STAGES for kind in _kinds(of)))
+    return (stage, *own)
 
 
-def _kinds(family: str) -> list[str]:
-    """Names of the kinds of a family, which are those of their files."""
-    return sorted(path.stem for path in (_PACKAGE / family / "kinds").glob("[!_]*.py"))
+def _kinds(stage: str) -> list[str]:
+    """Names of the kinds of a stage's items, which are those of their files."""
+    return sorted(path.stem for path in (_PACKAGE / stage / "kinds").glob("[!_]*.py"))
 
 
 ITEMS: tuple[Item, ...] = tuple(item for stage in STAGES for item in items_of(stage))
@@ -129,7 +134,9 @@ def modules_of(item: Item) -> dict[str, Path]:
     found: dict[str, Path] = {}
     stage, _, kind = item.partition("/")
     if stage == "report" and kind:
-        names: tuple[str, ...] = (f"models.kinds.{kind}",)
+        names: tuple[str, ...] = tuple(f"{of}.kinds.{kind}" for of in STAGES if kind in _kinds(of))
+    elif stage == "explanation" and kind:
+        names = ("explanation.run", f"explanation.kinds.{kind}")
     else:
         names = (*_ENTRIES[stage], *([f"{stage}.kinds.{kind}"] if kind else []))
     waiting = {f"spikelens.{name}" for name in names}

@@ -25,7 +25,7 @@ SecondsOf = Callable[[RunConfig, Rule], float]
 _REMEDIES: dict[Rule, tuple[str, str]] = {
     "network": ("network.block_size", "take smaller blocks"),
     "features": ("network.block_size", "take smaller blocks or a smaller simulation.segment_s"),
-    "explanation": ("cluster.limit_min", "take a longer limit, a shorter run, or less of explanation.windows, shuffles and bootstraps"),
+    "explanation": ("cluster.limit_min", "take a longer limit, a shorter run, or less of explanation.shuffles and bootstraps"),
     "report": ("cluster.limit_min", "take a longer limit"),
 }
 """The key that makes a job of a rule shorter, and what to do with it."""

@@ -26,7 +26,7 @@ def test_every_stage_runs_on_the_cluster_to_the_same_bytes_and_then_nothing_is_l
     n_nodes = Counter()
     for job, rule in submitted:
         n_nodes[rule, re.search(r"NumNodes=(\d+)", cluster.ask("scontrol", "show", "--oneliner", "job", job)[0])[1]] += 1
-    assert len(submitted) == 9, "network, three segments, features, three models, explanation and report"
+    assert len(submitted) == 12, "network, three segments, features, three models, three methods, explanation and report"
     assert {rule: n for (rule, nodes), n in n_nodes.items() if nodes == "2"} == {"rule_simulate": 3, "rule_train": 1}
     assert stored(there.results) == stored(here.results)
     for name in MODEL_NAMES:

@@ -11,6 +11,7 @@ from pathlib import Path
 from spikelens import jobs, manifests, places, snakefile, stores
 from spikelens.config import STAGES
 from spikelens.errors import SpikelensError
+from spikelens.fingerprint import reads_of
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 from spikelens.walltime import refuse_unfit
@@ -54,7 +55,7 @@ wildcard_constraints:
     segment=r"\d+",
     block=r"\d+",
     seed=r"\d+",
-    model=r"\w+",
+    item=r"\w+",
     key=r"\w+",
 
 
@@ -95,7 +96,7 @@ for run in RUNS:
 
 def owner(stage, wildcards):
     """The run and the jobs that the wildcards of a stage's rule name."""
-    return OWNERS["/".join(filter(None, (stage, wildcards.get("model"), wildcards.key)))]
+    return OWNERS["/".join(filter(None, (stage, wildcards.get("item"), wildcards.key)))]
 
 
 def run_of(stage):
@@ -109,14 +110,19 @@ def below(path):
 
 
 @functools.cache
-def flags(path, stage):
-    """For each job of a stage of a run, the flag that its results are there. It does not say how new they are."""
-    return [below(job.made) for work in WORK[path] if work.stage == stage for job in work.jobs]
+def flags(path, stage, item=""):
+    """For each job of a stage of a run, or of an item of it, the flag that its results are there. It does not say how new they are."""
+    return [below(job.made) for work in WORK[path] if (work.stage, work.item) == (stage, item) for job in work.jobs]
 
 
-def made(stage, *needed):
-    """What a job of a stage that reads all results of other stages has as input."""
-    return lambda wildcards: [flag for each in needed for flag in flags(owner(stage, wildcards)[0].path, each)]
+def made(stage):
+    """What the jobs of a stage have as input: the flags of everything that they read."""
+
+    def found(wildcards):
+        run, work = owner(stage, wildcards)
+        return [flag for read in reads_of(run, stage, work.item) for flag in flags(run.path, *read)]
+
+    return found
 
 
 def whole(*stages):

@@ -1,9 +1,32 @@
-# Stage 5: attention, forecasts and reconstructions, scored against the wiring, with controls.
+# Stage 5: each method scores pairs of neurons; then all scores are held against the wiring, with controls.
+
+
+rule infer:
+    input:
+        ancient(made("explanation")),
+    output:
+        made=touch(below("explanation/{item}/{key}/done/method.made")),
+        whole=touch(below("explanation/{item}/{key}/done/method.whole")),
+    log:
+        below("explanation/{item}/{key}/logs/method.log"),
+    benchmark:
+        below("explanation/{item}/{key}/benchmarks/method.tsv")
+    envmodules:
+        *MODULES,
+    threads: 1
+    resources:
+        **ask("explanation"),
+    params:
+        run=run_of("explanation"),
+    message:
+        "explanation: {wildcards.item} of {params.run}"
+    shell:
+        "OMP_NUM_THREADS={threads} spikelens infer {params.run:q} --method {wildcards.item} --planned {wildcards.key} --log {log:q}"
 
 
 rule explain:
     input:
-        ancient(made("explanation", "network", "simulation", "features", "models")),
+        ancient(made("explanation")),
     output:
         made=touch(below("explanation/{key}/done/explanation.made")),
         whole=touch(below("explanation/{key}/done/explanation.whole")),

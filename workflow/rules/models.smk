@@ -2,21 +2,16 @@
 # its outputs is none of them: snakemake would delete it.
 
 
-def read_by_model(wildcards):
-    run, work = owner("models", wildcards)
-    return [flag for read in run.models[work.item].reads(run) for flag in flags(run.path, read.stage)]
-
-
 rule train:
     input:
-        ancient(read_by_model),
+        ancient(made("models")),
     output:
-        made=touch(below("models/{model}/{key}/done/{seed}.made")),
-        whole=touch(below("models/{model}/{key}/done/{seed}.whole")),
+        made=touch(below("models/{item}/{key}/done/{seed}.made")),
+        whole=touch(below("models/{item}/{key}/done/{seed}.whole")),
     log:
-        below("models/{model}/{key}/logs/{seed}.log"),
+        below("models/{item}/{key}/logs/{seed}.log"),
     benchmark:
-        below("models/{model}/{key}/benchmarks/{seed}.tsv")
+        below("models/{item}/{key}/benchmarks/{seed}.tsv")
     envmodules:
         *MODULES,
     threads: lambda wildcards: asked(owner("models", wildcards)[1].folder, 1)["tasks"]
@@ -25,7 +20,7 @@ rule train:
     params:
         run=run_of("models"),
     message:
-        "models: {wildcards.model}, seed {wildcards.seed}, of {params.run}"
+        "models: {wildcards.item}, seed {wildcards.seed}, of {params.run}"
     shell:
-        "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {wildcards.model} --seed {wildcards.seed}"
+        "export OMP_NUM_THREADS=1; " + LAUNCH + " spikelens train {params.run:q} --model {wildcards.item} --seed {wildcards.seed}"
         " --planned {wildcards.key} --log {log:q} " + RANKS + " " + LIMIT

@@ -11,7 +11,7 @@ def embedded(file, caption):
 
 rule make_report:
     input:
-        ancient(made("report", "network", "simulation", "features", "models", "explanation")),
+        ancient(made("report")),
     output:
         embedded(PAGE, "page.rst"),
         embedded(SUMMARY, "summary.rst"),

@@ -9,7 +9,7 @@ def segment_before(wildcards):
 
 rule simulate:
     input:
-        network=ancient(made("simulation", "network")),
+        network=ancient(made("simulation")),
         state=ancient(segment_before),
     output:
         made=touch(below("simulation/{key}/done/{segment}.made")),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spikelens.config.drive import check_drive
+from spikelens.config.explanation import check_explanation
 from spikelens.config.features import check_features
 from spikelens.config.models import check_models
 from spikelens.config.network import check_network
@@ -26,16 +27,9 @@ def check(run: RunConfig) -> Iterator[Problem]:
     yield from check_features(run)
     yield from check_models(run)
     yield from _check_files(run)
-    strata = run.explanation.strata_mv
-    if list(strata) != sorted(set(strata)):
-        yield Problem("explanation.strata_mv", strata, "expected increasing weights [mV], each once")
+    yield from check_explanation(run)
     if run.report.window_ms % run.features.step_ms:
         yield Problem("report.window_ms", run.report.window_ms, f"expected a multiple of features.step_ms = {run.features.step_ms}")
-    if run.explanation.model not in (None, "auto"):
-        known = [name for name, model in run.models.items() if getattr(model, "series", None) == "neurons"]
-        if run.explanation.model not in known:
-            hint = f"expected a TFT of single neurons: {', '.join(known)}" if known else "no model is a TFT of single neurons; write null"
-            yield Problem("explanation.model", run.explanation.model, hint)
     if run.report.raster_s > run.simulation.duration_s:
         yield Problem("report.raster_s", run.report.raster_s, f"expected at most simulation.duration_s = {run.simulation.duration_s}")
 

@@ -1,24 +1,45 @@
-"""The section `explanation`."""
+"""The section `explanation`: methods that score pairs of neurons, and how the scores are judged."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from spikelens.config.items import AnyKind, ItemName, completed
 from spikelens.config.types import Finite, Positive, Section, Seed
+from spikelens.errors import Problem
+from spikelens.explanation.method import Method
+
+if TYPE_CHECKING:
+    from spikelens.config.run import RunConfig
+
+REFERENCE: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("attention", "rate_correlation", "omega")}
+"""The methods of the reference run."""
+
+Methods = Annotated[
+    dict[ItemName, Annotated[Method, AnyKind("methods")]],
+    BeforeValidator(lambda given: completed(given, REFERENCE)),
+    Field(description="methods by name, each of a kind; by default those of the reference run; given ones replace all of these"),
+]
 
 
 class Explanation(Section):
-    """What the models' attention is held against, and how sure the scores are."""
+    """What is held against the wiring, and how sure the scores are."""
 
     seed: Annotated[Seed, Field(description="seed of shuffles and bootstrap")] = 1
-    model: Annotated[
-        str | None, Field(description="model whose attention is recorded; auto: the first TFT of single neurons; null: none")
-    ] = "auto"
-    windows: Annotated[Positive, Field(description="test windows over which attention is recorded, evenly spaced")] = 40
     shuffles: Annotated[Positive, Field(description="permutations of labels within populations")] = 20
     bootstraps: Annotated[Positive, Field(description="resamples of targets for confidence intervals")] = 200
     strata_mv: Annotated[
         tuple[Finite, ...], Field(min_length=2, strict=False, description="edges of the classes of time-averaged weight [mV]")
     ] = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 10.0)
+    methods: Methods = Field(default_factory=lambda: REFERENCE)  # type: ignore[arg-type]
+
+
+def check_explanation(run: RunConfig) -> Iterator[Problem]:
+    strata = run.explanation.strata_mv
+    if list(strata) != sorted(set(strata)):
+        yield Problem("explanation.strata_mv", strata, "expected increasing weights [mV], each once")
+    for name, method in run.explanation.methods.items():
+        yield from method.check(run, f"explanation.methods.{name}")

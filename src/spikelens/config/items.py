@@ -22,7 +22,7 @@ from spikelens.names import Stage
 if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
 
-FAMILIES: dict[str, str] = {"models": "spikelens.models.kinds"}
+FAMILIES: dict[str, str] = {"models": "spikelens.models.kinds", "methods": "spikelens.explanation.kinds"}
 """The package of each family's kinds; a file in it has the name of its kind."""
 _KINDS: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
 
@@ -57,6 +57,10 @@ class Item(Section):
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
         """What the item reads; its results follow from it."""
         raise NotImplementedError
+
+    def context(self, run: RunConfig) -> dict[str, Any]:
+        """What its results follow from besides its options and what it reads."""
+        return {}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
         """Yield every reason why the item cannot be computed; `where` is its place in the configuration."""

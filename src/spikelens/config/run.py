@@ -18,6 +18,7 @@ from spikelens.config.network import Network, expected_synapses
 from spikelens.config.report import Report
 from spikelens.config.simulation import Simulation
 from spikelens.config.types import CAUSAL_CUTOFF_TAUS, MAX_AVERAGED_SYNAPSES, STEPS_PER_SECOND, Scalar, Section, whole
+from spikelens.explanation.method import Method
 from spikelens.refusals import NAME_PATTERN, RESULTS_PATTERN
 
 
@@ -140,10 +141,14 @@ class RunConfig(Config):
         return bool(self.simulation.record.neurons or self.simulation.record.synapses)
 
     @property
-    def attended(self) -> str | None:
-        """The model whose attention is explained; None: there is none."""
-        if self.explanation.model != "auto":
-            return self.explanation.model
+    def methods(self) -> dict[str, Method]:
+        """The methods of the explanation for which there is what they need."""
+        return {name: method for name, method in self.explanation.methods.items() if method.applies(self)}
+
+    def attended(self, name: str) -> str | None:
+        """The model that an option names; "auto": the first TFT of single neurons, or None without one."""
+        if name != "auto":
+            return name
         return next((name for name, model in self.models.items() if getattr(model, "series", None) == "neurons"), None)
 
     def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:

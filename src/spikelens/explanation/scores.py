@@ -222,6 +222,12 @@ ATTENTION_SCORES = ("attention_correlation", "attention_correlation_aligned")
 UNTRAINED = ", untrained"
 SHUFFLED = ", labels shuffled"
 PLAIN = "rate_correlation"
+OMEGA_DENSE = "omega_dense"
+
+
+def is_attention(score: str) -> bool:
+    """Whether a score is of attention, trained or not."""
+    return score.removesuffix(UNTRAINED) in ATTENTION_SCORES
 
 
 def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -127,6 +127,11 @@ def rate_series(run: RunConfig, model: Tft) -> RateSeries:
     return RateSeries(values, names, ranges, mean, std)
 
 
+def neuron_rates(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDArray[np.float32]:
+    """Rates of some neurons in bins of `bin_ms` from the run's start, (n_bins, n_neurons) [Hz]."""
+    return (_neuron_counts(run, neurons, bin_ms) * (STEPS_PER_SECOND / bin_ms)).astype(np.float32)
+
+
 def training_scale(
     values: NDArray[np.float32], train: tuple[int, int], hz_per_spike: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

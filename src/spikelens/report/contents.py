@@ -60,8 +60,8 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
         yield Shown("learning", "Learning", _LEARNING, drawn_by("learned", "learning"), "models")
     for name, model in run.models.items():
         yield from model.figures(name)
-    if run.attended is not None:
-        yield Shown("attention", "Attention", _ATTENTION, drawn_by("explained", "attention"), "explanation")
+    for name, method in run.methods.items():
+        yield from method.figures(name)
     yield Shown("scores", "Scores", _SCORES, drawn_by("explained", "scores"), "explanation")
 
 
@@ -100,15 +100,6 @@ _LEARNING = (
     "dropout and are means over an epoch in which the weights move, so that they may lie above the validation losses. "
     "Training ends when the validation loss has not become better for some epochs (patience); the weights of the best epoch "
     "are kept. With several seeds there are several lines."
-)
-_ATTENTION = (
-    "Above: attention [1] of the TFT on single neurons, averaged over neurons and test windows: how much weight each head "
-    "gives to each past sample (steps back, of T_w [ms]) when it forecasts each sample ahead; trained and, from the same "
-    "initial weights, untrained. What the trained map shares with the untrained one was not learnt. Below: correlation [1] "
-    "between neurons of their mean attention, beside the adjacency [share of pairs with a synapse], both source × target "
-    "and sorted by population; each cell is the mean over a small group of neighbouring neurons. If attention showed "
-    'connectivity, the left would look like the right; a correlation is symmetric and a synapse is not. The figure "scores" '
-    "puts a number on it."
 )
 _SCORES = (
     "How well each score tells pairs of neurons with a synapse from those without. AUROC [1] is the probability that a pair "

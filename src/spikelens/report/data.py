@@ -17,7 +17,7 @@ from spikelens.features.rates import window_counts
 from spikelens.files import NUMBER, Fields, read_json, read_json_lines, read_json_rows
 from spikelens.models.model import DESCRIPTION, HISTORY
 from spikelens.places import model_folder, stage_folder
-from spikelens.stores import UNITS_PER_MV, block_group, layout, model_output, open_group, read_array, read_shard
+from spikelens.stores import UNITS_PER_MV, block_group, layout, method_output, model_output, open_group, read_array, read_shard
 
 _MODEL_FIELDS: Fields = {
     "n_weights": int,
@@ -170,9 +170,9 @@ def output(run: RunConfig, name: str) -> xr.Dataset:
     return open_group(model_output(run, name, run.models[name].seeds[0]))
 
 
-def explanation(run: RunConfig) -> xr.Dataset:
-    """The explanation's store, lazily."""
-    return open_group(layout(run, "explanation"))
+def computed(run: RunConfig, name: str) -> xr.Dataset:
+    """What a method of the explanation computed, lazily."""
+    return open_group(method_output(run, name))
 
 
 def training_history(run: RunConfig, model: str, seed: int) -> list[dict[str, Any]]:

@@ -19,18 +19,18 @@ _MAX_CELLS = 250
 """A matrix is drawn with at most about so many cells a side, each the mean over its pairs."""
 
 
-def attention(run: RunConfig) -> Figure:
+def attention(run: RunConfig, name: str) -> Figure:
     """Draw the mean attention of each head, trained and untrained, and its correlation between neurons beside the wiring."""
     figure = style.new_figure(10, 9.4)
     above, below = style.stacked(figure, 1, 1.05)
-    _attention_maps(above, run)
-    _correlation_and_wiring(below, run)
+    _attention_maps(above, run, name)
+    _correlation_and_wiring(below, run, name)
     return figure
 
 
-def _attention_maps(figure: Any, run: RunConfig) -> None:
-    stored, bin_ms = data.explanation(run).isel(seed=0), _bin_ms(run)
-    maps = [stored[name].mean("neuron").to_numpy() for name in ("attention", "attention_untrained")]
+def _attention_maps(figure: Any, run: RunConfig, name: str) -> None:
+    stored, bin_ms = data.computed(run, name).isel(seed=0), _bin_ms(run, name)
+    maps = [stored[array].mean("neuron").to_numpy() for array in ("attention", "attention_untrained")]
     n_heads = maps[0].shape[1]
     limit = max(float(np.nanmax(values)) for values in maps)
     rows = figure.subplots(2, n_heads, sharex=True, sharey=True, squeeze=False)
@@ -56,16 +56,16 @@ def _attention_maps(figure: Any, run: RunConfig) -> None:
     figure.colorbar(image, ax=rows, label="attention [1]", aspect=30)
 
 
-def _bin_ms(run: RunConfig) -> int:
+def _bin_ms(run: RunConfig, name: str) -> int:
     """Time between the samples of the model whose attention is shown [ms]."""
-    assert run.attended is not None
-    model: Any = run.models[run.attended]
+    method: Any = run.methods[name]
+    model: Any = run.models[run.attended(method.model) or ""]
     return int(model.bin_ms)
 
 
-def _correlation_and_wiring(figure: Any, run: RunConfig) -> None:
+def _correlation_and_wiring(figure: Any, run: RunConfig, name: str) -> None:
     left, right = figure.subplots(1, 2)
-    stored = data.explanation(run)
+    stored = data.computed(run, name).isel(seed=0)
     ids = stored["neuron"].to_numpy()
     if "attention_correlation" in stored:
         values = np.array(stored["attention_correlation"])

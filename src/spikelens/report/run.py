@@ -11,7 +11,7 @@ from spikelens.report import page, style
 from spikelens.report.contents import PAGE, Shown, figures_of
 from spikelens.report.remarks import remarks
 from spikelens.report.summary import write_summary
-from spikelens.stores import layout, model_outputs, naming_damage, write_atomically
+from spikelens.stores import item_outputs, layout, naming_damage, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -38,5 +38,5 @@ def make_report(run: RunConfig) -> None:
 
 def render(run: RunConfig, shown: Shown) -> bytes:
     """Draw a figure as SVG."""
-    with style.styled(), naming_damage(layout(run, "spikes"), layout(run, "explanation"), *model_outputs(run)):
+    with style.styled(), naming_damage(layout(run, "spikes"), *item_outputs(run)):
         return style.svg_bytes(shown.draw(run))

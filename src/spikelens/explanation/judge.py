@@ -1,0 +1,117 @@
+"""The explanation's second half: hold what the methods computed against the wiring, and write two lists.
+
+scores.json says how well each score of a pair of neurons tells whether there is a synapse; associations.json how scores of attention go
+with Omega, and each neuron's attention with its weights. Both name the seeds and the time range that a number comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from spikelens.config import RunConfig
+from spikelens.explanation.contents import ASSOCIATIONS, SCORES
+from spikelens.explanation.controls import association, score_shuffled, similarity
+from spikelens.explanation.method import NeuronQuantity, PairScore
+from spikelens.explanation.scores import ALL, OMEGA_DENSE, SHUFFLED, EdgeClass, edge_classes, is_attention, score_class
+from spikelens.explanation.wiring import Floats, Ids, mean_weights, read_wiring
+from spikelens.places import stage_folder
+from spikelens.stores import method_output, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def judge(run: RunConfig) -> None:
+    """Score every method of a run, and write scores.json and associations.json."""
+    started, truth = time.monotonic(), Truth(run)
+    scores: list[dict[str, Any]] = []
+    associations: list[dict[str, Any]] = []
+    attentions: list[PairScore] = []
+    for name, method in run.methods.items():
+        output = method_output(run, name)
+        for score in method.scores(run, output):
+            classes = truth.classes(score.neurons)
+            scores += [row for edges in classes for row in _rows(run, score, edges)]
+            if is_attention(score.name):
+                attentions.append(score)
+            if score.name == OMEGA_DENSE:
+                associations += [row for attention in attentions for row in _similarities(run, score, attention, classes)]
+        for quantity in method.neuron_quantities(run, output):
+            associations += _neuron_associations(run, quantity, truth)
+    _write_rows(run, SCORES, scores)
+    _write_rows(run, ASSOCIATIONS, associations)
+    log.info("explanation: %d scores, %d associations, %.1f s", len(scores), len(associations), time.monotonic() - started)
+
+
+class Truth:
+    """The wiring as built, as far as it is asked for."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self._run = run
+        self._classes: dict[bytes, list[EdgeClass]] = {}
+
+    def classes(self, neurons: Ids) -> list[EdgeClass]:
+        """The classes of edges among some neurons."""
+        key = np.asarray(neurons, np.int64).tobytes()
+        if key not in self._classes:
+            wiring, run = read_wiring(self._run, neurons), self._run
+            members = {name: np.arange(*np.searchsorted(neurons, bounds), dtype=np.int64) for name, bounds in run.populations.items()}
+            strata = run.explanation.strata_mv
+            self._classes[key] = edge_classes(wiring.synapse, wiring.weight, wiring.plastic, members, run.edge_classes, strata)
+        return self._classes[key]
+
+    @cached_property
+    def mean_weights(self) -> dict[str, Floats]:
+        """Each neuron's mean weight over its synapses [mV]."""
+        return mean_weights(self._run)
+
+
+def _write_rows(run: RunConfig, file: str, rows: list[dict[str, Any]]) -> None:
+    """Write a list, one row a line; NaN is refused."""
+    lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
+    write_atomically(stage_folder(run, "explanation") / file, f"[\n{lines}\n]\n".encode())
+
+
+def _seeds(run: RunConfig, own: Mapping[str, int]) -> dict[str, int]:
+    return {"network": run.network.seed, "drive": run.drive.seed, **own}
+
+
+def _rows(run: RunConfig, score: PairScore, edges: EdgeClass) -> Iterator[dict[str, Any]]:
+    """The rows of one score and edge class."""
+    explanation = run.explanation
+    matrix = edges.part(score.matrix)
+    found = [(score.name, row) for row in score_class(matrix, edges, explanation.bootstraps, explanation.seed)]
+    if score.shuffled:
+        found += [(score.name + SHUFFLED, row) for row in score_shuffled(matrix, edges, explanation.shuffles, explanation.seed)]
+    for name, row in found:
+        head = {"score": name, "saw": score.saw, "edge_class": edges.name}
+        yield {**head, **row, "seed": _seeds(run, score.seed), "time_range_ms": list(score.time_range)}
+
+
+def _similarities(run: RunConfig, omega: PairScore, attention: PairScore, classes: list[EdgeClass]) -> Iterator[dict[str, Any]]:
+    """How correlations of attention go with Omega, over all candidate pairs of each edge class."""
+    if not np.array_equal(omega.neurons, attention.neurons):
+        return
+    for edges in classes:
+        row = similarity(edges.part(attention.matrix)[edges.candidate], edges.part(omega.matrix)[edges.candidate])
+        if row is not None:
+            head = {"score": attention.name, "against": omega.name, "population": edges.name}
+            yield {**head, **row, "seed": _seeds(run, attention.seed), "time_range_ms": list(omega.time_range)}
+
+
+def _neuron_associations(run: RunConfig, quantity: NeuronQuantity, truth: Truth) -> Iterator[dict[str, Any]]:
+    """How a quantity of each neuron goes with its mean in- and out-weight, for all neurons and each population."""
+    neurons = quantity.neurons
+    parts = {ALL: slice(None), **{name: slice(*np.searchsorted(neurons, bounds)) for name, bounds in run.populations.items()}}
+    for against, weights in truth.mean_weights.items():
+        for population, part in parts.items():
+            row = association(quantity.values[part], weights[neurons][part], quantity.rate_hz[part])
+            if row is not None:
+                head = {"score": quantity.name, "against": against, "population": population}
+                yield {**head, **row, "seed": _seeds(run, quantity.seed), "time_range_ms": list(quantity.time_range)}

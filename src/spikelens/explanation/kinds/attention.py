@@ -1,0 +1,177 @@
+"""What a Temporal Fusion Transformer attends to, neuron by neuron: the paper's question is whether it shows connectivity.
+
+Two neurons' score is the correlation of their attention, averaged over test windows, or window by window ("aligned"). The control is the
+same model before its training (Kulkarni et al., NICE 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from spikelens.config.items import KIND, Read
+from spikelens.config.types import MAX_DENSE_NEURONS, Positive
+from spikelens.errors import Problem
+from spikelens.explanation.method import Method, NeuronQuantity, PairScore
+from spikelens.models.model import TORCH_BASE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from spikelens.config.run import RunConfig
+    from spikelens.report.contents import Shown
+    from spikelens.speeds import Speeds
+    from spikelens.stores import Group, Layout
+
+NAMES = ("attention_correlation", "attention_correlation_aligned")
+"""Of the scores: of mean attention, and window by window."""
+UNTRAINED = ", untrained"
+
+
+class Attention(Method):
+    """Attention of a Temporal Fusion Transformer of single neurons."""
+
+    kind: Annotated[Literal["attention"], Field(description=KIND)] = "attention"
+    model: Annotated[str, Field(description="a TFT of single neurons; auto: the first one")] = "auto"
+    windows: Annotated[Positive, Field(description="test windows over which attention is recorded, evenly spaced")] = 40
+
+    def applies(self, run: RunConfig) -> bool:
+        return self.model != "auto" or run.attended(self.model) is not None
+
+    def reads(self, run: RunConfig) -> tuple[Read, ...]:
+        return (Read("features"), Read("models", self._name(run)))
+
+    def context(self, run: RunConfig) -> dict[str, Any]:
+        return {"seeds": self._tft(run).seeds}
+
+    def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
+        known = [name for name, model in run.models.items() if getattr(model, "series", None) == "neurons"]
+        if self.model not in ("auto", *known):
+            hint = f"expected a TFT of single neurons: {', '.join(known)}" if known else "no model is a TFT of single neurons"
+            yield Problem(f"{where}.model", self.model, hint)
+
+    def _name(self, run: RunConfig) -> str:
+        name = run.attended(self.model)
+        assert name is not None
+        return name
+
+    def _tft(self, run: RunConfig) -> Any:
+        return run.models[self._name(run)]
+
+    def output(self, run: RunConfig) -> Layout:
+        import numpy as np
+
+        from spikelens.stores import Array, Coordinate
+
+        tft = self._tft(run)
+        neurons = tft.names(run)
+
+        def whole(sizes: dict[str, int], long_name: str) -> Array:
+            shape = tuple(sizes.values())
+            return Array(tuple(sizes), shape, shape, "float64", {"long_name": long_name, "units": "1"})
+
+        steps = {"decoder_step": tft.horizon, "head": tft.attention_heads, "encoder_step": tft.history}
+        of_neurons = {"seed": len(tft.seeds), "neuron": len(neurons), **steps}
+        arrays = {
+            "attention": whole(of_neurons, "attention, mean over test windows"),
+            "attention_untrained": whole(of_neurons, "the same of an untrained model"),
+        }
+        coordinates = {
+            "seed": Coordinate(("seed",), np.array(tft.seeds, dtype=np.int64), {"long_name": "seed of the model"}),
+            "neuron": Coordinate(("neuron",), neurons, {"long_name": "neuron id"}),
+        }
+        if len(neurons) <= MAX_DENSE_NEURONS:
+            of_pairs = {"seed": len(tft.seeds), "source": len(neurons), "target": len(neurons)}
+            for name, long_name in zip(NAMES, ("mean over test windows", "window by window"), strict=True):
+                arrays[name] = whole(of_pairs, f"correlation between neurons of their attention, {long_name}")
+                arrays[f"{name}_untrained"] = whole(of_pairs, "the same of an untrained model")
+            for name in ("source", "target"):
+                coordinates[name] = Coordinate((name,), neurons, {"long_name": f"id of the {name} neuron"})
+        return arrays, coordinates
+
+    def compute(self, run: RunConfig) -> Mapping[str, NDArray[Any]]:
+        """Attention of the model with each of its seeds, trained and not, over evenly spaced test windows."""
+        import numpy as np
+
+        from spikelens.explanation.attention import aligned_correlation, mean_correlation
+        from spikelens.models.data import rate_series
+        from spikelens.models.load import load
+        from spikelens.models.tft import forecast
+        from spikelens.stores import evenly_spaced
+
+        tft = self._tft(run)
+        series, starts = rate_series(run, tft), tft.test_starts(run)
+        starts = starts[evenly_spaced(len(starts), self.windows)]
+        found: dict[str, list[NDArray[Any]]] = {}
+        for seed in tft.seeds:
+            for trained, suffix in ((True, ""), (False, "_untrained")):
+                _, attention = forecast(load(run, self._name(run), seed, trained=trained), series.values, starts)
+                mean = attention.mean(0, dtype=np.float64)
+                found.setdefault(f"attention{suffix}", []).append(mean)
+                if len(series.names) <= MAX_DENSE_NEURONS:
+                    for name, matrix in zip(NAMES, (mean_correlation(mean), aligned_correlation(attention)), strict=True):
+                        found.setdefault(f"{name}{suffix}", []).append(matrix)
+        return {name: np.stack(parts) for name, parts in found.items()}
+
+    def _test_range(self, run: RunConfig) -> tuple[int, int]:
+        first, end = self._tft(run).ranges(run)["test"]
+        return first * self._tft(run).bin_ms, end * self._tft(run).bin_ms
+
+    def scores(self, run: RunConfig, output: Group) -> Iterator[PairScore]:
+        from spikelens.stores import read_array
+
+        tft = self._tft(run)
+        for place, seed in enumerate(tft.seeds):
+            for trained in (True, False):
+                for name in (name for name in NAMES if name in output.arrays):
+                    matrix = read_array(output, name if trained else f"{name}_untrained")[place]
+                    shown = name if trained else name + UNTRAINED
+                    yield PairScore(shown, self.SAW, tft.names(run), matrix, self._test_range(run), {"model": seed}, shuffled=trained)
+
+    def neuron_quantities(self, run: RunConfig, output: Group) -> Iterator[NeuronQuantity]:
+        import numpy as np
+
+        from spikelens.explanation.attention import neuron_quantities
+        from spikelens.models.data import rate_series
+        from spikelens.stores import read_array
+
+        tft = self._tft(run)
+        series = rate_series(run, tft)
+        rate_hz = series.values[slice(*series.ranges["test"])].mean(0, dtype=np.float64)
+        for place, seed in enumerate(tft.seeds):
+            for trained in (True, False):
+                mean = read_array(output, "attention" if trained else "attention_untrained")[place]
+                for name, values in neuron_quantities(mean).items():
+                    shown = name if trained else name + UNTRAINED
+                    yield NeuronQuantity(shown, tft.names(run), values, rate_hz, self._test_range(run), {"model": seed})
+
+    def memory(self, run: RunConfig) -> float:
+        """Attention over windows, and matrices of all pairs."""
+        tft = self._tft(run)
+        n = tft.n_series(run)
+        attention = 8 * self.windows * n * tft.horizon * tft.attention_heads * tft.history
+        return float(TORCH_BASE + attention + (64 * n**2 if n <= MAX_DENSE_NEURONS else 0))
+
+    def seconds(self, run: RunConfig, speeds: Speeds) -> float:
+        """Forecasts with and without training; without a gradient, one costs a third."""
+        tft = self._tft(run)
+        windows = 2 * len(tft.seeds) * self.windows * tft.n_series(run)
+        return float(speeds.start_torch_s + 1e-9 * windows * (tft.history + tft.horizon) * tft.hidden_size * speeds.tft_ns_per_unit / 3)
+
+    def figures(self, name: str) -> tuple[Shown, ...]:
+        from spikelens.report.contents import Shown, drawn_by
+
+        return (Shown(f"attention_{name}", f"Attention: {name}", CAPTION, drawn_by("explained", "attention", name), "explanation"),)
+
+
+CAPTION = (
+    "Above: attention [1] of the TFT on single neurons, averaged over neurons and test windows: how much weight each head "
+    "gives to each past sample (steps back, of T_w [ms]) when it forecasts each sample ahead; trained and, from the same "
+    "initial weights, untrained. What the trained map shares with the untrained one was not learnt. Below: correlation [1] "
+    "between neurons of their mean attention, beside the adjacency [share of pairs with a synapse], both source × target "
+    "and sorted by population; each cell is the mean over a small group of neighbouring neurons. If attention showed "
+    'connectivity, the left would look like the right; a correlation is symmetric and a synapse is not. The figure "scores" '
+    "puts a number on it."
+)
