@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import made_once
-from test_workflow import END, FEATURES, JUDGED, MODELS, Project, contents, finish, planned
+from test_workflow import END, FEATURES, JUDGED, MODELS, TFTS, Project, contents, finish, planned
 
 import spikelens
 
@@ -64,10 +64,10 @@ def unmoved(project: Project) -> Path:
 
 OTHERS = (
     ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1", "attention"} | JUDGED),
-    ({"models.split": [0.5, 0.25, 0.25]}, MODELS | END),
+    ({"training.split": [0.5, 0.25, 0.25]}, MODELS | END),
     ({"explanation.seed": 2}, JUDGED),
     ({"report.neurons": 3}, {"report"}),
-    ({"features.tau_ms": 7.0}, FEATURES | MODELS | END),
+    ({"features.tau_ms": 7.0}, FEATURES | TFTS | END),
 )
 """Other configurations, and the jobs that they need."""
 
@@ -102,7 +102,7 @@ def test_a_copy_goes_on_under_another_configuration_and_the_original_stays_as_it
     project.change({"run.results": "other", "run.name": "old", "models.tft_neuron.learning_rate": 0.01})
     project.run()
     model = json.loads((place / "current/models/tft_neuron/1/model.json").read_text())
-    assert model["hyperparameters"]["learning_rate"] == 0.01
+    assert model["options"]["learning_rate"] == 0.01
     assert spikelens.open(place).summary["models"]["tft_neuron"]["1"]["scores"] == model["scores"]
     assert {path: path.read_bytes() for path in of_copy} == of_copy
     assert contents(project) == before

@@ -107,7 +107,7 @@ EDITS = (
     Edit("`jobs.py`", append("jobs.py"), "nothing", set()),
     Edit("`network/build.py`", append("network/build.py"), "everything", NETWORK | AFTER_NETWORK),
     Edit("`simulation/kernel.py`", append("simulation/kernel.py"), "the simulation and all after it", AFTER_NETWORK),
-    Edit("`features/causal.py`", append("features/causal.py"), "the features and all after them", FEATURES | MODELS | END),
+    Edit("`features/causal.py`", append("features/causal.py"), "the features and all that reads them", FEATURES | TFTS | END),
     Edit(
         "`models/train.py`", append("models/train.py"), "the models, the attention, the scores, the report", MODELS | {"attention"} | JUDGED
     ),

@@ -236,7 +236,7 @@ def test_running_rate_of_a_raster_is_in_hertz_and_nan_where_the_window_reaches_b
 
 
 def test_an_opened_run_shows_rates_in_hertz_and_nan_in_the_last_window_only(module_run):
-    run, rate = module_run, spikelens.open(module_run.folder).rate
+    run, rate = module_run, spikelens.open(module_run.folder).rate(window_ms=50)
     raster = read_array(layout(run, "spikes"), "spikes")
     window, step = 50, run.features.step_ms
     assert rate.dims == ("time", "neuron")

@@ -192,7 +192,9 @@ def same(path, before: bytes) -> bool:
 def job_name(job) -> str:
     """As the plan has it."""
     if job.stage == "models":
-        return f"{job.rule.removeprefix('models_')} {job.name}"
+        return f"{job.work.item} {job.name}"
+    if job.work.item:
+        return job.work.item
     return " ".join([job.stage, *re.findall(r"\d+", job.name)])
 
 

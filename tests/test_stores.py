@@ -561,3 +561,16 @@ def test_formats_page_lists_every_array_with_its_dimensions_type_and_unit(make_r
     assert {name: (dims, dtype, unit.strip()) for name, dims, dtype, unit in listed} == {
         name: (", ".join(array.dims), array.dtype, array.attrs.get("units", "")) for name, array in arrays.items()
     }
+
+
+def test_formats_page_lists_every_array_of_items(make_run: MakeRun) -> None:
+    run = make_run(TINY)
+    page = (REPOSITORY / "docs/formats.md").read_text(encoding="utf-8")
+    items = [(model.kind, model.output(run)) for name, model in run.models.items() if name != "tft_population"]
+    items += [(method.kind, method.output(run)) for method in run.methods.values()]
+    for kind, (arrays, _) in items:
+        described = page.partition(f"Of the kind `{kind}`")[2].partition("Of the kind")[0].partition("\n## ")[0]
+        listed = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \| (\w+) \|(.*?)\| ", described, flags=re.MULTILINE)
+        assert {name: (dims, dtype, unit.strip()) for name, dims, dtype, unit in listed} == {
+            name: (", ".join(array.dims), array.dtype, array.attrs["units"]) for name, array in arrays.items()
+        }

@@ -70,8 +70,8 @@ def test_verify_reads_every_file_once(simulated, counted, capsys):
     told = capsys.readouterr().err
     expected = {places.root(run) / file for run in simulated for job in simulated_jobs(run) for file in job.files}
     assert sorted(path.absolute() for path in counted) == sorted(expected)
-    assert told.count(" is missing: the job has not finished") == 24
-    assert f"faults in {PLACE}, 4 runs (32 jobs, {len(expected):,} files" in told
+    assert told.count(" is missing: the job has not finished") == 30
+    assert f"faults in {PLACE}, 4 runs (38 jobs, {len(expected):,} files" in told
 
 
 def test_a_damaged_shard_that_runs_share_is_told_once_and_costs_its_job_alone(simulated, capsys):

@@ -45,7 +45,9 @@ run:
 # training:
 #   start_s: 50                   # earlier time is left out of all models, while STDP settles [s]
 
-# models:
+# models:                         # given ones replace the three of the reference network
+#   autoencoder: {}
+#   tft_population: {}
 #   tft_neuron:
 #     epochs: 8                   # at most
 #     learning_rate: 0.003        # of Adam

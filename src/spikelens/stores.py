@@ -44,7 +44,6 @@ from spikelens.config import MAX_DELAY_MS, RunConfig, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.files import in_its_place
 from spikelens.fingerprint import fingerprint
-from spikelens.models.model import OUTPUT
 from spikelens.places import CONFIGURATIONS, link_current, method_folder, model_folder, name_old_results, root, stage_folder
 
 if TYPE_CHECKING:
@@ -70,6 +69,8 @@ NO_SPIKE = -1_000_000_000
 STDP_LAGS = 256
 """Length of the stored STDP tables; they are zero from 194 on."""
 
+OUTPUT = "output.zarr"
+"""The store of a model with one seed, or of a method."""
 _UNFINISHED = ".partial"
 """Ends the names of files that are being written: whole under such a name, they are renamed."""
 _COORDINATE_CHUNK = 2**20
@@ -1020,13 +1021,14 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
             groups.append(recorded_group(run))
         except StoreError:
             unknown.add(store_path(run, "records") / "synapses")
-    groups += (group for group in item_outputs(run) if group.path not in seen)
+    outputs = [group for group in item_outputs(run) if group.path not in seen and group.path.is_dir()]  # of those that were computed
+    groups += outputs
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:
         faults += _faults(group, checked)
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
-    owned = {store_path(run, store) for store in OWNER} | {group.path for group in item_outputs(run)}
+    owned = {store_path(run, store) for store in OWNER} | {group.path for group in outputs}
     for folder in sorted(owned - seen):
         for path in sorted(folder.rglob("*")):
             named = _OURS.fullmatch(path.relative_to(folder).as_posix())

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 HISTORY = "history.jsonl"
-OUTPUT = "output.zarr"
 """What a trained model leaves: the names of its files, in a folder for each seed."""
 TORCH_BASE = 550e6
 """Memory of a process with torch [bytes]."""
