@@ -232,7 +232,6 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "missing event table": ({"drive.events": "none.npz"}, 'drive.events = "none.npz"', "no such file"),
     "table of an unknown kind": ({"drive.events": "kicks.txt"}, 'drive.events = "kicks.txt"', "ends in .parquet, .csv or .npz"),
     "rules and an edge table": ({"network.edges": "README.csv"}, 'network.edges = "README.csv"', "set connections: {}"),
-    "neither rules nor an edge table": ({"network.connections": {}}, "network.connections = {}", "or a table in network.edges"),
     "no populations": ({"network.populations": {}}, "network.populations = {}", "expected a length of at least 1"),
     "populations that do not add up": ({"network.populations.E.count": 700}, "network.neurons = 1000", "counts add up to 900"),
     "population without a parameter": (

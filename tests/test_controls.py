@@ -42,6 +42,7 @@ ALL_PAIRS = {
 NO_SYNAPSE = "the network has no synapse"
 CONTROLS: dict[str, dict[str, Any]] = {
     "p is 0": {f"network.connections.{name}.p": 0.0 for name in ("E->E", "E->I", "I->E")},
+    "no connections": {"network.connections": {}},
     "empty table": {"network.connections": {}, "network.edges": "empty.csv"},
     "one neuron": {
         "network.neurons": 1,
@@ -89,7 +90,7 @@ def test_a_null_control_runs_to_the_end_and_its_report_says_what_it_lacks(tmp_pa
     page = (stage_folder(run, "report") / PAGE).read_text(encoding="utf-8")
     told = summary["report"]["remarks"]
     n = run.network.neurons
-    if control in ("p is 0", "empty table", "one neuron"):
+    if control in ("p is 0", "no connections", "empty table", "one neuron"):
         assert told == [f"{NO_SYNAPSE}: there is no connectivity to score"]
         assert summary["network"]["synapses"] == 0
         assert summary["simulation"]["spikes"] > 0

@@ -214,8 +214,6 @@ def check_network(network: Network) -> Iterator[Problem]:
         yield Problem("network.edges", network.edges, "an edge table replaces network.connections; set connections: {}")
     if network.edges is not None and network.neurons > MAX_TABLE_NEURONS:
         yield Problem("network.edges", network.edges, f"expected at most {MAX_TABLE_NEURONS:,} neurons with an edge table")
-    if network.edges is None and not network.connections:
-        yield Problem("network.connections", {}, "expected connection rules, or a table in network.edges")
     if len(network.connections) > MAX_CONNECTIONS:
         yield Problem("network.connections", len(network.connections), f"expected at most {MAX_CONNECTIONS:,} connections")
     for key, connection in network.connections.items():

@@ -123,8 +123,8 @@ class RunConfig(Config):
 
     @property
     def edge_classes(self) -> list[str]:
-        """Every ordered pair of populations that a connection joins, as "source->target"; with an edge table, all pairs."""
-        if self.network.edges is None:
+        """Every ordered pair of populations that a connection joins, as "source->target"; without connection rules, all pairs."""
+        if self.network.connections:
             return list(self.network.connections)
         return [f"{source}->{target}" for source in self.network.populations for target in self.network.populations]
 
