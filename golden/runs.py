@@ -29,7 +29,7 @@ from spikelens.stores import BLOCK_STORES, block_group, layout, read_array, reco
 from spikelens.versions import Item
 
 CONFIGURATIONS = Path(__file__).parent
-STAGES = ("network", "simulate", "features", "train", "explain", "report")
+STAGES = ("network", "simulate", "features", "train", "infer", "explain", "report")
 EXACT_STAGES = STAGES[:3]
 """Commands of stages that give the same integers on any machine."""
 _TIMES = ("wall_s", "wall_seconds", "seconds")

@@ -64,7 +64,7 @@ def test_python_and_the_workflow_write_the_same_bytes_and_either_goes_on_from_th
     there = ("spikelens", "run", "config.yaml", "--set", "run.results=python")
     assert "Nothing to be done" in call(here, *there, "--until", "simulation", "--dry-run")
     call(here, *there, "--until", "features", "--cores", "2")
-    assert spikelens.open("python/small").rate.sizes["neuron"] == 200
+    assert spikelens.open("python/small").rate().sizes["neuron"] == 200
 
 
 def test_a_path_a_mapping_and_a_run_give_the_same_and_nothing_is_done_twice(here):

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from conftest import made_once, small_config
-from test_workflow import BLOCKS, END, FEATURES, JUDGED, MODELS, RUN, SEGMENTS, Project, finish
+from test_workflow import BLOCKS, END, FEATURES, JUDGED, RUN, SEGMENTS, TFTS, Project, finish
 
 from spikelens import manifests
 from spikelens.config import load_run, load_runs
@@ -233,7 +233,7 @@ def test_results_that_were_copied_without_snakemakes_memory_are_whole_and_anothe
     project.change({"models.tft_neuron.learning_rate": 0.01})
     assert project.plan() == {"tft_neuron 1", "attention"} | JUDGED
     project.change({"features.tau_ms": 7.0})
-    assert project.plan() == FEATURES | MODELS | END
+    assert project.plan() == FEATURES | TFTS | END
 
 
 @pytest.mark.slow

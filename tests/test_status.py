@@ -63,7 +63,7 @@ def test_of_a_finished_run_every_job_is_done_and_its_cost_is_what_was_measured(f
     wall_s = sum(float(rows[1].split("\t")[rows[0].split("\t").index("s")]) for rows in tables)
     assert simulation["wall_s"] == pytest.approx(wall_s)
     assert simulation["core_hours"] == pytest.approx(2 * wall_s / 3600)
-    assert f"{RUN}: 16 of 16 jobs done" in told(finished)
+    assert f"{RUN}: 19 of 19 jobs done" in told(finished)
 
 
 @pytest.mark.slow

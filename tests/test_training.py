@@ -256,7 +256,7 @@ def test_a_training_that_is_killed_goes_on_to_the_very_same_weights(data, undist
     assert np.array_equal(losses_of(run, name), losses_of(undisturbed, name))
     resumed, whole = description_of(run, name), description_of(undisturbed, name)
     assert {**resumed, "wall_s": 0} == {**whole, "wall_s": 0}
-    assert sorted(path.name for path in folder.iterdir()) == ["history.jsonl", "model.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["history.jsonl", "model.json", "output.zarr", "weights.safetensors"]
     seconds = [line["seconds"] for line in history_of(run, name)]
     assert seconds == sorted(seconds)
 

@@ -177,7 +177,7 @@ def test_a_finished_run_has_the_files_that_were_planned(finished):
         ({"models.tft_neuron.learning_rate": 0.01}, {"tft_neuron 1", "attention"} | JUDGED),
         ({"models.autoencoder.units": 4}, {"autoencoder 1", "report"}),
         ({"models.tft_population.seeds": [1, 2]}, {"tft_population 2", "report"}),
-        ({"models.tft_neuron.bin_ms": 40}, {"tft_neuron 1"} | END),
+        ({"models.tft_neuron.bin_ms": 40}, {"tft_neuron 1", "attention", "rate_correlation"} | JUDGED),
         ({"report.window_ms": 40}, {"report"}),
         ({"features.step_ms": 25}, FEATURES | TFTS | END),
         ({"drive.seed": 2}, SIMULATION | FEATURES | MODELS | END),

@@ -30,6 +30,7 @@ import os
 import re
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -773,16 +774,13 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
     for group in item_outputs(run):
         if group.path.is_dir():
             ensure(group, only_missing=only_missing)
-    with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
-        for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
-            if (store_path(run, store) / block_folder(store, block)).is_dir() and _has_counts(run, block):
-                ensure(block_layout(run, store, block, n_synapses(run, block)), only_missing=only_missing)
+    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+        with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
+            if (store_path(run, store) / block_folder(store, block)).is_dir():
+                ensure(block_layout(run, store, block, _told_synapses(run, block)), only_missing=only_missing)
+    with contextlib.suppress(SpikelensError):
         if (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
             ensure(recorded_group(run), only_missing=only_missing)
-
-
-def _has_counts(run: RunConfig, block: int) -> bool:
-    return layout(run, "network").shard_path("in_degree", (block,)).is_file()
 
 
 def consolidate(run: RunConfig) -> None:
@@ -950,6 +948,27 @@ def n_synapses(run: RunConfig, block: int) -> int:
     return int(read_shard(layout(run, "network"), "in_degree", (block,)).sum())
 
 
+def _told_synapses(run: RunConfig, block: int) -> int:
+    """As `n_synapses`; where these are lost, what most of the stores' metadata tell of a block.
+
+    Raises
+    ------
+    StoreError
+        If nothing tells.
+    """
+    try:
+        return n_synapses(run, block)
+    except StoreError:
+        told: Counter[int] = Counter()
+        for store in BLOCK_STORES:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                content = json.loads((store_path(run, store) / block_folder(store, block) / "zarr.json").read_bytes())
+                told[int(content["attributes"]["n_synapses"])] += 1
+        if not told:
+            raise
+        return told.most_common(1)[0][0]
+
+
 def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
     """The group of a block in a store, sized by the network as built."""
     return block_layout(run, store, block, n_synapses(run, block))
@@ -1013,7 +1032,7 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
     unknown: set[Path] = set()
     for store, block in itertools.product((store for store in BLOCK_STORES if store in stores), range(run.n_blocks)):
         try:
-            groups.append(block_group(run, store, block))
+            groups.append(block_layout(run, store, block, _told_synapses(run, block)))
         except StoreError:  # told below, of network.zarr; without the block's in-degrees nobody knows what belongs to it
             unknown.add(store_path(run, store) / block_folder(store, block))
     if "records" in stores and run.simulation.record.synapses:
