@@ -164,7 +164,7 @@ def test_verify_names_every_injury_and_a_repair_brings_the_same_bytes_back_by_th
     hit = set()
     for name, kind in KINDS.items():
         of_kind = [path for path in files if kind.search(str(path))]
-        hit |= set(rng.sample(of_kind, 4 if name == "manifests" else min(len(of_kind), 24)))
+        hit |= set(rng.sample(of_kind, 4 if name == "manifests" else min(len(of_kind), 40)))
     for path in sorted(hit):
         injure(rng, path, [other for other in files if other not in hit])
     told = project.spikelens("verify", RUN)
