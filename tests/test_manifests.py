@@ -15,7 +15,6 @@ from test_workflow import BLOCKS, END, FEATURES, JUDGED, RUN, SEGMENTS, TFTS, Pr
 
 from spikelens import manifests
 from spikelens.config import load_run, load_runs
-from spikelens.errors import StoreError
 from spikelens.jobs import job_of, jobs_of, work_of
 from spikelens.places import root
 
@@ -102,8 +101,6 @@ def test_faults_name_each_file(run):
     second.write_bytes(one)
     third.unlink()
     assert [fault.split(": ")[0] for fault in manifests.faults(run, job)] == [str(first), str(second), str(third)]
-    with pytest.raises(StoreError, match=r"verify .* --repair"):
-        manifests.refuse_damaged(run, "simulation")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"\xff\x00", b'{"files": 3, "checksum": 0}'])

@@ -343,7 +343,7 @@ def _infer(options: argparse.Namespace) -> None:
         _refuse_unplanned(options, fingerprint(run, "explanation", name))
         with manifests.doing(run, f"explanation.{name}") as to_do:
             if to_do:
-                manifests.refuse_damaged(run, "models")
+                manifests.refuse_damaged(run, "explanation", name)
                 compute(run, name)
 
 
@@ -367,7 +367,7 @@ def _report(options: argparse.Namespace) -> None:
     run = _planned_run(options, "report")
     with manifests.doing(run, "report") as to_do:
         if to_do:
-            manifests.refuse_damaged(run, "models", "explanation")
+            manifests.refuse_damaged(run, "report")
             make_report(run)
     consolidate(run)
 

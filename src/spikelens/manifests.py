@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from spikelens.config import RunConfig, Stage
 from spikelens.errors import StoreError
 from spikelens.files import in_its_place
+from spikelens.fingerprint import reads_of
 from spikelens.jobs import Job, Rule, Work, job_of, jobs_of
 from spikelens.places import root
 from spikelens.stores import write_atomically
@@ -295,17 +296,19 @@ def _differing(folder: Path, manifest: Manifest, files: Sequence[str]) -> Iterat
             yield f"{path}: is damaged: its checksum differs"
 
 
-def refuse_damaged(run: RunConfig, *stages: Stage) -> None:
-    """Refuse results of some stages that are not as they were written: a flipped digit in a JSON file would be used silently.
+def refuse_damaged(run: RunConfig, stage: Stage, item: str = "") -> None:
+    """Refuse models and scores that a job reads and that are not as they were written: a flipped digit would be used silently.
 
-    Results without a manifest, as calls from Python leave them, are not checked.
+    Shards are not compared, since they carry checksums of their own. Results without a manifest, as calls from Python leave them, are not
+    checked.
 
     Raises
     ------
     StoreError
         Naming every file that is damaged, missing or replaced.
     """
-    jobs = [job for job in jobs_of(run) if job.stage in stages and (root(run) / job.manifest).exists()]
+    read = {(source.stage, source.item) for source in reads_of(run, stage, item) if source.stage in ("models", "explanation")}
+    jobs = [job for job in jobs_of(run) if (job.stage, job.work.item) in read and (root(run) / job.manifest).exists()]
     found = [fault for job in jobs for fault in faults(run, job)]
     if found:
         raise StoreError(
