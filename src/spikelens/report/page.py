@@ -15,7 +15,7 @@ from spikelens.report.remarks import remarks
 
 _STYLE = """
 body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 90em; }
-table { border-collapse: collapse; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
+table { display: block; overflow-x: auto; border-collapse: collapse; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .6em; }
 th, td { padding: .3em .7em .3em 0; text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; white-space: nowrap; }
 th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
