@@ -32,14 +32,6 @@ from spikelens.stores import (
 Rule = str
 """A stage, or an item of one: "models.tft_neuron"."""
 
-_NAMES: dict[Stage, str] = {
-    "network": "{block}",
-    "simulation": "{segment}",
-    "features": "{segment}-{block}",
-    "models": "{seed}",
-    "explanation": "explanation",
-    "report": "report",
-}
 _WILDCARDS = {"segment": "{segment}", "block": "{block}", "seed": "{seed}"}
 
 
@@ -59,7 +51,9 @@ class Work:
 
     rule: Rule
     folder: str
-    """Where the results are kept: `<stage>/<key>`, for models `models/<name>/<key>`."""
+    """Where the results are kept: `<stage>/<key>`, of an item `<stage>/<name>/<key>`."""
+    named: str
+    """The name of a job, with {segment}, {block} and {seed} in the place of its numbers."""
     paths: tuple[str, ...]
     """The files of a job, with {segment}, {block} and {seed} in the place of its numbers."""
     numbers: tuple[Mapping[str, int], ...]
@@ -102,7 +96,7 @@ class Job:
     @cached_property
     def name(self) -> str:
         """Its name among the jobs of its folder: "3" for a segment, "3-1" for a segment and block, "1" for a model's seed."""
-        return "method" if self.work.rule.startswith("explanation.") else _NAMES[self.stage].format(**self.numbers)
+        return self.work.named.format(**self.numbers)
 
     @property
     def files(self) -> list[str]:
@@ -136,24 +130,26 @@ def work_of(run: RunConfig) -> Iterator[Work]:
     """Everything that is to be done for a run, in the order of the stages."""
     blocks = range(run.n_blocks)
     folder = {stage: _below(run, stage_folder(run, stage)) for stage in STAGES if stage != "models"}
-    yield Work("network", folder["network"], _shards(run, "network"), _numbered(block=blocks))
+    yield Work("network", folder["network"], "{block}", _shards(run, "network"), _numbered(block=blocks))
     shards = _shards(run, "spikes", "state", "weights", "records")
     of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
     segments = range(run.n_segments)
-    yield Work("simulation", folder["simulation"], of_segment, _numbered(segment=segments))
-    yield Work("features", folder["features"], _shards(run, "features"), _numbered(segment=segments, block=blocks))
+    yield Work("simulation", folder["simulation"], "{segment}", of_segment, _numbered(segment=segments))
+    yield Work("features", folder["features"], "{segment}-{block}", _shards(run, "features"), _numbered(segment=segments, block=blocks))
     for name, model in run.models.items():
         models = _below(run, models_folder(run, name))
         files = tuple(f"{models}/{{seed}}/{file}" for file in model.FILES)
         arrays = tuple(_below(run, path) for path in model_output(run, name, "{seed}").shard_paths())
-        yield Work(f"models.{name}", models, (*files, *arrays), _numbered(seed=model.seeds))
+        yield Work(f"models.{name}", models, "{seed}", (*files, *arrays), _numbered(seed=model.seeds))
     for name in run.methods:
         output = method_output(run, name)
         arrays = tuple(_below(run, path) for path in output.shard_paths())
-        yield Work(f"explanation.{name}", _below(run, method_folder(run, name)), arrays, _numbered())
-    yield Work("explanation", folder["explanation"], tuple(f"{folder['explanation']}/{file}" for file in TABLES), _numbered())
+        yield Work(f"explanation.{name}", _below(run, method_folder(run, name)), "method", arrays, _numbered())
+    yield Work(
+        "explanation", folder["explanation"], "explanation", tuple(f"{folder['explanation']}/{file}" for file in TABLES), _numbered()
+    )
     items = tuple(f"{folder['report']}/{file}" for file in (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY))
-    yield Work("report", folder["report"], items, _numbered())
+    yield Work("report", folder["report"], "report", items, _numbered())
 
 
 def _numbered(**ranges: Iterable[int]) -> tuple[dict[str, int], ...]:
