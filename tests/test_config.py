@@ -432,6 +432,16 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "too little data for the TFT": ({"models.tft_neuron.history": 300}, "models.tft_neuron.history = 300", "simulate longer"),
     "too little data for the autoencoder": ({"models.autoencoder.sequences": 9000}, "models.autoencoder.sequences = 9000", "at most 6500"),
     "no time left for the models": ({"training.start_s": 200}, "training.start_s = 200", "less than simulation.duration_s = 180"),
+    "no time left for the methods": (
+        {"models": {}, "training.start_s": 200},
+        "training.start_s = 200",
+        "less than simulation.duration_s = 180",
+    ),
+    "too little data for the correlation of rates": (
+        {"models": {}, "explanation.methods.rate_correlation.bin_ms": 20_000},
+        "explanation.methods.rate_correlation.bin_ms = 20000",
+        "the test range holds 1 of the two bins that it needs",
+    ),
     "seeds twice": ({"models.autoencoder.seeds": [1, 1]}, "models.autoencoder.seeds = [1, 1]", "expected each seed once"),
     "no seeds": ({"models.autoencoder.seeds": []}, "models.autoencoder.seeds = []", "expected a length of at least 1"),
     "strata that do not increase": ({"explanation.strata_mv": [0, 2, 1]}, "explanation.strata_mv = [0.0, 2.0, 1.0]", "increasing weights"),

@@ -1,6 +1,7 @@
 """Open sets of a configuration: the user's names -> items of some kind, each with the options of its kind.
 
-A kind is a subclass of `Item` in a file of its own, in the package of its family: `models/kinds/`. Its options are its fields, what it
+A kind is a subclass of `Item` in a file of its own, in the package of its family: `models/kinds/` or
+`explanation/kinds/`. Its options are its fields, what it
 needs to know of itself its methods: what it reads, what it writes, what it costs. To add one, add a file; nothing else names it.
 """
 

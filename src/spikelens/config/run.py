@@ -17,7 +17,7 @@ from spikelens.config.models import REFERENCE, Models, Training
 from spikelens.config.network import Network, expected_synapses
 from spikelens.config.report import Report
 from spikelens.config.simulation import Simulation
-from spikelens.config.types import CAUSAL_CUTOFF_TAUS, MAX_AVERAGED_SYNAPSES, STEPS_PER_SECOND, Scalar, Section, whole
+from spikelens.config.types import MAX_AVERAGED_SYNAPSES, STEPS_PER_SECOND, Scalar, Section, whole
 from spikelens.explanation.method import Method
 from spikelens.refusals import NAME_PATTERN, RESULTS_PATTERN
 
@@ -145,12 +145,6 @@ class RunConfig(Config):
         """The methods of the explanation for which there is what they need."""
         return {name: method for name, method in self.explanation.methods.items() if method.applies(self)}
 
-    def attended(self, name: str) -> str | None:
-        """The model that an option names; "auto": the first TFT of single neurons, or None without one."""
-        if name != "auto":
-            return name
-        return next((name for name, model in self.models.items() if getattr(model, "series", None) == "neurons"), None)
-
     def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:
         """Divide the time after training.start_s into training, validation and test [ms], in this order, `gap_ms` apart.
 
@@ -162,8 +156,3 @@ class RunConfig(Config):
         second = start + round((train + validation) * (end - start))
         half = -(-gap_ms // 2)
         return {"train": (start, first - half), "validation": (first + half, second - half), "test": (second + half, end)}
-
-    @property
-    def causal_cutoff_steps(self) -> int:
-        """Steps after which an exponential kernel is zero by definition."""
-        return int(CAUSAL_CUTOFF_TAUS * self.features.tau_ms)

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from spikelens.speeds import Speeds
     from spikelens.stores import Group, Layout
 
-RESERVED = "scores"
-"""No method may have this name: the folder of the judged scores has it."""
-
 
 @dataclass(frozen=True)
 class PairScore:

@@ -68,7 +68,7 @@ def save(folder: Path, weights: Mapping[str, torch.Tensor], description: Mapping
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read model.json: hyperparameters, scaling, time ranges, scores, baselines, seconds."""
+    """Read model.json: options, scaling, time ranges, scores, baselines, seconds."""
     return read_json(folder / DESCRIPTION, _FIELDS, _AGAIN)
 
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 from numpy.typing import NDArray
 
 from spikelens.config import MAX_DENSE_NEURONS, RunConfig
+from spikelens.explanation.attended import model_of
 from spikelens.report import data, style
 from spikelens.report.remarks import NO_SYNAPSE, remarks
 
@@ -59,8 +60,7 @@ def _attention_maps(figure: Any, run: RunConfig, name: str) -> None:
 def _bin_ms(run: RunConfig, name: str) -> int:
     """Time between the samples of the model whose attention is shown [ms]."""
     method: Any = run.methods[name]
-    model: Any = run.models[run.attended(method.model) or ""]
-    return int(model.bin_ms)
+    return int(model_of(run, method.model).bin_ms)
 
 
 def _correlation_and_wiring(figure: Any, run: RunConfig, name: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field
 from spikelens.config.items import KIND, Read
 from spikelens.config.types import MAX_DENSE_NEURONS, Positive
 from spikelens.errors import Problem
+from spikelens.explanation.attended import check_model, named
 from spikelens.explanation.method import Method, NeuronQuantity, PairScore
 from spikelens.models.model import TORCH_BASE
 
@@ -38,7 +39,7 @@ class Attention(Method):
     windows: Annotated[Positive, Field(description="test windows over which attention is recorded, evenly spaced")] = 40
 
     def applies(self, run: RunConfig) -> bool:
-        return self.model != "auto" or run.attended(self.model) is not None
+        return named(run, self.model) is not None
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
         return (Read("features"), Read("models", self._name(run)))
@@ -47,13 +48,10 @@ class Attention(Method):
         return {"seeds": self._tft(run).seeds}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        known = [name for name, model in run.models.items() if getattr(model, "series", None) == "neurons"]
-        if self.model not in ("auto", *known):
-            hint = f"expected a TFT of single neurons: {', '.join(known)}" if known else "no model is a TFT of single neurons"
-            yield Problem(f"{where}.model", self.model, hint)
+        return check_model(run, where, self.model)
 
     def _name(self, run: RunConfig) -> str:
-        name = run.attended(self.model)
+        name = named(run, self.model)
         assert name is not None
         return name
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from spikelens.config.items import KIND, Read
 from spikelens.config.types import MAX_DENSE_NEURONS
 from spikelens.errors import Problem
+from spikelens.explanation.attended import check_model, model_of
 from spikelens.explanation.method import Method, PairScore
 
 if TYPE_CHECKING:
@@ -37,20 +38,16 @@ class Omega(Method):
     ] = "auto"
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
-        return (Read("network"), Read("features"))
+        return (Read("network"), Read("simulation"), Read("features"))
 
     def context(self, run: RunConfig) -> dict[str, Any]:
         return {"neurons": self._n_neurons(run), "windows": [[windows.start, windows.stop] for windows in self._ranges(run)]}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        known = [name for name, model in run.models.items() if getattr(model, "series", None) == "neurons"]
-        if self.model not in ("auto", None, *known):
-            hint = f"expected a TFT of single neurons: {', '.join(known)}" if known else "no model is a TFT of single neurons; write null"
-            yield Problem(f"{where}.model", self.model, hint)
+        return check_model(run, where, self.model)
 
     def _tft(self, run: RunConfig) -> Any:
-        name = None if self.model is None else run.attended(self.model)
-        return None if name is None else run.models[name]
+        return model_of(run, self.model)
 
     def _n_neurons(self, run: RunConfig) -> int:
         tft = self._tft(run)

@@ -10,6 +10,7 @@ from pydantic import Field
 from spikelens.config.items import KIND, Read
 from spikelens.config.types import MAX_DENSE_NEURONS, Positive
 from spikelens.errors import Problem
+from spikelens.explanation.attended import check_model, model_of
 from spikelens.explanation.method import Method, PairScore
 
 if TYPE_CHECKING:
@@ -40,36 +41,34 @@ class RateCorrelation(Method):
         return {"neurons": self._n_neurons(run), "bin_ms": bin_ms, "ranges": ranges}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        known = [name for name, model in run.models.items() if getattr(model, "series", None) == "neurons"]
-        if self.model not in ("auto", None, *known):
-            hint = f"expected a TFT of single neurons: {', '.join(known)}" if known else "no model is a TFT of single neurons; write null"
-            yield Problem(f"{where}.model", self.model, hint)
+        yield from check_model(run, where, self.model)
         if self.bin_ms % run.features.step_ms:
             yield Problem(f"{where}.bin_ms", self.bin_ms, f"expected a multiple of features.step_ms = {run.features.step_ms}")
         if self.bin_ms > min(run.segment_steps, 60_000):
             yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most a segment, and at most 60 s")
+        elif model_of(run, self.model) is None and run.training.start_s < run.simulation.duration_s:
+            _, _, [(first, end), _] = self._seen(run)
+            if end - first < 2:
+                held = f"the test range holds {max(end - first, 0)} of the two bins that it needs"
+                yield Problem(f"{where}.bin_ms", self.bin_ms, f"{held}; simulate longer, start earlier, or take shorter bins")
 
     def _seen(self, run: RunConfig) -> tuple[NDArray[Any], int, list[tuple[int, int]]]:
         """Ids of the neurons, width of the bins [ms], and ranges of bins: the test range and the whole run."""
         import numpy as np
 
-        name = None if self.model is None else run.attended(self.model)
-        if name is not None:
-            tft: Any = run.models[name]
+        tft = model_of(run, self.model)
+        if tft is not None:
             return tft.names(run), tft.bin_ms, [tft.ranges(run)["test"], (0, run.n_steps // tft.bin_ms)]
         first, end = run.time_ranges(0)["test"]
         test = (-(-first // self.bin_ms), end // self.bin_ms)
         return np.arange(run.network.neurons), self.bin_ms, [test, (0, run.n_steps // self.bin_ms)]
 
     def applies(self, run: RunConfig) -> bool:
-        return min(self._n_neurons(run), run.network.neurons) <= MAX_DENSE_NEURONS
+        return self._n_neurons(run) <= MAX_DENSE_NEURONS
 
     def _n_neurons(self, run: RunConfig) -> int:
-        name = None if self.model is None else run.attended(self.model)
-        if name is None:
-            return run.network.neurons
-        tft: Any = run.models[name]
-        return int(tft.n_series(run))
+        tft = model_of(run, self.model)
+        return run.network.neurons if tft is None else int(tft.n_series(run))
 
     def output(self, run: RunConfig) -> Layout:
         import numpy as np

@@ -1,0 +1,38 @@
+"""Which Temporal Fusion Transformer an explanation method means by its option `model`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from spikelens.errors import Problem
+
+if TYPE_CHECKING:
+    from spikelens.config.run import RunConfig
+
+AUTO = "auto"
+"""The first TFT of single neurons."""
+
+
+def of_neurons(run: RunConfig) -> list[str]:
+    """Names of the models that forecast single neurons."""
+    return [name for name, model in run.models.items() if getattr(model, "series", None) == "neurons"]
+
+
+def named(run: RunConfig, option: str | None) -> str | None:
+    """The name of the model that an option means; None if there is none."""
+    return next(iter(of_neurons(run)), None) if option == AUTO else option
+
+
+def model_of(run: RunConfig, option: str | None) -> Any:
+    """The model that an option means; None if there is none."""
+    name = named(run, option)
+    return None if name is None else run.models[name]
+
+
+def check_model(run: RunConfig, where: str, option: str | None) -> Iterator[Problem]:
+    """Refuse an option that names no TFT of single neurons."""
+    known = of_neurons(run)
+    if option not in (AUTO, None, *known):
+        hint = f"expected a TFT of single neurons: {', '.join(known)}" if known else "no model is a TFT of single neurons"
+        yield Problem(f"{where}.model", option, hint)
