@@ -31,7 +31,8 @@ SMALL: dict[str, Any] = {
     "simulation.duration_s": 6,
     "simulation.segment_s": 2,
     "simulation.chunk_neurons": 50,
-    "features.omega_window_s": 1,
+    "features.omega_pairs.window_s": 1,
+    "features.omega_synapses.window_s": 1,
     "training.start_s": 1,
     "models.autoencoder.sequences": 120,
     "models.autoencoder.units": 8,
@@ -58,7 +59,7 @@ SMALL: dict[str, Any] = {
 
 def fingerprints(run: RunConfig) -> dict[str, list[str]]:
     """The fingerprints of each stage, and of its items."""
-    items = {"models": list(run.models), "explanation": [*run.methods, ""]}
+    items = {"features": list(run.computed_features), "models": list(run.models), "explanation": [*run.methods, ""]}
     return {stage: [fingerprint(run, stage, item) for item in items.get(stage, [""])] for stage in STAGES}
 
 

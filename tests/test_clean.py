@@ -7,7 +7,7 @@ import pytest
 from spikelens.cli import main
 from spikelens.config import load_run
 from spikelens.network.build import build_blocks
-from spikelens.places import stage_folder
+from spikelens.places import place_of
 from spikelens.stores import prepare
 
 
@@ -26,29 +26,29 @@ def test_what_a_configuration_uses_is_never_listed(two, capsys):
     first, second = two
     assert main(["clean", first.path, "--yes"]) == 0
     assert "every result is used" in capsys.readouterr().out
-    assert stage_folder(first, "network").is_dir()
-    assert stage_folder(second, "network").is_dir()
+    assert place_of(first, "network").is_dir()
+    assert folder(second, "network").is_dir()
 
 
 def test_what_one_configuration_alone_uses_is_listed_first_and_goes_only_with_yes(two, capsys):
     first, second = two
-    name = stage_folder(first, "report").name
+    name = place_of(first, "report").name
     assert main(["clean", first.path, "--configuration", name]) == 0
     out = capsys.readouterr().out
-    assert str(stage_folder(first, "network")) in out
-    assert str(stage_folder(second, "network")) not in out
+    assert str(place_of(first, "network")) in out
+    assert str(folder(second, "network")) not in out
     assert "nothing was removed" in out
-    assert stage_folder(first, "network").is_dir()
+    assert place_of(first, "network").is_dir()
     assert main(["clean", first.path, "--configuration", name, "--yes"]) == 0
-    assert not stage_folder(first, "network").exists()
-    assert stage_folder(second, "network").is_dir()
+    assert not place_of(first, "network").exists()
+    assert folder(second, "network").is_dir()
     assert not (first.folder / "configurations" / f"{name}.json").exists()
 
 
 def test_the_current_configuration_is_spared_even_by_name(two, capsys):
     _, second = two
-    assert main(["clean", second.path, "--configuration", stage_folder(second, "report").name, "--yes"]) == 0
-    assert stage_folder(second, "network").is_dir()
+    assert main(["clean", second.path, "--configuration", folder(second, "report").name, "--yes"]) == 0
+    assert folder(second, "network").is_dir()
 
 
 def test_results_of_code_that_is_gone_are_listed_and_folders_of_others_are_not(two, capsys):
@@ -74,7 +74,7 @@ def test_nothing_is_listed_as_unused_where_the_tables_of_a_configuration_are_not
     assert "network.edges = edges.csv: no such file here, and results are found by what stands in it" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
     assert main(["clean", run.path, "--yes"]) == 0
-    assert stage_folder(run, "network").is_dir()
+    assert place_of(run, "network").is_dir()
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "clean"])
@@ -89,17 +89,17 @@ def test_commands_do_not_look_for_results_without_the_tables_that_tell_where_the
 
 def test_an_unknown_configuration_is_refused(two, capsys):
     assert main(["clean", two[0].path, "--configuration", "base"]) == 2
-    assert stage_folder(two[0], "report").name in capsys.readouterr().err
+    assert folder(two[0], "report").name in capsys.readouterr().err
 
 
 def test_a_job_refuses_results_that_were_not_planned(two, capsys):
     """Another snakemake, in another folder, prepared the same run with another configuration meanwhile."""
     first, second = two
-    planned = stage_folder(first, "network").name
+    planned = place_of(first, "network").name
     assert main(["network", first.path, "--planned", planned]) == 2
     error = capsys.readouterr().err
     assert planned in error
-    assert stage_folder(second, "network").name in error
+    assert folder(second, "network").name in error
     prepare(first)
     assert main(["network", first.path, "--blocks", "0", "--planned", planned]) == 0
     assert load_run(first.path).network.seed == 1

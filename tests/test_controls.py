@@ -17,7 +17,7 @@ from conftest import small_config
 import spikelens
 from spikelens.cli import main
 from spikelens.config import RunConfig, load_runs
-from spikelens.places import stage_folder
+from spikelens.places import place_of
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.stores import prepare
 
@@ -73,7 +73,7 @@ def whole_run(folder: Path, changes: dict[str, Any]) -> RunConfig:
 
 def words(run: RunConfig, figure: str) -> set[str]:
     """What is written in a figure: matplotlib draws letters as paths, with the text beside them in a comment."""
-    content = (stage_folder(run, "report") / f"{figure}.svg").read_text(encoding="utf-8")
+    content = (place_of(run, "report") / f"{figure}.svg").read_text(encoding="utf-8")
     return {text.strip() for text in re.findall(r"<!-- (.*?) -->", content, re.DOTALL)}
 
 
@@ -85,9 +85,9 @@ def test_a_null_control_runs_to_the_end_and_its_report_says_what_it_lacks(tmp_pa
         Path(changes["network.edges"]).write_text("source,target,delay_ms,weight_mv,plastic\n")
     run = whole_run(tmp_path, changes)
     said = capsys.readouterr().err
-    assert {shown.file for shown in figures_of(run)} < {path.name for path in stage_folder(run, "report").iterdir()}
-    summary = json.loads((stage_folder(run, "report") / SUMMARY).read_text())
-    page = (stage_folder(run, "report") / PAGE).read_text(encoding="utf-8")
+    assert {shown.file for shown in figures_of(run)} < {path.name for path in place_of(run, "report").iterdir()}
+    summary = json.loads((place_of(run, "report") / SUMMARY).read_text())
+    page = (place_of(run, "report") / PAGE).read_text(encoding="utf-8")
     told = summary["report"]["remarks"]
     n = run.network.neurons
     if control in ("p is 0", "no connections", "empty table", "one neuron"):

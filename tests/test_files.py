@@ -17,7 +17,7 @@ from spikelens.errors import SpikelensError, StoreError
 from spikelens.files import in_its_place, read_benchmark, read_json, read_json_lines, read_json_rows
 from spikelens.jobs import job_of
 from spikelens.models.load import load
-from spikelens.places import model_folder, root, stage_folder
+from spikelens.places import model_folder, place_of, root
 from spikelens.plan import measured_jobs
 from spikelens.report.contents import figures_of
 from spikelens.report.run import render
@@ -134,8 +134,8 @@ def drawn(run, name):
 READERS = {
     "model.json": (lambda run: model_folder(run, "tft_neuron", 1), lambda run: write_summary(run, 0.0)),
     "history.jsonl": (lambda run: model_folder(run, "autoencoder", 1), lambda run: drawn(run, "learning")),
-    "scores.json": (lambda run: stage_folder(run, "explanation"), lambda run: drawn(run, "scores")),
-    "associations.json": (lambda run: stage_folder(run, "explanation"), lambda run: write_summary(run, 0.0)),
+    "scores.json": (lambda run: place_of(run, "explanation"), lambda run: drawn(run, "scores")),
+    "associations.json": (lambda run: place_of(run, "explanation"), lambda run: write_summary(run, 0.0)),
 }
 """Where each result is kept, and a part of the report that reads it."""
 
@@ -162,13 +162,13 @@ def test_a_model_that_cannot_be_built_from_its_description_names_it(run, change)
 
 
 def test_damaged_timings_stop_neither_the_report_nor_the_plan(run):
-    folder = stage_folder(run, "simulation") / "benchmarks"
+    folder = place_of(run, "simulation") / "benchmarks"
     folder.mkdir()
     (folder / "0.tsv").write_bytes(b"\xff\x00\n\x00")
     (folder / "1.tsv").write_text("s\tmax_rss\n2.5\t10\n")
     (folder / "2.tsv").mkdir()
     write_summary(run, 0.0)
-    summary = json.loads((stage_folder(run, "report") / "summary.json").read_text())
+    summary = json.loads((place_of(run, "report") / "summary.json").read_text())
     assert (summary["simulation"]["wall_seconds"], summary["simulation"]["jobs"]) == (2.5, 1)
     assert measured_jobs(run) == {"simulation": (2.5, 10.0)}
 
@@ -177,7 +177,7 @@ def test_a_notebook_is_told_of_damaged_and_of_unfinished_scores(run):
     opened = spikelens.open(run.path)
     with pytest.raises(StoreError, match=r"summary\.json is missing; `spikelens run` makes it once the stages before it are done"):
         _ = opened.summary
-    path = stage_folder(run, "explanation") / "scores.json"
+    path = place_of(run, "explanation") / "scores.json"
     path.write_text("[{}]")
     with pytest.raises(StoreError, match=r"scores\.json is damaged: row 0: it has no score; "):
         _ = opened.scores

@@ -23,7 +23,7 @@ from spikelens.errors import ConfigError, SpikelensError
 from spikelens.jobs import work_of
 from spikelens.limits import Deadline, process_started, to_ask_for
 from spikelens.network.build import build_blocks
-from spikelens.places import stage_folder
+from spikelens.places import place_of
 from spikelens.speeds import LEAST_MIN, SAFETY, job_seconds, runtime_min, shipped
 
 MILLION = {
@@ -188,7 +188,7 @@ def test_another_job_that_does_not_fit_is_refused_by_its_rule(tmp_path):
 
 def test_a_measured_pace_counts_more_than_the_table_of_speeds(make_run, capsys):
     run = make_run()
-    folder = stage_folder(run, "simulation") / "benchmarks"
+    folder = place_of(run, "simulation") / "benchmarks"
     folder.mkdir(parents=True)
     (folder / "0.tsv").write_text("s\th:m:s\tmax_rss\n100\t0:01:40\t500\n")
     path = run.folder / "again.yaml"

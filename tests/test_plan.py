@@ -21,7 +21,7 @@ from spikelens.cli import main
 from spikelens.config import STAGES, STEPS_PER_SECOND, load_runs
 from spikelens.jobs import stage_of
 from spikelens.network.build import build_blocks, drawn_synapses
-from spikelens.places import stage_folder
+from spikelens.places import place_of
 from spikelens.speeds import event_ns, job_seconds, read_speeds, segment_seconds
 from spikelens.stores import BLOCK_STORES, OWNER, block_layout, item_outputs, layout, prepare, read_array
 from spikelens.tables import n_rows
@@ -225,7 +225,7 @@ def test_one_core_does_all_work_and_many_wait_for_the_longest_chain(tmp_path):
 
 def test_the_last_benchmark_of_this_very_configuration_counts(make_run):
     run = make_run()
-    folder = stage_folder(run, "simulation") / "benchmarks"
+    folder = place_of(run, "simulation") / "benchmarks"
     folder.mkdir(parents=True)
     for segment, seconds in enumerate((10, 14)):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:10\t{500 + segment}\n")

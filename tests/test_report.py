@@ -23,7 +23,7 @@ from conftest import REPOSITORY, small_config
 
 from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
 from spikelens.errors import StoreError
-from spikelens.places import model_folder, stage_folder
+from spikelens.places import model_folder, place_of
 from spikelens.report import data
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
@@ -60,7 +60,7 @@ def synthetic_run(folder: Path, changes: dict | None = None) -> tuple[RunConfig,
         for name, spec in output.arrays.items():
             write_shard(output, name, (0,) * len(spec.shape), rng.random(spec.shape).astype(spec.dtype))
     _write_models(run, rng)
-    stage_folder(run, "explanation").mkdir(exist_ok=True, parents=True)
+    place_of(run, "explanation").mkdir(exist_ok=True, parents=True)
     (run.folder / "current" / "explanation" / "scores.json").write_text(json.dumps(truth.scores))
     (run.folder / "current" / "explanation" / "associations.json").write_text('[{"score": "attention_level", "rho": 0.1}]')
     return run, truth
@@ -178,7 +178,7 @@ def summary(run: RunConfig) -> dict:
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is not strict JSON")
 
-    return json.loads((stage_folder(run, "report") / SUMMARY).read_text(), parse_constant=refuse)
+    return json.loads((place_of(run, "report") / SUMMARY).read_text(), parse_constant=refuse)
 
 
 # --- figures ------------------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def summary(run: RunConfig) -> dict:
 
 def test_every_figure_is_a_drawing_of_readable_size(reported):
     for shown in figures_of(reported[0]):
-        content = (stage_folder(reported[0], "report") / shown.file).read_bytes()
+        content = (folder(reported[0], "report") / shown.file).read_bytes()
         root = ET.fromstring(content)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 20, shown.name
@@ -196,7 +196,7 @@ def test_every_figure_is_a_drawing_of_readable_size(reported):
 
 def test_text_is_drawn_and_not_left_to_the_viewers_fonts(reported):
     for shown in figures_of(reported[0]):
-        assert b"<text" not in (stage_folder(reported[0], "report") / shown.file).read_bytes(), shown.name
+        assert b"<text" not in (folder(reported[0], "report") / shown.file).read_bytes(), shown.name
 
 
 def test_axes_carry_units(reported):
@@ -220,7 +220,7 @@ def test_axes_carry_units(reported):
 
 def test_a_second_report_has_the_same_bytes(reported):
     run = reported[0]
-    files = [stage_folder(run, "report") / name for name in (*(shown.file for shown in figures_of(run)), PAGE)]
+    files = [place_of(run, "report") / name for name in (*(shown.file for shown in figures_of(run)), PAGE)]
     first, first_summary = [path.read_bytes() for path in files], summary(run)
     make_report(run)
     assert [path.read_bytes() for path in files] == first
@@ -291,7 +291,7 @@ def test_a_run_of_another_kind_is_drawn_too(tmp_path):
     }
     run, _ = synthetic_run(tmp_path, changes)
     make_report(run)
-    assert all((stage_folder(run, "report") / shown.file).stat().st_size > 1000 for shown in figures_of(run))
+    assert all((place_of(run, "report") / shown.file).stat().st_size > 1000 for shown in figures_of(run))
     weights = summary(run)["simulation"]["plastic_weights_at_end"]
     assert weights == {"synapses": 0, "mean_mv": None, "share_at_maximum": None, "share_at_zero": None, "share_below_1_mv": None}
     assert set(summary(run)["models"]["tft_neuron"]) == {"1", "2"}
@@ -352,7 +352,7 @@ def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
     stages = {name: (stage["wall_seconds"], stage["jobs"]) for name, stage in summary(copied).items()}
     assert stages.pop("report")[1] == 1
     assert set(stages.values()) == {(None, None)}
-    folder = stage_folder(copied, "simulation") / "benchmarks"
+    folder = folder(copied, "simulation") / "benchmarks"
     folder.mkdir(parents=True)
     for segment, seconds in enumerate((1.25, 2.5)):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")

@@ -20,7 +20,7 @@ from spikelens.config import load_runs
 from spikelens.errors import NetworkError, SimulationError
 from spikelens.mpi import owned_blocks, world
 from spikelens.network.build import EDGE_COLUMNS, build_blocks
-from spikelens.places import stage_folder
+from spikelens.places import place_of
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import layout, prepare
 from spikelens.tables import read_table
@@ -189,7 +189,7 @@ def test_the_state_of_another_simulation_is_refused(make_run):
     build_blocks(run, range(run.n_blocks))
     simulate_segment(run, 0)
     other = run.model_copy(update={"drive": run.drive.model_copy(update={"seed": 2})})
-    shutil.copytree(stage_folder(run, "simulation"), stage_folder(other, "simulation"))  # by hand
+    shutil.copytree(place_of(run, "simulation"), folder(other, "simulation"))  # by hand
     with pytest.raises(SimulationError, match=r"state.zarr/stamp.*another configuration"):
         simulate_segment(other, 1)
 

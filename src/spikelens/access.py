@@ -20,9 +20,22 @@ from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.files import read_json, read_json_rows
-from spikelens.places import stage_folder
+from spikelens.places import place_of
 from spikelens.report.contents import SUMMARY
-from spikelens.stores import OWNER, Group, StoreName, block_group, is_there, layout, method_output, model_output, open_group, recorded_group
+from spikelens.stores import (
+    Group,
+    StoreName,
+    block_group,
+    feature_block,
+    feature_output,
+    has_blocks,
+    is_there,
+    layout,
+    method_output,
+    model_output,
+    open_group,
+    recorded_group,
+)
 
 _AGAIN = "`spikelens run` makes it once the stages before it are done; `spikelens status` says how far the run is"
 
@@ -99,32 +112,32 @@ class OpenRun:
         return records.merge(weights, join="inner", combine_attrs="override")
 
     @functools.cached_property
-    def features(self) -> xr.Dataset:
-        """Spike counts per bin of neurons and populations, causal components of all pairs."""
-        return self._root("features")
+    def features(self) -> dict[str, xr.Dataset]:
+        """Each feature by its name: what it keeps of neurons, of pairs, and of synapses.
 
-    def rate(self, window_ms: int = 100) -> xr.DataArray:
+        What a feature keeps for each synapse has the dimension `synapse`, with source and target; what it keeps of some neurons of each
+        block has the dimension `neuron`.
+        """
+        return {name: self._feature(name) for name in self.config.computed_features}
+
+    def rate(self, window_ms: int = 100, step_ms: int = 10) -> xr.DataArray:
         """Running rate R_i(t) of every neuron over `window_ms` from t on [Hz], (time, neuron); NaN beyond the run's end.
 
         Raises
         ------
         SpikelensError
-            If the window is no multiple of features.step_ms.
+            If the window is no multiple of the step, or the step does not divide a chunk of the raster.
         """
-        step_ms = self.config.features.step_ms
-        if window_ms < 1 or window_ms % step_ms:
-            raise SpikelensError(f"window_ms = {window_ms}: expected a multiple of features.step_ms = {step_ms}")
+        if window_ms < 1 or step_ms < 1 or window_ms % step_ms:
+            raise SpikelensError(f"window_ms = {window_ms}: expected a multiple of step_ms = {step_ms}")
+        if self.config.chunk_ms % step_ms:
+            raise SpikelensError(f"step_ms = {step_ms}: expected a divisor of {self.config.chunk_ms_key} = {self.config.chunk_ms}")
         width = window_ms // step_ms
-        bins = self.features["count"]
+        bins = self.spikes["spikes"].coarsen(time=step_ms, boundary="trim", coord_func="min").sum()
         counts = bins.rolling(time=width).sum().shift(time=1 - width)
         chunks = {dim: sizes[0] for dim, sizes in bins.chunksizes.items()}  # of equal sizes, as Zarr wants them
         rate: xr.DataArray = (counts * (1000 / window_ms)).rename("rate").chunk(chunks)
         return rate.assign_attrs(long_name=f"running rate over the next {window_ms} ms", units="Hz")
-
-    @functools.cached_property
-    def causal_components(self) -> xr.Dataset:
-        """Causal components of the synapses, with and without weight, (window, synapse)."""
-        return self._with_ids(self._blocks("features")[["omega", "omega_unweighted"]])
 
     @functools.cached_property
     def outputs(self) -> dict[str, xr.Dataset]:
@@ -143,20 +156,35 @@ class OpenRun:
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
         """Every score against the wiring, as in scores.json."""
-        return read_json_rows(stage_folder(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN)
+        return read_json_rows(place_of(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN)
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
         """What each stage did, as in summary.json."""
-        return read_json(stage_folder(self.config, "report") / SUMMARY, {}, _AGAIN)
+        return read_json(place_of(self.config, "report") / SUMMARY, {}, _AGAIN)
 
     def _root(self, store: StoreName) -> xr.Dataset:
         group = layout(self.config, store)
         return _opened(group, self._n_segments(store, [group]))
 
+    def _feature(self, name: str) -> xr.Dataset:
+        run = self.config
+        root = feature_output(run, name)
+        groups = [feature_block(run, name, block) for block in range(run.n_blocks)] if has_blocks(run, name) else []
+        n_segments = self._n_segments(name, [root, *groups])
+        found = _opened(root, n_segments)
+        if not groups:
+            return found
+        if any("synapse" in array.dims for array in groups[0].arrays.values()):
+            return found.merge(self._with_ids(self._joined(groups, n_segments)))
+        return found.merge(xr.concat([_opened(group, n_segments).drop_attrs(deep=False) for group in groups], dim="neuron"))
+
     def _blocks(self, store: StoreName) -> xr.Dataset:
         groups = [block_group(self.config, store, block) for block in range(self.config.n_blocks)]
-        n_segments = self._n_segments(store, groups)
+        return self._joined(groups, self._n_segments(store, groups))
+
+    def _joined(self, groups: Sequence[Group], n_segments: int) -> xr.Dataset:
+        """The synapses of all blocks side by side."""
         parts = []
         for group in groups:
             opened = _opened(group, n_segments)
@@ -168,7 +196,7 @@ class OpenRun:
     def _with_ids(self, dataset: xr.Dataset) -> xr.Dataset:
         return dataset.assign_coords(source=self.synapses.source, target=self.synapses.target)
 
-    def _n_segments(self, store: StoreName, groups: Sequence[Group]) -> int:
+    def _n_segments(self, store: str, groups: Sequence[Group]) -> int:
         """Number of segments to show of these groups: all, or with `partial` those before the first that lacks a shard.
 
         Raises
@@ -177,7 +205,7 @@ class OpenRun:
             If there are none.
         """
         n = self.config.n_segments
-        if not self._partial or OWNER[store] not in ("simulation", "features"):
+        if not self._partial or store == "network":
             return n
         lacking = (segment for segment in range(n) for group in groups if not all(map(is_there, group.shard_paths(None, [segment]))))
         first = next(lacking, n)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spikelens.config import STAGES, RunConfig, load_config, require_tables
 from spikelens.errors import SpikelensError
-from spikelens.places import CONFIGURATIONS, method_folder, models_folder, root, stage_folder
+from spikelens.places import CONFIGURATIONS, place_of, results_of, root
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 _UNKNOWN = "which results it uses is not known; restore it, or delete it if these are not needed"
@@ -78,9 +78,7 @@ def as_text(found: Iterable[Unused]) -> str:
 
 def _folders_of(run: RunConfig) -> Iterator[Path]:
     """The folders of all results of a configuration, with today's code."""
-    yield from (stage_folder(run, stage) for stage in STAGES if stage != "models")
-    yield from (models_folder(run, name) for name in run.models)
-    yield from (method_folder(run, name) for name in run.methods)
+    return (place_of(run, *result) for result in results_of(run))
 
 
 def _results(folder: Path) -> Iterator[Path]:

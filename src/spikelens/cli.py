@@ -10,7 +10,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     _segments(simulate)
     _ranks(simulate)
     _limit(simulate)
-    features = stage("features", _features, "stage 3: rates, traces, causal components")
+    features = stage("features", _features, "stage 3: compute features of the spikes")
+    features.add_argument("--feature", action="append", metavar="NAME", help="which feature (default: all); may be given more than once")
     _segments(features)
     _blocks(features)
     train = stage("train", _train, "stage 4: train a model, alone or under mpiexec")
@@ -281,17 +282,21 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _features(options: argparse.Namespace) -> None:
-    """Compute rates, traces and causal components and write features.zarr."""
+    """Compute features of the spikes, each into its own store."""
     from spikelens import manifests
-    from spikelens.features.run import compute_features
+    from spikelens.features.run import compute
+    from spikelens.fingerprint import fingerprint
+    from spikelens.jobs import jobs_of
 
-    run = _planned_run(options, "features")
-    blocks = _range(options.blocks, run.n_blocks, "blocks")
-    for segment in _range(options.segments, run.n_segments, "segments"):
-        for block in blocks:
-            with manifests.doing(run, "features", {"segment": segment, "block": block}) as to_do:
-                if to_do:
-                    compute_features(run, [segment], [block])
+    run = load_run(options.run)
+    blocks, segments = _range(options.blocks, run.n_blocks, "blocks"), _range(options.segments, run.n_segments, "segments")
+    for name in _names(options.feature, "feature", run.computed_features):
+        _refuse_unplanned(options, fingerprint(run, "features", name))
+        for job in (job for job in jobs_of(run) if job.rule == f"features.{name}"):
+            if job.numbers["segment"] in segments and not set(blocks).isdisjoint(job.blocks):
+                with manifests.doing(run, job.rule, job.numbers) as to_do:
+                    for block in job.blocks if to_do else ():
+                        compute(run, name, job.numbers["segment"], block)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -308,18 +313,24 @@ def _train(options: argparse.Namespace) -> None:
 
         run = load_run(options.run)
         deadline = None if options.limit_min is None else Deadline(options.limit_min, process_started())
-        names: list[str] = options.model or list(run.models)
-        for name in names:
-            if name not in run.models:
-                raise SpikelensError(f"--model {name}: expected one of {', '.join(run.models) or 'the models of a run: it has none'}")
-            if options.planned is not None:
-                _refuse_unplanned(options, fingerprint(run, "models", name))
+        names = _names(options.model, "model", run.models)
+        for name in names if options.planned is not None else ():
+            _refuse_unplanned(options, fingerprint(run, "models", name))
         chosen = [(name, seed) for name in names for seed in _seeds(run, name, options.seed)]
         with joined(comm) as ranks:
             for name, seed in chosen:
                 with manifests.doing(run, f"models.{name}", {"seed": seed}, comm) as to_do:
                     if to_do:
                         train(run, name, seed, ranks=ranks, deadline=deadline)
+
+
+def _names(given: Sequence[str] | None, what: str, known: Iterable[str]) -> list[str]:
+    """The items that are named, or all."""
+    known = list(known)
+    for name in given or ():
+        if name not in known:
+            raise SpikelensError(f"--{what} {name}: expected one of {', '.join(known) or f'the {what}s of the run, but it has none'}")
+    return list(given or known)
 
 
 def _seeds(run: RunConfig, name: str, seed: int | None) -> Sequence[int]:
@@ -337,9 +348,7 @@ def _infer(options: argparse.Namespace) -> None:
     from spikelens.fingerprint import fingerprint
 
     run = load_run(options.run)
-    for name in options.method or list(run.methods):
-        if name not in run.methods:
-            raise SpikelensError(f"--method {name}: expected one of {', '.join(run.methods) or 'the methods of a run: it has none'}")
+    for name in _names(options.method, "method", run.methods):
         _refuse_unplanned(options, fingerprint(run, "explanation", name))
         with manifests.doing(run, f"explanation.{name}") as to_do:
             if to_do:

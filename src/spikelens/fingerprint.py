@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from spikelens.config import RunConfig, Stage
-from spikelens.config.items import Item, Read
+from spikelens.config import STAGES, RunConfig, Stage
+from spikelens.config.items import Read
 from spikelens.versions import results_version
 
 _NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "explanation": ("methods",)}
@@ -38,37 +38,32 @@ def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
             return ()
         case "simulation":
             return (Read("network"),)
-        case "features":
-            return (Read("simulation"),)
-        case "models":
-            return run.models[item].reads(run)
-        case "explanation" if item:
-            return run.methods[item].reads(run)
+        case "features" | "models" | "explanation" if item:
+            return run.items(stage)[item].reads(run)
         case "explanation":
             return (Read("network"), Read("simulation"), *(Read("explanation", name) for name in run.methods))
         case "report":
-            return (Read("features"), Read("explanation"), *(Read("models", name) for name in run.models))
+            features = (Read("features", name) for name in run.computed_features)
+            return (*features, Read("explanation"), *(Read("models", name) for name in run.models))
+    raise AssertionError(f"{stage} has items, and no results of its own")
 
 
 def versions_of(run: RunConfig, stage: Stage, item: str) -> tuple[str, ...]:
     """The names under which the code of a stage, or of the kind of one of its items, has a results version."""
     if item:
-        return (f"{stage}/{item_of(run, stage, item).kind}",)
-    items = (*run.models.values(), *run.methods.values()) if stage == "report" else ()
-    return (stage, *sorted({f"report/{item.kind}" for item in items}))
-
-
-def item_of(run: RunConfig, stage: Stage, name: str) -> Item:
-    """An item of a stage."""
-    return run.models[name] if stage == "models" else run.methods[name]
+        return (f"{stage}/{run.items(stage)[item].kind}",)
+    kinds = {found.kind for of in STAGES for found in run.items(of).values()} if stage == "report" else set()
+    return (stage, *sorted(f"report/{kind}" for kind in kinds))
 
 
 def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
     """The keys of the configuration that a stage, or an item of it, reads."""
     if item:
-        found = item_of(run, stage, item)
-        section = {key: value for key, value in keyed(found).items() if key not in found.NO_RESULTS}
-        return {**section, **found.context(run), "training": keyed(run.training), "duration_s": run.simulation.duration_s}
+        found = run.items(stage)[item]
+        section = {key: value for key, value in keyed(found).items() if key not in found.NO_RESULTS} | found.context(run)
+        if stage == "features":  # a run that grows keeps its features
+            return section
+        return {**section, "training": keyed(run.training), "duration_s": run.duration_s}
     section = {key: value for key, value in keyed(getattr(run, stage)).items() if key not in _NOT_RESULTS.get(stage, ())}
     if stage == "network":
         section["edges"] = _content_of(run.network.edges)

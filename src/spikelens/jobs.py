@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from spikelens.config import STAGES, RunConfig, Stage
+from spikelens.config import RunConfig, Stage
 from spikelens.explanation.contents import TABLES
-from spikelens.places import method_folder, models_folder, root, stage_folder
+from spikelens.places import place_of, results_of, root
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.stores import (
     ANY_SYNAPSE,
@@ -23,6 +24,8 @@ from spikelens.stores import (
     Group,
     StoreName,
     block_layout,
+    feature_block,
+    feature_output,
     layout,
     method_output,
     model_output,
@@ -32,6 +35,8 @@ from spikelens.stores import (
 Rule = str
 """A stage, or an item of one: "models.tft_neuron"."""
 
+JOB_NEURONS = 4_000
+"""About so many neurons are the work of one job of a feature."""
 _WILDCARDS = {"segment": "{segment}", "block": "{block}", "seed": "{seed}"}
 
 
@@ -47,7 +52,7 @@ def item_of(rule: Rule) -> str:
 
 @dataclass(frozen=True)
 class Work:
-    """The jobs that share a key: those of a stage, or of one model."""
+    """The jobs that share a key: those of a stage, or of one item."""
 
     rule: Rule
     folder: str
@@ -57,7 +62,9 @@ class Work:
     paths: tuple[str, ...]
     """The files of a job, with {segment}, {block} and {seed} in the place of its numbers."""
     numbers: tuple[Mapping[str, int], ...]
-    """Of each job."""
+    """Of each job; its {block} is the first of its blocks."""
+    blocks: tuple[int, ...] = ()
+    """First block of each job, and one past the last block of all; empty where a job has one block, or none."""
 
     @property
     def stage(self) -> Stage:
@@ -99,8 +106,17 @@ class Job:
         return self.work.named.format(**self.numbers)
 
     @property
+    def blocks(self) -> range:
+        """The blocks of neurons that it computes."""
+        first = self.numbers["block"]
+        bounds = self.work.blocks
+        return range(first, bounds[bounds.index(first) + 1] if bounds else first + 1)
+
+    @property
     def files(self) -> list[str]:
-        return [path.format(**self.numbers) for path in self.work.paths]
+        if not self.work.blocks:
+            return [path.format(**self.numbers) for path in self.work.paths]
+        return [path.format(**{**self.numbers, "block": block}) for block in self.blocks for path in self.work.paths]
 
     @property
     def manifest(self) -> str:
@@ -128,28 +144,40 @@ class Job:
 
 def work_of(run: RunConfig) -> Iterator[Work]:
     """Everything that is to be done for a run, in the order of the stages."""
-    blocks = range(run.n_blocks)
-    folder = {stage: _below(run, stage_folder(run, stage)) for stage in STAGES if stage != "models"}
-    yield Work("network", folder["network"], "{block}", _shards(run, "network"), _numbered(block=blocks))
-    shards = _shards(run, "spikes", "state", "weights", "records")
-    of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
-    segments = range(run.n_segments)
-    yield Work("simulation", folder["simulation"], "{segment}", of_segment, _numbered(segment=segments))
-    yield Work("features", folder["features"], "{segment}-{block}", _shards(run, "features"), _numbered(segment=segments, block=blocks))
-    for name, model in run.models.items():
-        models = _below(run, models_folder(run, name))
-        files = tuple(f"{models}/{{seed}}/{file}" for file in model.FILES)
-        arrays = tuple(_below(run, path) for path in model_output(run, name, "{seed}").shard_paths())
-        yield Work(f"models.{name}", models, "{seed}", (*files, *arrays), _numbered(seed=model.seeds))
-    for name in run.methods:
-        output = method_output(run, name)
-        arrays = tuple(_below(run, path) for path in output.shard_paths())
-        yield Work(f"explanation.{name}", _below(run, method_folder(run, name)), "method", arrays, _numbered())
-    yield Work(
-        "explanation", folder["explanation"], "explanation", tuple(f"{folder['explanation']}/{file}" for file in TABLES), _numbered()
-    )
-    items = tuple(f"{folder['report']}/{file}" for file in (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY))
-    yield Work("report", folder["report"], "report", items, _numbered())
+    for stage, item in results_of(run):
+        yield Work(f"{stage}.{item}" if item else stage, _below(run, place_of(run, stage, item)), *_jobs_of(run, stage, item))
+
+
+def blocks_per_job(run: RunConfig) -> int:
+    """Blocks for which one job computes a feature: as many as hold some thousand neurons, so that its start does not cost most."""
+    return max(1, JOB_NEURONS // run.block_size)
+
+
+def _jobs_of(run: RunConfig, stage: Stage, item: str) -> tuple[Any, ...]:
+    """The name and files of a job, with wildcards, the numbers of each job, and the bounds of the jobs' blocks."""
+    blocks, segments, place = range(run.n_blocks), range(run.n_segments), _below(run, place_of(run, stage, item))
+    match stage:
+        case "network":
+            return "{block}", _shards(run, "network"), _numbered(block=blocks)
+        case "simulation":
+            shards = _shards(run, "spikes", "state", "weights", "records")
+            of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
+            return "{segment}", of_segment, _numbered(segment=segments)
+        case "features":
+            groups = [feature_output(run, item), _of_any_block(feature_block(run, item, 0, 1))]
+            firsts = blocks[:: blocks_per_job(run)]
+            return "{segment}-{block}", _shards_of(run, groups), _numbered(segment=segments, block=firsts), (*firsts, run.n_blocks)
+        case "models":
+            files = tuple(f"{place}/{{seed}}/{file}" for file in run.models[item].FILES)
+            arrays = tuple(_below(run, path) for path in model_output(run, item, "{seed}").shard_paths())
+            return "{seed}", (*files, *arrays), _numbered(seed=run.models[item].seeds)
+        case "explanation" if item:
+            return "method", tuple(_below(run, path) for path in method_output(run, item).shard_paths()), _numbered()
+        case "explanation":
+            return "explanation", tuple(f"{place}/{file}" for file in TABLES), _numbered()
+        case "report":
+            files = (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY)
+            return "report", tuple(f"{place}/{file}" for file in files), _numbered()
 
 
 def _numbered(**ranges: Iterable[int]) -> tuple[dict[str, int], ...]:
@@ -169,20 +197,28 @@ def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
 
 def _shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:
     """The shards of stores."""
+    return _shards_of(run, [group for store in stores for group in _groups(run, store)])
+
+
+def _shards_of(run: RunConfig, groups: Iterable[Group]) -> tuple[str, ...]:
+    """The shards of groups, with {segment} and {block} in the place of numbers."""
     return tuple(
         _below(run, group.shard_path(name, [_WILDCARDS.get(kind, "0") for kind in array.by or ("",) * len(array.shape)]))
-        for store in stores
-        for group in _groups(run, store)
+        for group in groups
         for name, array in group.arrays.items()
     )
 
 
+def _of_any_block(group: Group) -> Group:
+    """The groups of all blocks as one: the names of their files do not depend on the synapses."""
+    return replace(group, path=group.path.with_name("{block}"))
+
+
 def _groups(run: RunConfig, store: StoreName) -> Iterator[Group]:
-    """The groups of a store, those of all blocks as one; the names of their files do not depend on the synapses."""
+    """The groups of a store, those of all blocks as one."""
     yield layout(run, store)
     if store in BLOCK_STORES:
-        group = block_layout(run, store, 0, 1)
-        yield replace(group, path=group.path.with_name("{block}"))
+        yield _of_any_block(block_layout(run, store, 0, 1))
     if store == "records" and run.simulation.record.synapses:
         yield recorded_synapses_layout(run, ANY_SYNAPSE)
 

@@ -1,8 +1,8 @@
 """Where results are kept: `results/<run>/<stage>/<key>/`, named by what made them.
 
 The key is the stage's fingerprint, so another configuration, or other code, has another folder. Nothing is made invalid in place,
-nothing has to be removed, and going back to an earlier configuration finds its results. A model has a key of its own:
-`models/<name>/<key>/<seed>/`. For people, `results/<run>/current/` links to what the configuration of the last call uses; no job
+nothing has to be removed, and going back to an earlier configuration finds its results. A feature, a model or a method has a key of its
+own: `<stage>/<name>/<key>/`. For people, `results/<run>/current/` links to what the configuration of the last call uses; no job
 reads or writes these links.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from spikelens.config import STAGES, RunConfig, Stage
+from spikelens.config.items import Read
 from spikelens.errors import SpikelensError, StoreError, disk_remedy
 from spikelens.fingerprint import fingerprint
 
@@ -35,27 +36,25 @@ def root(run: RunConfig) -> Path:
     return run.folder.parent if "=" in run.folder.name else run.folder
 
 
-def stage_folder(run: RunConfig, stage: Stage) -> Path:
-    """Folder of a stage's results; those of models are kept by model (`models_folder`)."""
-    return root(run) / stage / fingerprint(run, stage)
-
-
-def models_folder(run: RunConfig, name: str) -> Path:
-    """Folder of all trained models of one name: they differ in their seeds only."""
-    return root(run) / "models" / name / fingerprint(run, "models", name)
+def place_of(run: RunConfig, stage: Stage, item: str = "") -> Path:
+    """Folder of the results of a stage, or of one item of it. The seeds of a model share one."""
+    return root(run) / stage / item / fingerprint(run, stage, item)
 
 
 def model_folder(run: RunConfig, name: str, seed: int | str) -> Path:
     """Folder of one trained model; of all, where a word stands for the seed."""
-    return models_folder(run, name) / str(seed)
+    return place_of(run, "models", name) / str(seed)
 
 
-def method_folder(run: RunConfig, name: str) -> Path:
-    """Folder of what a method of the explanation computed."""
-    return root(run) / "explanation" / name / fingerprint(run, "explanation", name)
+def results_of(run: RunConfig) -> Iterator[Read]:
+    """Everything that a run computes: its stages, and the items of stages."""
+    for stage in STAGES:
+        yield from (Read(stage, name) for name in run.items(stage))
+        if stage not in ("features", "models"):  # these consist of items
+            yield Read(stage)
 
 
-def hold(folder: Path) -> IO[str]:
+def hold(place: Path) -> IO[str]:
     """Lock a folder of runs for this process, as long as the returned file is open; a killed process needs no unlocking.
 
     Raises
@@ -63,17 +62,17 @@ def hold(folder: Path) -> IO[str]:
     SpikelensError
         If another process holds it, naming that.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / LOCK).open("a+", encoding="utf-8")
+    place.mkdir(parents=True, exist_ok=True)
+    file = (place / LOCK).open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         raise SpikelensError(
-            f"{folder}: another call works on this run ({file.read().strip()}); wait until it has ended, or give this one another run.name"
+            f"{place}: another call works on this run ({file.read().strip()}); wait until it has ended, or give this one another run.name"
         ) from None
     except OSError as error:  # a file system without locks
-        log.warning("%s cannot be locked (%s): do not start a second call on this run", folder, error.strerror)
+        log.warning("%s cannot be locked (%s): do not start a second call on this run", place, error.strerror)
         return file
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -111,28 +110,22 @@ def link_current(run: RunConfig) -> None:
 
 def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
     """Names in `current/`, and where each leads."""
-    network, simulation = stage_folder(run, "network"), stage_folder(run, "simulation")
-    features, explanation = stage_folder(run, "features"), stage_folder(run, "explanation")
-    yield "network.zarr", network / "network.zarr"
+    yield "network.zarr", place_of(run, "network") / "network.zarr"
     for store in ("spikes", "weights", "state", *(("records",) if run.records else ())):
-        yield f"{store}.zarr", simulation / f"{store}.zarr"
-    yield "features.zarr", features / "features.zarr"
-    for name in run.models:
-        yield f"models/{name}", models_folder(run, name)
-    for name in run.methods:
-        yield f"methods/{name}", method_folder(run, name)
-    yield "explanation", explanation
-    yield "report", stage_folder(run, "report")
+        yield f"{store}.zarr", place_of(run, "simulation") / f"{store}.zarr"
+    for stage, name in (read for read in results_of(run) if read.item):
+        yield f"{_IN_CURRENT.get(stage, stage)}/{name}", place_of(run, stage, name)
+    yield "explanation", place_of(run, "explanation")
+    yield "report", place_of(run, "report")
     for file in ("report.html", "summary.json"):
-        yield file, stage_folder(run, "report") / file
-    for stage in (stage for stage in STAGES if stage != "models"):
-        yield f"logs/{stage}", stage_folder(run, stage) / "logs"
-    for name in run.models:
-        yield f"logs/models/{name}", models_folder(run, name) / "logs"
-    for name in run.methods:
-        yield f"logs/methods/{name}", method_folder(run, name) / "logs"
+        yield file, place_of(run, "report") / file
+    for stage, name in results_of(run):
+        place = f"{_IN_CURRENT.get(stage, stage)}/{name}" if name else stage
+        yield f"logs/{place}", place_of(run, stage, name) / "logs"
 
 
+_IN_CURRENT = {"explanation": "methods"}
+"""What the items of a stage are called in `current/`, where that is not the stage's name."""
 _OLD = ("network", "spikes", "weights", "state", "records", "features", "explanation")
 
 

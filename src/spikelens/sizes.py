@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from spikelens.config import (
     ASSUMED_RATE_HZ,
-    CAUSAL_CUTOFF_TAUS,
     MAX_DENSE_NEURONS,
     RunConfig,
     expected_in_degree,
@@ -28,10 +27,14 @@ from spikelens.jobs import Rule, item_of, stage_of, work_of
 from spikelens.report.contents import figures_of
 from spikelens.stores import (
     BLOCK_STORES,
+    OWNER,
     Array,
     Group,
     RecordedSynapses,
     block_layout,
+    feature_block,
+    feature_output,
+    has_blocks,
     layout,
     max_delay,
     method_output,
@@ -119,14 +122,12 @@ def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
             return network_memory(run)
         case "simulation":
             return simulation_memory(run, run.simulation.ranks, rate_hz)
-        case "features":
-            return features_memory(run, rate_hz)
         case "explanation":
             return explanation_memory(run)
         case "report":
             return report_memory(run)
-    items: Any = run.models if stage_of(rule) == "models" else run.methods
-    return float(items[item_of(rule)].memory(run))
+    item: Any = run.items(stage_of(rule))[item_of(rule)]
+    return float(item.memory(run, rate_hz) if stage_of(rule) == "features" else item.memory(run))
 
 
 def network_memory(run: RunConfig) -> float:
@@ -161,20 +162,6 @@ def simulation_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_
     return float(_COMPILED_BASE + held + of_network + of_own_neurons + spikes_hz + loading + raster + recorded + way_back)
 
 
-def features_memory(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> float:
-    """The segment's spikes of all neurons being sorted, one raster shard, all pairs of a block, its synapses and traces."""
-    features, n, block = run.features, run.network.neurons, min(run.network.block_size, run.network.neurons)
-    n_windows = -(-run.simulation.segment_s // features.omega_window_s)
-    reach_s = run.simulation.segment_s + (CAUSAL_CUTOFF_TAUS * features.tau_ms) / 1000
-    spikes = 56 * n * rate_hz * reach_s
-    raster = 2 * run.segment_steps * block
-    dense = n * block * (16 + 8 * n_windows) if features.omega_dense else 0
-    traces = 8 * run.segment_steps * min(-(-features.neurons // run.n_blocks), block)
-    rates = 16 * block * run.segment_steps / features.step_ms
-    synapses = expected(run).of_block.max() * (60 + 16 * n_windows)
-    return float(_COMPILED_BASE + spikes + raster + dense + traces + rates + synapses)
-
-
 def explanation_memory(run: RunConfig) -> float:
     """Matrices of all pairs: a score, classes of edges and shuffled labels."""
     return float(_COMPILED_BASE + 128 * min(run.network.neurons, MAX_DENSE_NEURONS) ** 2 + 40 * expected(run).of_block.max())
@@ -182,7 +169,7 @@ def explanation_memory(run: RunConfig) -> float:
 
 def report_memory(run: RunConfig) -> float:
     """Weights and causal components of all synapses, and of all pairs."""
-    dense = 24 * run.network.neurons**2 if run.features.omega_dense else 0
+    dense = 24 * run.n_neurons**2 if run.n_neurons <= MAX_DENSE_NEURONS else 0
     return float(_FIGURES_BASE + 32 * expected(run).all + dense)
 
 
@@ -196,7 +183,6 @@ _STORED_SHARE = {
     "weight": 0.4,
     "weight_change": 0.55,
     "weight_average": 0.7,
-    "population_count": 0.3,
     "recent_spikes": 0.02,
     "last_spike": 0.3,
     "v": 0.9,
@@ -205,12 +191,10 @@ _STORED_SHARE = {
 """What is left of an array by its codec; measured on the reference run, and sources on networks of up to 100,000 neurons."""
 _EQUAL_WEIGHTS_SHARE = 0.01
 """Of weights at the start, where each connection has one for all."""
-_OTHERS_SHARE = 0.85
-"""Of an array of float32 that is dense."""
+_FLOATS_SHARE = 0.85
+"""Of weights at the start that differ."""
 _BYTES_A_SPIKE = 2.5
 """In the raster."""
-_COUNT_SHARE_A_HZ = 0.006
-"""Of spike counts per bin: what is left for each Hz of the mean rate."""
 _METADATA_BYTES = 2_000
 _ITEM_BYTES = 200_000
 """A figure or table of the report."""
@@ -233,7 +217,7 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
     for store, group, times in _groups(run):
         n_shards += times * sum(math.prod(array.grid) for array in group.arrays.values())
         n_metadata += times * group.n_metadata_files
-        stored = sum(_stored_share(run, store, name, rate_hz) * _raw_bytes(array) for name, array in group.arrays.items())
+        stored = sum(_stored_share(run, store, name, array, rate_hz) * _raw_bytes(array) for name, array in group.arrays.items())
         bytes_of[store] = bytes_of.get(store, 0) + times * (stored + _METADATA_BYTES * group.n_metadata_files)
     works = list(work_of(run))
     n_jobs = sum(len(work.numbers) for work in works)
@@ -253,6 +237,8 @@ def _groups(run: RunConfig) -> list[tuple[str, Group, int]]:
         source, target = np.array(pairs, np.int64).T
         roots.append(("records", recorded_synapses_layout(run, RecordedSynapses(source, target, np.ones(len(pairs), np.int64))), 1))
     n = round(expected(run).all / run.n_blocks)
+    roots += [("features", feature_output(run, name), 1) for name in run.computed_features]
+    roots += [("features", feature_block(run, name, 0, n), run.n_blocks) for name in run.computed_features if has_blocks(run, name)]
     roots += [("models", model_output(run, name, "{seed}"), len(model.seeds)) for name, model in run.models.items()]
     roots += [("explanation", method_output(run, name), 1) for name in run.methods]
     return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in BLOCK_STORES]
@@ -262,14 +248,12 @@ def _raw_bytes(array: Array) -> int:
     return math.prod(array.shape) * np.dtype(array.dtype).itemsize
 
 
-def _stored_share(run: RunConfig, store: str, name: str, rate_hz: float) -> float:
+def _stored_share(run: RunConfig, store: str, name: str, array: Array, rate_hz: float) -> float:
     """What is about left of an array by its codec."""
     match store, name:
         case "spikes", "spikes":
             return min(1.0, _BYTES_A_SPIKE * rate_hz / 1000)
-        case "features", "count":
-            return min(1.0, _COUNT_SHARE_A_HZ * rate_hz)
         case "network", "weight":
             equal = run.network.edges is None and all(isinstance(c.weight_mv, float) for c in run.network.connections.values())
-            return _EQUAL_WEIGHTS_SHARE if equal else _OTHERS_SHARE
-    return _STORED_SHARE.get(name, _OTHERS_SHARE)
+            return _EQUAL_WEIGHTS_SHARE if equal else _FLOATS_SHARE
+    return _STORED_SHARE.get(name, array.stored) if store in OWNER else array.stored

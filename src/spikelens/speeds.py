@@ -24,7 +24,7 @@ from spikelens.config import (
     shards_per_block,
 )
 from spikelens.errors import SpikelensError
-from spikelens.jobs import Rule, item_of, stage_of
+from spikelens.jobs import Rule, blocks_per_job, item_of, stage_of
 from spikelens.refusals import problems_of
 from spikelens.sizes import expected
 
@@ -71,7 +71,7 @@ class Speeds(Section):
 
     def reading_seconds(self, run: RunConfig) -> float:
         """Seconds for reading the raster of the whole run."""
-        return 1e-9 * run.n_steps * run.network.neurons * self.read_ns_per_cell
+        return 1e-9 * run.n_steps * run.n_neurons * self.read_ns_per_cell
 
 
 def read_speeds(path: Path | None = None) -> Speeds:
@@ -122,14 +122,15 @@ def job_seconds(run: RunConfig, rule: Rule, speeds: Speeds, rate_hz: float = ASS
             return network_seconds(run, speeds)
         case "simulation":
             return segment_seconds(run, speeds, rate_hz)
-        case "features":
-            return features_seconds(run, speeds, rate_hz)
         case "explanation":
             return explanation_seconds(run, speeds)
         case "report":
             return speeds.start_s + speeds.report_s
-    items: Any = run.models if stage_of(rule) == "models" else run.methods
-    return float(items[item_of(rule)].seconds(run, speeds))
+    item: Any = run.items(stage_of(rule))[item_of(rule)]
+    if stage_of(rule) == "features":  # of a job's blocks, each but the first without the start of the process
+        n_blocks = min(blocks_per_job(run), run.n_blocks)
+        return float(speeds.start_s + n_blocks * (item.seconds(run, speeds, rate_hz) - speeds.start_s))
+    return float(item.seconds(run, speeds))
 
 
 def network_seconds(run: RunConfig, speeds: Speeds) -> float:
@@ -173,18 +174,6 @@ def event_ns(speeds: Speeds, n_synapses: float) -> float:
             share = max(math.log(max(n_synapses, 1) / n0) / math.log(n1 / n0), 0.0)
             return ns0 + share * (ns1 - ns0)
     return points[-1][1]
-
-
-def features_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RATE_HZ) -> float:
-    """Seconds for a segment and block: it reads the spikes of all neurons."""
-    seconds, neurons, n_blocks = min(run.simulation.segment_s, run.simulation.duration_s), run.network.neurons, run.n_blocks
-    cells = STEPS_PER_SECOND * seconds * neurons
-    events = expected(run).all / n_blocks * rate_hz * seconds
-    pairs = neurons / n_blocks * rate_hz * seconds * neurons if run.features.omega_dense else 0.0
-    n_read = min(3, run.n_segments) * n_blocks + LOADED_FILES // 2
-    files_ms = shards_per_block(run)["features"] * speeds.write_ms_per_file + n_read * speeds.read_ms_per_file
-    costs_ns = cells * speeds.read_ns_per_cell + events * speeds.replay_ns_per_event + pairs * speeds.dense_ns_per_pair
-    return speeds.start_s + 1e-3 * files_ms + 1e-9 * costs_ns
 
 
 def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:

@@ -13,9 +13,9 @@ Stores of a run, by the stage that owns them:
     weights.zarr      <block>: weight (boundary, synapse), weight_average (segment, synapse)
     state.zarr        v, u, last_spike, recent_spikes (boundary, neuron), stamp; blocks/<block>: weight_change (boundary, synapse)
     records.zarr      v, u (time, neuron); synapses: weight (time, synapse); only where simulation.record chooses some
-    features.zarr     count (time, neuron), population_count; omega_dense; blocks/<block>: trace (time, neuron), omega (window, synapse)
 
-Each model and each method of the explanation keeps what it computes in an output.zarr of its own (`Model.output`, `Method.output`).
+Each feature, each model and each method of the explanation keeps what it computes in an output.zarr of its own (`Feature.output`,
+`Model.output`, `Method.output`).
 
 Boundary k is the end of segment k. Every matrix over pairs of neurons is [source, target]. Synapses of a block are those onto
 its neurons, ordered by target, source, delay.
@@ -45,23 +45,22 @@ from spikelens.config import MAX_DELAY_MS, RunConfig, load_run
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.files import in_its_place
 from spikelens.fingerprint import fingerprint
-from spikelens.places import CONFIGURATIONS, link_current, method_folder, model_folder, name_old_results, root, stage_folder
+from spikelens.places import CONFIGURATIONS, link_current, model_folder, name_old_results, place_of, root
 
 if TYPE_CHECKING:
     import xarray as xr
     import zarr
     from zarr.storage import MemoryStore
 
-StoreName = Literal["network", "spikes", "weights", "state", "records", "features"]
+StoreName = Literal["network", "spikes", "weights", "state", "records"]
 OWNER: dict[StoreName, Any] = {
     "network": "network",
     "spikes": "simulation",
     "weights": "simulation",
     "state": "simulation",
     "records": "simulation",
-    "features": "features",
 }
-BLOCK_STORES: tuple[StoreName, ...] = ("network", "weights", "state", "features")
+BLOCK_STORES: tuple[StoreName, ...] = ("network", "weights", "state")
 """Stores that keep a group for each block."""
 UNITS_PER_MV = 65_536
 """Weights, weight changes and input currents are int32 in units of 2^-16 mV."""
@@ -91,6 +90,8 @@ class Array:
     chunks: tuple[int, ...] | None = None
     by: tuple[Literal["segment", "block", ""], ...] = ()
     fill_value: float = 0
+    stored: float = 0.85
+    """What the codec is expected to leave of it; by default that of dense float32."""
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
@@ -172,7 +173,7 @@ def stores_of(run: RunConfig) -> list[StoreName]:
 
 
 def store_path(run: RunConfig, store: StoreName) -> Path:
-    return stage_folder(run, OWNER[store]) / f"{store}.zarr"
+    return place_of(run, OWNER[store]) / f"{store}.zarr"
 
 
 def block_folder(store: StoreName, block: int) -> str:
@@ -188,7 +189,6 @@ def layout(run: RunConfig, store: StoreName) -> Group:
         "weights": _weights_layout,
         "state": _state_layout,
         "records": _records_layout,
-        "features": _features_layout,
     }[store](run)
     owner = OWNER[store]
     attrs = {
@@ -207,12 +207,11 @@ def _beside_dimensions(coordinates: Mapping[str, Coordinate]) -> str:
 
 
 def block_layout(run: RunConfig, store: StoreName, block: int, n_synapses: int) -> Group:
-    """The group that holds a block's synapses (and, in features, the traces of its neurons)."""
+    """The group that holds a block's synapses."""
     arrays, coordinates = {
         "network": _network_block_layout,
         "weights": _weights_block_layout,
         "state": _state_block_layout,
-        "features": _features_block_layout,
     }[store](run, block, max(n_synapses, 1))
     attrs = {"block": block, "n_synapses": n_synapses, "fingerprint": fingerprint(run, OWNER[store])}
     return Group(store_path(run, store) / block_folder(store, block), attrs, arrays, coordinates)
@@ -222,11 +221,11 @@ Layout = tuple[dict[str, Array], dict[str, Coordinate]]
 """Arrays and coordinates of a group."""
 
 
-def _neuron_coordinates(run: RunConfig, ids: NDArray[np.int64] | None = None) -> dict[str, Coordinate]:
+def neuron_coordinates(run: RunConfig, ids: NDArray[np.int64] | None = None) -> dict[str, Coordinate]:
     """Ids and populations of the given neurons (None: of all)."""
 
     def neurons() -> NDArray[np.int64]:
-        return np.arange(run.network.neurons, dtype=np.int64) if ids is None else ids
+        return np.arange(run.n_neurons, dtype=np.int64) if ids is None else ids
 
     def populations() -> NDArray[Any]:
         names = np.array(list(run.populations), dtype=np.dtypes.StringDType())
@@ -239,9 +238,9 @@ def _neuron_coordinates(run: RunConfig, ids: NDArray[np.int64] | None = None) ->
     }
 
 
-def _time_coordinate(n: int, step_ms: int = 1, first_ms: int = 0, dim: str = "time", long_name: str = "time") -> dict[str, Coordinate]:
+def time_coordinate(n: int, step_ms: int = 1, first_ms: int = 0, dim: str = "time", long_name: str = "time") -> dict[str, Coordinate]:
     # the key is not "units": xarray would turn "ms" into timedelta64 only where asked to, but tools differ
-    return {dim: Coordinate((dim,), first_ms + step_ms * np.arange(n, dtype=np.int64), {"long_name": long_name, "units": "ms"})}
+    return {dim: Coordinate((dim,), lambda: first_ms + step_ms * np.arange(n, dtype=np.int64), {"long_name": long_name, "units": "ms"})}
 
 
 def _boundary_coordinate(run: RunConfig) -> dict[str, Coordinate]:
@@ -276,7 +275,7 @@ def _network_layout(run: RunConfig) -> Layout:
     ltd, ltp = stdp_tables()
     lag = {"units": "mV", "scale_factor": 1 / UNITS_PER_MV}
     coordinates = {
-        **_neuron_coordinates(run),
+        **neuron_coordinates(run),
         "delay": Coordinate(("delay",), np.arange(MAX_DELAY_MS + 1, dtype=np.int64), {"long_name": "delay", "units": "ms"}),
         "ltd": Coordinate(("lag",), ltd, {"long_name": "depression at an arrival lag+1 ms after a spike", **lag}),
         "ltp": Coordinate(("lag",), ltp, {"long_name": "potentiation at a spike lag ms after an arrival", **lag}),
@@ -319,7 +318,7 @@ def _spikes_layout(run: RunConfig) -> Layout:
         chunks=(run.simulation.chunk_ms, run.simulation.chunk_neurons),
         by=("segment", "block"),
     )
-    return {"spikes": spikes}, {**_time_coordinate(run.n_steps), **_neuron_coordinates(run)}
+    return {"spikes": spikes}, {**time_coordinate(run.n_steps), **neuron_coordinates(run)}
 
 
 def _weights_layout(run: RunConfig) -> Layout:
@@ -365,7 +364,7 @@ def _state_layout(run: RunConfig) -> Layout:
         ),
     }
     lag = Coordinate(("lag",), np.arange(1, lags + 1, dtype=np.int64), {"long_name": "time before the boundary", "units": "ms"})
-    return arrays, {**_boundary_coordinate(run), **_neuron_coordinates(run), "lag": lag}
+    return arrays, {**_boundary_coordinate(run), **neuron_coordinates(run), "lag": lag}
 
 
 def max_delay(run: RunConfig) -> int:
@@ -390,7 +389,7 @@ def _recorded(run: RunConfig, dim: str, n: int, dtype: str, attrs: Mapping[str, 
 
 def _records_layout(run: RunConfig) -> Layout:
     record = run.simulation.record
-    coordinates = _time_coordinate(run.n_steps // record.every_ms, record.every_ms)
+    coordinates = time_coordinate(run.n_steps // record.every_ms, record.every_ms)
     if not record.neurons:
         return {}, coordinates
     names = {"v": "membrane potential after a step", "u": "recovery variable after a step"}
@@ -398,7 +397,7 @@ def _records_layout(run: RunConfig) -> Layout:
         name: _recorded(run, "neuron", len(record.neurons), "float32", {"long_name": long_name, "units": "mV"})
         for name, long_name in names.items()
     }
-    return arrays, coordinates | _neuron_coordinates(run, np.array(record.neurons, np.int64))
+    return arrays, coordinates | neuron_coordinates(run, np.array(record.neurons, np.int64))
 
 
 @dataclass(frozen=True)
@@ -449,7 +448,7 @@ def recorded_synapses_layout(run: RunConfig, synapses: RecordedSynapses) -> Grou
     """The group of the recorded weights; the names of its files do not depend on the synapses."""
     every = run.simulation.record.every_ms
     coordinates = {
-        **_time_coordinate(run.n_steps // every, every),
+        **time_coordinate(run.n_steps // every, every),
         "source": Coordinate(("synapse",), synapses.source, {"long_name": "id of the source neuron"}),
         "target": Coordinate(("synapse",), synapses.target, {"long_name": "id of the target neuron"}),
         "delay": Coordinate(("synapse",), synapses.delay, {"long_name": "delay", "units": "ms"}),
@@ -459,96 +458,38 @@ def recorded_synapses_layout(run: RunConfig, synapses: RecordedSynapses) -> Grou
     return Group(store_path(run, "records") / "synapses", attrs, {"weight": weight}, coordinates)
 
 
-def _features_layout(run: RunConfig) -> Layout:
-    features, n, size = run.features, run.network.neurons, run.network.block_size
-    n_samples, per_segment = run.n_steps // features.step_ms, run.segment_steps // features.step_ms
-    per_chunk = run.simulation.chunk_ms // features.step_ms
-    populations = list(run.network.populations)
-    arrays = {
-        "count": Array(
-            ("time", "neuron"),
-            (n_samples, n),
-            (per_segment, size),
-            "uint16",
-            {"long_name": f"spikes in a bin of {features.step_ms} ms", "units": "1"},
-            chunks=(per_chunk, run.simulation.chunk_neurons),
-            by=("segment", "block"),
-        ),
-        "population_count": Array(
-            ("time", "block", "of_population"),
-            (n_samples, run.n_blocks, len(populations)),
-            (per_segment, 1, len(populations)),
-            "int32",
-            {"long_name": f"spikes of a population's neurons in a block in a bin of {features.step_ms} ms", "units": "1"},
-            by=("segment", "block", ""),
-        ),
-    }
-    coordinates = {
-        **_time_coordinate(n_samples, features.step_ms, long_name="start of the bin"),
-        **_neuron_coordinates(run),
-        "of_population": Coordinate(("of_population",), np.array(populations, dtype=np.dtypes.StringDType()), {"long_name": "population"}),
-    }
-    if features.omega_dense:
-        arrays["omega_dense"] = Array(
-            ("window", "source", "target"),
-            (_n_windows(run), n, n),
-            (run.simulation.segment_s // features.omega_window_s, n, size),
-            "float32",
-            {"long_name": "causal component of all pairs, without weight, delay 0", "units": "1"},
-            by=("segment", "", "block"),
-        )
-        for name in ("source", "target"):
-            coordinates[name] = Coordinate((name,), np.arange(n, dtype=np.int64), {"long_name": f"id of the {name} neuron"})
-        coordinates |= _window_coordinate(run)
-    return arrays, coordinates
-
-
-def _n_windows(run: RunConfig) -> int:
-    return -(-run.simulation.duration_s // run.features.omega_window_s)
-
-
-def _window_coordinate(run: RunConfig) -> dict[str, Coordinate]:
-    return _time_coordinate(_n_windows(run), run.features.omega_window_s * 1000, dim="window", long_name="start of the window")
-
-
-def traced_neurons(run: RunConfig, block: int) -> NDArray[np.int64]:
-    """Ids of the neurons of a block whose traces are stored: the same number in every block, but for a short last one."""
-    first, end = run.block_range(block)
-    return first + evenly_spaced(end - first, -(-run.features.neurons // run.n_blocks))
-
-
 def evenly_spaced(n: int, at_most: int) -> NDArray[np.int64]:
     """At most `at_most` of the numbers below n, evenly spaced."""
     count = min(n, at_most)
     return (np.arange(count, dtype=np.int64) * n) // max(count, 1)
 
 
-def _features_block_layout(run: RunConfig, block: int, n: int) -> Layout:
-    windows_per_segment = run.simulation.segment_s // run.features.omega_window_s
-
-    def per_synapse(long_name: str, units: str) -> Array:
-        shape, shards = (_n_windows(run), n), (windows_per_segment, n)
-        return Array(("window", "synapse"), shape, shards, "float32", {"long_name": long_name, "units": units}, by=("segment", ""))
-
-    arrays = {
-        "omega": per_synapse("causal component of a synapse, with weight and delay", "mV"),
-        "omega_unweighted": per_synapse("causal component of a synapse, with delay, without weight", "1"),
+def feature_output(run: RunConfig, name: str) -> Group:
+    """The root group of a feature's store: what it keeps of the whole run."""
+    arrays, coordinates = run.features[name].output(run)
+    attrs = {
+        "title": f"spikelens {run.run.name}: {name}",
+        "feature": name,
+        "fingerprint": fingerprint(run, "features", name),
+        "coordinates": _beside_dimensions(coordinates),
     }
-    coordinates = _window_coordinate(run)
-    traced = traced_neurons(run, block)
-    if len(traced):
-        arrays["trace"] = Array(
-            ("time", "neuron"),
-            (run.n_steps, len(traced)),
-            (run.segment_steps, len(traced)),
-            "float32",
-            {"long_name": "spike trace", "units": "1"},
-            chunks=(run.simulation.chunk_ms, len(traced)),
-            by=("segment", ""),
-        )
-        coordinates |= _time_coordinate(run.n_steps)
-        coordinates["neuron"] = Coordinate(("neuron",), traced, {"long_name": "neuron id"})
-    return arrays, coordinates
+    subgroups = () if run.features[name].block_output(run, 0, 1) is None else ("blocks",)
+    return Group(place_of(run, "features", name) / OUTPUT, attrs, arrays, coordinates, subgroups)
+
+
+def feature_block(run: RunConfig, name: str, block: int, n_synapses: int | None = None) -> Group:
+    """The group that a block has in a feature's store, empty for a feature that keeps none; n_synapses: None, as many as were built."""
+    if n_synapses is None:
+        n_synapses = n_synapses_of(run, name, block)
+    found = run.features[name].block_output(run, block, max(n_synapses, 1))
+    arrays, coordinates = ({}, {}) if found is None else found
+    attrs = {"block": block, "n_synapses": n_synapses, "fingerprint": fingerprint(run, "features", name)}
+    return Group(place_of(run, "features", name) / OUTPUT / "blocks" / str(block), attrs, arrays, coordinates)
+
+
+def has_blocks(run: RunConfig, name: str) -> bool:
+    """Whether a feature keeps a group for each block."""
+    return bool(feature_output(run, name).subgroups)
 
 
 def model_output(run: RunConfig, name: str, seed: int | str) -> Group:
@@ -578,12 +519,18 @@ def method_output(run: RunConfig, name: str) -> Group:
         "fingerprint": fingerprint(run, "explanation", name),
         "coordinates": _beside_dimensions(coordinates),
     }
-    return Group(method_folder(run, name) / OUTPUT, attrs, arrays, coordinates)
+    return Group(place_of(run, "explanation", name) / OUTPUT, attrs, arrays, coordinates)
 
 
 def item_outputs(run: RunConfig) -> Iterator[Group]:
-    """The groups of all models and methods."""
-    return itertools.chain(model_outputs(run), (method_output(run, name) for name in run.methods))
+    """The root groups of all features, models and methods."""
+    features = (feature_output(run, name) for name in run.computed_features)
+    return itertools.chain(features, model_outputs(run), (method_output(run, name) for name in run.methods))
+
+
+def feature_blocks(run: RunConfig) -> Iterator[tuple[str, int]]:
+    """Feature and block of each group that features keep for blocks."""
+    return itertools.product((name for name in run.computed_features if has_blocks(run, name)), range(run.n_blocks))
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------------
@@ -731,6 +678,8 @@ def prepare(run: RunConfig) -> None:
     _register(run)
     for store in stores_of(run):
         ensure(layout(run, store))
+    for name in run.computed_features:
+        ensure(feature_output(run, name))
     link_current(run)
     name_old_results(run)
 
@@ -778,6 +727,11 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
         with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
             if (store_path(run, store) / block_folder(store, block)).is_dir():
                 ensure(block_layout(run, store, block, _told_synapses(run, block)), only_missing=only_missing)
+    for name, block in feature_blocks(run):
+        with contextlib.suppress(SpikelensError):
+            group = feature_block(run, name, block, _told_synapses(run, block, name))
+            if group.path.is_dir():
+                ensure(group, only_missing=only_missing)
     with contextlib.suppress(SpikelensError):
         if (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
             ensure(recorded_group(run), only_missing=only_missing)
@@ -790,7 +744,10 @@ def consolidate(run: RunConfig) -> None:
         if store == "records" and run.simulation.record.synapses:
             groups.append(recorded_group(run))
         _consolidate(layout(run, store), groups)
-    for output in item_outputs(run):
+    for name in run.computed_features:
+        blocks = [feature_block(run, name, block) for block in range(run.n_blocks)] if has_blocks(run, name) else []
+        _consolidate(feature_output(run, name), blocks)
+    for output in itertools.chain(model_outputs(run), (method_output(run, name) for name in run.methods)):
         _consolidate(output, [])
 
 
@@ -943,13 +900,19 @@ def is_there(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
+def n_synapses_of(run: RunConfig, feature: str, block: int) -> int:
+    """Number of synapses onto a block's neurons for a feature that reads the network, else 0."""
+    reads_network = any(read.stage == "network" for read in run.features[feature].reads(run))
+    return n_synapses(run, block) if reads_network else 0
+
+
 def n_synapses(run: RunConfig, block: int) -> int:
     """Number of synapses onto a block's neurons, from the stored in-degrees."""
     return int(read_shard(layout(run, "network"), "in_degree", (block,)).sum())
 
 
-def _told_synapses(run: RunConfig, block: int) -> int:
-    """As `n_synapses`; where these are lost, what most of the stores' metadata tell of a block.
+def _told_synapses(run: RunConfig, block: int, feature: str | None = None) -> int:
+    """As `n_synapses`, or `n_synapses_of`; where these are lost, what most of the stores' metadata tell of a block.
 
     Raises
     ------
@@ -957,7 +920,7 @@ def _told_synapses(run: RunConfig, block: int) -> int:
         If nothing tells.
     """
     try:
-        return n_synapses(run, block)
+        return n_synapses(run, block) if feature is None else n_synapses_of(run, feature, block)
     except StoreError:
         told: Counter[int] = Counter()
         for store in BLOCK_STORES:
@@ -1042,6 +1005,13 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
             unknown.add(store_path(run, "records") / "synapses")
     outputs = [group for group in item_outputs(run) if group.path not in seen and group.path.is_dir()]  # of those that were computed
     groups += outputs
+    for name, block in feature_blocks(run):
+        folder = place_of(run, "features", name) / OUTPUT
+        if folder in {group.path for group in outputs}:
+            try:
+                groups.append(feature_block(run, name, block, _told_synapses(run, block, name)))
+            except StoreError:
+                unknown.add(folder / "blocks" / str(block))
     faults: list[str] = []
     expected: set[Path] = set()
     for group in groups:

@@ -47,6 +47,7 @@ _NO_RESULTS = frozenset(
         "clean",
         "errors",
         "explanation.method",
+        "features.feature",
         "files",
         "fingerprint",
         "jobs",
@@ -81,7 +82,7 @@ def items_of(stage: Stage) -> tuple[Item, ...]:
     """The items of a stage: itself, or its kinds; the report's besides, for the figures of each kind."""
     own = tuple(f"{stage}/{kind}" for kind in _kinds(stage))
     match stage:
-        case "models":
+        case "features" | "models":
             return own
         case "report":
             return (stage, *(f"report/{kind}" for of in STAGES for kind in _kinds(of)))

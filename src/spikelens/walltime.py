@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig, check
 from spikelens.errors import ConfigError, Problem
-from spikelens.jobs import Rule
+from spikelens.jobs import Rule, stage_of
 from spikelens.speeds import Speeds, job_seconds, shipped
 
 SHARE = 0.5
@@ -63,7 +63,8 @@ def _fitting_segment(run: RunConfig, most_s: float, seconds_of: SecondsOf) -> in
     Of the segment's constraints, divisors leave its multiples of a step; all others are bounds. So no shorter one has to be tried.
     """
     chunk_ms = run.simulation.chunk_ms
-    step = math.lcm(run.features.omega_window_s, chunk_ms // math.gcd(chunk_ms, STEPS_PER_SECOND))
+    windows = (getattr(feature, "window_s", None) or 1 for feature in run.computed_features.values())
+    step = math.lcm(*windows, chunk_ms // math.gcd(chunk_ms, STEPS_PER_SECOND))
     too_few, too_many = 0, run.simulation.segment_s // step
     while too_many - too_few > 1:  # seconds grow with the segment
         middle = (too_few + too_many) // 2
@@ -94,10 +95,10 @@ def problems(run: RunConfig, seconds_of: SecondsOf) -> Iterator[Problem]:
     if not verdict.fits:
         needs = f"on {run.simulation.ranks} ranks, a segment is expected to need {verdict.segment_min:,.3g} min, {limit}"
         yield Problem("simulation.segment_s", run.simulation.segment_s, f"{needs}; {_remedy(run, verdict)}")
-    for rule in ("network", "features", "explanation", "report"):
+    for rule in ("network", *(f"features.{name}" for name in run.computed_features), "explanation", "report"):
         minutes = seconds_of(run, rule) / 60
         if minutes > SHARE * verdict.limit_min:
-            key, remedy = _REMEDIES[rule]
+            key, remedy = _REMEDIES[stage_of(rule)]
             value = run
             for part in key.split("."):
                 value = getattr(value, part)

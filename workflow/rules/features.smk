@@ -1,30 +1,35 @@
-# Stage 3: one job a segment and block. A job reads the spikes of its own segment and a halo in its neighbours: the last 20 tau
-# before (kernels). Nothing looks ahead: a run that grows keeps all its features.
+# Stage 3: one job a feature, segment and some blocks, named by the first. A job reads the spikes of its own segment and of the one before, where kernels reach
+# back. Nothing looks ahead: a run that grows keeps all its features.
 
 
-def segments_around(wildcards):
-    """Segments that hold the spikes, and the state at the start, that a segment's features take."""
-    run, _ = owner("features", wildcards)
-    segment = int(wildcards.segment)
-    return flags(run.path, "simulation")[max(segment - 1, 0) : segment + 1]
-
-
-def of_block(wildcards):
-    run, _ = owner("features", wildcards)
-    return flags(run.path, "network")[int(wildcards.block)]
+def read_by_feature(wildcards):
+    """The flags of what a job reads: of the spikes two segments, of the network and of other features its own block alone."""
+    run, work = owner("features", wildcards)
+    segment, block, per_job = int(wildcards.segment), int(wildcards.block), jobs.blocks_per_job(run)
+    found = []
+    for read in reads_of(run, "features", work.item):
+        of_read = flags(run.path, *read)
+        if read.stage == "network":
+            found += of_read[block : block + per_job]
+        elif read.stage == run.spikes_stage:
+            found += of_read[max(segment - 1, 0) : segment + 1]
+        elif read.stage == "features":
+            found.append(of_read[segment * -(-run.n_blocks // per_job) + block // per_job])
+        else:
+            found += of_read
+    return found
 
 
 rule compute_features:
     input:
-        network=ancient(of_block),
-        simulation=ancient(segments_around),
+        ancient(read_by_feature),
     output:
-        made=touch(below("features/{key}/done/{segment}-{block}.made")),
-        whole=touch(below("features/{key}/done/{segment}-{block}.whole")),
+        made=touch(below("features/{item}/{key}/done/{segment}-{block}.made")),
+        whole=touch(below("features/{item}/{key}/done/{segment}-{block}.whole")),
     log:
-        below("features/{key}/logs/{segment}-{block}.log"),
+        below("features/{item}/{key}/logs/{segment}-{block}.log"),
     benchmark:
-        below("features/{key}/benchmarks/{segment}-{block}.tsv")
+        below("features/{item}/{key}/benchmarks/{segment}-{block}.tsv")
     group:
         together("features")
     envmodules:
@@ -36,6 +41,7 @@ rule compute_features:
     params:
         run=run_of("features"),
     message:
-        "features: segment {wildcards.segment}, block {wildcards.block} of {params.run}"
+        "features: {wildcards.item}, segment {wildcards.segment}, block {wildcards.block} of {params.run}"
     shell:
-        "spikelens features {params.run:q} --segments {wildcards.segment} --blocks {wildcards.block} --planned {wildcards.key} --log {log:q}"
+        "spikelens features {params.run:q} --feature {wildcards.item} --segments {wildcards.segment} --blocks {wildcards.block}"
+        " --planned {wildcards.key} --log {log:q}"

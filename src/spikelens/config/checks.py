@@ -22,14 +22,13 @@ def check(run: RunConfig) -> Iterator[Problem]:
     yield from check_drive(run)
     yield from check_simulation(run)
     yield from check_record(run)
-    if not faults:  # whether averages are kept is told by the expected synapses
+    of_features = list(check_features(run))
+    yield from of_features
+    if not faults and not of_features:  # whether averages are kept is told by the expected synapses
         yield from check_shard_numbers(run)
-    yield from check_features(run)
     yield from check_models(run)
     yield from _check_files(run)
     yield from check_explanation(run)
-    if run.report.window_ms % run.features.step_ms:
-        yield Problem("report.window_ms", run.report.window_ms, f"expected a multiple of features.step_ms = {run.features.step_ms}")
     if run.report.raster_s > run.simulation.duration_s:
         yield Problem("report.raster_s", run.report.raster_s, f"expected at most simulation.duration_s = {run.simulation.duration_s}")
 

@@ -1,69 +1,48 @@
-"""The section `features`."""
+"""The section `features`: quantities computed from the spikes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+import numpy as np
+from pydantic import BeforeValidator, Field
 
-from spikelens.config.types import CAUSAL_CUTOFF_TAUS, MAX_DELAY_MS, MAX_DENSE_NEURONS, MAX_SHARD_BYTES, Positive, PositiveFloat, Section
+from spikelens.config.items import AnyKind, ItemName, completed
+from spikelens.config.types import MAX_SHARD_BYTES
 from spikelens.errors import Problem
+from spikelens.features.feature import Feature
 
 if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
 
+REFERENCE: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("spike_counts", "traces", "omega_pairs", "omega_synapses")}
+"""The features of the reference run."""
 
-class Features(Section):
-    """Quantities computed from the spikes; times are the paper's T_w and tau."""
-
-    step_ms: Annotated[Positive, Field(description="width of the bins in which spikes are counted [ms]")] = 10
-    tau_ms: Annotated[PositiveFloat, Field(description="time constant of traces and causal components [ms]")] = 20.0
-    omega_window_s: Annotated[
-        Positive,
-        Field(description="causal components are summed over windows this long [s]; by default 20 s, or the longest part of a segment"),
-    ] = 20
-    omega_dense: Annotated[bool, Field(description="causal components of all pairs (delay 0), not only of synapses")] = True
-    neurons: Annotated[int, Field(ge=0, description="traces are stored for about so many neurons, evenly spaced in every block")] = 20
+Features = Annotated[
+    dict[ItemName, Annotated[Feature, AnyKind("features")]],
+    BeforeValidator(lambda given: completed(given, REFERENCE)),
+    Field(description="features by name, each of a kind; by default those of the reference run; given ones replace all of these"),
+]
 
 
 def check_features(run: RunConfig) -> Iterator[Problem]:
-    features = run.features
-    if run.simulation.chunk_ms % features.step_ms:
-        yield Problem("features.step_ms", features.step_ms, f"expected a divisor of simulation.chunk_ms = {run.simulation.chunk_ms}")
-    if run.n_steps % features.step_ms:
-        yield Problem("features.step_ms", features.step_ms, f"expected a divisor of the duration, {run.n_steps} ms")
-    longest_delay = max((connection.delay_range[1] for connection in run.network.connections.values()), default=MAX_DELAY_MS)
-    if CAUSAL_CUTOFF_TAUS * features.tau_ms + longest_delay > run.segment_steps:
-        yield Problem(
-            "features.tau_ms",
-            features.tau_ms,
-            f"{CAUSAL_CUTOFF_TAUS} tau and the longest delay, {longest_delay} ms, must fit in a segment, {run.segment_steps} ms",
-        )
-    if run.simulation.segment_s % features.omega_window_s:
-        yield Problem(
-            "features.omega_window_s", features.omega_window_s, f"expected a divisor of simulation.segment_s = {run.simulation.segment_s}"
-        )
-    if features.omega_dense and run.network.neurons > MAX_DENSE_NEURONS:
-        yield Problem(
-            "features.omega_dense", True, f"all pairs are kept only up to {MAX_DENSE_NEURONS} neurons; set it to false for larger networks"
-        )
-    yield from _check_feature_shards(run)
+    for name, feature in run.computed_features.items():
+        problems = list(feature.check(run, f"features.{name}"))
+        yield from problems or _check_shards(run, name, feature)
 
 
-def _check_feature_shards(run: RunConfig) -> Iterator[Problem]:
-    features, block_size, limit = run.features, run.network.block_size, f"{MAX_SHARD_BYTES // 2**20} MB"
-    traced = min(-(-features.neurons // run.n_blocks), block_size)
-    if 4 * run.segment_steps * traced > MAX_SHARD_BYTES:
-        yield Problem(
-            "features.neurons",
-            features.neurons,
-            f"a block's traces over a segment are over {limit}; take fewer, or a smaller simulation.segment_s",
-        )
-    n_windows = -(-run.simulation.segment_s // features.omega_window_s)
-    if features.omega_dense and 4 * n_windows * run.network.neurons * block_size > MAX_SHARD_BYTES:
-        yield Problem(
-            "features.omega_window_s",
-            features.omega_window_s,
-            f"all pairs of a block over a segment are over {limit}; take longer windows, smaller blocks, or omega_dense: false",
-        )
+def _check_shards(run: RunConfig, name: str, feature: Feature) -> Iterator[Problem]:
+    """Refuse shards that are too large to be handled whole."""
+    n_synapses = max(round(run.expected_synapses / run.n_blocks), 1) if run.has_network else 0
+    for arrays, _ in filter(None, (feature.output(run), feature.block_output(run, 0, n_synapses))):
+        for array, spec in arrays.items():
+            size = math.prod(spec.shards) * np.dtype(spec.dtype).itemsize
+            if size > MAX_SHARD_BYTES:
+                yield Problem(
+                    f"features.{name}",
+                    feature.kind,
+                    f"a shard of {array} would hold {size / 2**20:,.0f} MB, expected at most {MAX_SHARD_BYTES // 2**20} MB; take a smaller "
+                    f"{run.segment_s_key}, smaller blocks, or other options",
+                )

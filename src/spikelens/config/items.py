@@ -1,8 +1,8 @@
 """Open sets of a configuration: the user's names -> items of some kind, each with the options of its kind.
 
-A kind is a subclass of `Item` in a file of its own, in the package of its family: `models/kinds/` or
-`explanation/kinds/`. Its options are its fields, what it
-needs to know of itself its methods: what it reads, what it writes, what it costs. To add one, add a file; nothing else names it.
+A kind is a subclass of `Item` in a file of its own, in the package of its family: `features/kinds/`, `models/kinds/` or
+`explanation/kinds/`. Its fields are its options. Its methods say what it reads, what it writes and what it costs. To add a kind, add a
+file; nothing else names it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from spikelens.names import Stage
 if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
 
-FAMILIES: dict[str, str] = {"models": "spikelens.models.kinds", "methods": "spikelens.explanation.kinds"}
+FAMILIES: dict[str, str] = {
+    "features": "spikelens.features.kinds",
+    "models": "spikelens.models.kinds",
+    "methods": "spikelens.explanation.kinds",
+}
 """The package of each family's kinds; a file in it has the name of its kind."""
 _KINDS: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
 
@@ -54,6 +58,10 @@ class Item(Section):
         kind = cls.model_fields["kind"].default
         if isinstance(kind, str):
             _KINDS[cls.FAMILY][kind] = cls
+
+    def applies(self, run: RunConfig) -> bool:
+        """Whether the run has what the item needs. One that does not apply is left out."""
+        return True
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
         """What the item reads; its results follow from it."""

@@ -14,4 +14,4 @@ class Report(Section):
 
     raster_s: Annotated[Positive, Field(description="the raster shows so much of the run's end [s]")] = 2
     neurons: Annotated[Positive, Field(description="single neurons shown in the figures")] = 4
-    window_ms: Annotated[Positive, Field(description="window of the running rates shown, a multiple of features.step_ms [ms]")] = 100
+    window_ms: Annotated[Positive, Field(description="window of the running rates shown [ms]")] = 100

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from spikelens.config.cluster import Cluster
 from spikelens.config.drive import Drive
 from spikelens.config.explanation import Explanation
+from spikelens.config.features import REFERENCE as FEATURES
 from spikelens.config.features import Features
-from spikelens.config.models import REFERENCE, Models, Training
+from spikelens.config.items import Item
+from spikelens.config.models import REFERENCE as MODELS
+from spikelens.config.models import Models, Training
 from spikelens.config.network import Network, expected_synapses
 from spikelens.config.report import Report
 from spikelens.config.simulation import Simulation
-from spikelens.config.types import MAX_AVERAGED_SYNAPSES, STEPS_PER_SECOND, Scalar, Section, whole
+from spikelens.config.types import MAX_AVERAGED_SYNAPSES, STEPS_PER_SECOND, Scalar, Section
 from spikelens.explanation.method import Method
+from spikelens.features.feature import Feature
+from spikelens.names import Stage
 from spikelens.refusals import NAME_PATTERN, RESULTS_PATTERN
 
 
@@ -38,25 +42,15 @@ class Config(Section):
     network: Network = Field(default_factory=Network)
     drive: Drive = Field(default_factory=Drive)
     simulation: Simulation = Field(default_factory=Simulation)
-    features: Features = Field(default_factory=Features)
+    features: Features = Field(default_factory=lambda: FEATURES)  # type: ignore[arg-type]
     training: Training = Field(default_factory=Training)
-    models: Models = Field(default_factory=lambda: REFERENCE)  # type: ignore[arg-type]
+    models: Models = Field(default_factory=lambda: MODELS)  # type: ignore[arg-type]
     explanation: Explanation = Field(default_factory=Explanation)
     report: Report = Field(default_factory=Report)
     cluster: Cluster = Field(default_factory=Cluster)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, given: Any) -> Any:
-        """The windows of causal components divide a segment."""
-        simulation, features = (given.get(name, {}) if isinstance(given, Mapping) else None for name in ("simulation", "features"))
-        if not isinstance(simulation, Mapping) or not isinstance(features, Mapping):
-            return given
-        segment_s = whole(simulation.get("segment_s", min(60, whole(simulation.get("duration_s")) or 60)))
-        return {**given, "features": {"omega_window_s": math.gcd(20, segment_s or 20), **features}}
 
-
-FOLLOWING = ("network.neurons", "network.connections", "simulation.segment_s", "features.omega_window_s")
+FOLLOWING = ("network.neurons", "network.connections", "simulation.segment_s")
 """Keys whose default follows from other keys."""
 
 
@@ -87,13 +81,62 @@ class RunConfig(Config):
     def folder(self) -> Path:
         return Path(self.path)
 
+    # --- spikes: how many neurons, for how long, and how both are divided among jobs
+
+    @property
+    def has_network(self) -> bool:
+        """Whether spikes are those of a network that is simulated."""
+        return True
+
+    @property
+    def spikes_stage(self) -> Stage:
+        """The stage that makes the spikes."""
+        return "simulation"
+
+    @property
+    def n_neurons(self) -> int:
+        return self.network.neurons
+
+    @property
+    def block_size(self) -> int:
+        """Neurons in a storage block."""
+        return self.network.block_size
+
+    @property
+    def duration_s(self) -> int:
+        return self.simulation.duration_s
+
+    @property
+    def segment_s(self) -> int:
+        return self.simulation.segment_s
+
+    @property
+    def segment_s_key(self) -> str:
+        """The key that gives the length of a segment."""
+        return "simulation.segment_s"
+
+    @property
+    def chunk_ms(self) -> int:
+        """Time in a Zarr chunk [ms]."""
+        return self.simulation.chunk_ms
+
+    @property
+    def chunk_ms_key(self) -> str:
+        """The key that gives the time in a Zarr chunk."""
+        return "simulation.chunk_ms"
+
+    @property
+    def chunk_neurons(self) -> int:
+        """Neurons in a Zarr chunk."""
+        return self.simulation.chunk_neurons
+
     @property
     def n_steps(self) -> int:
-        return self.simulation.duration_s * STEPS_PER_SECOND
+        return self.duration_s * STEPS_PER_SECOND
 
     @property
     def segment_steps(self) -> int:
-        return self.simulation.segment_s * STEPS_PER_SECOND
+        return self.segment_s * STEPS_PER_SECOND
 
     @property
     def n_segments(self) -> int:
@@ -101,25 +144,31 @@ class RunConfig(Config):
 
     @property
     def n_blocks(self) -> int:
-        return -(-self.network.neurons // self.network.block_size)
+        return -(-self.n_neurons // self.block_size)
 
     def block_range(self, block: int) -> tuple[int, int]:
         """First neuron of a block, and one past its last."""
-        size = self.network.block_size
-        return block * size, min((block + 1) * size, self.network.neurons)
+        return block * self.block_size, min((block + 1) * self.block_size, self.n_neurons)
 
     def segment_range(self, segment: int) -> tuple[int, int]:
         """First step of a segment, and one past its last."""
         return segment * self.segment_steps, min((segment + 1) * self.segment_steps, self.n_steps)
 
     @property
+    def population_sizes(self) -> dict[str, int]:
+        """Number of neurons of each population."""
+        return {name: population.count for name, population in self.network.populations.items()}
+
+    @property
     def populations(self) -> dict[str, tuple[int, int]]:
         """Range of neuron ids of each population."""
         ranges, start = {}, 0
-        for name, population in self.network.populations.items():
-            ranges[name] = (start, start + population.count)
-            start += population.count
+        for name, count in self.population_sizes.items():
+            ranges[name] = (start, start + count)
+            start += count
         return ranges
+
+    # --- the network
 
     @property
     def edge_classes(self) -> list[str]:
@@ -132,7 +181,7 @@ class RunConfig(Config):
     def weight_average(self) -> bool:
         """Whether each synapse's mean weight over a segment is stored."""
         if self.simulation.weight_average == "auto":
-            return expected_synapses(self.network) <= MAX_AVERAGED_SYNAPSES
+            return self.expected_synapses <= MAX_AVERAGED_SYNAPSES
         return self.simulation.weight_average
 
     @property
@@ -141,8 +190,30 @@ class RunConfig(Config):
         return bool(self.simulation.record.neurons or self.simulation.record.synapses)
 
     @property
+    def expected_synapses(self) -> float:
+        return expected_synapses(self.network)
+
+    # --- items, and the time that models see
+
+    def items(self, stage: Stage) -> Mapping[str, Item]:
+        """The items of a stage that are computed, by name; of a stage without items, none."""
+        match stage:
+            case "features":
+                return self.computed_features
+            case "models":
+                return self.models
+            case "explanation":
+                return self.methods
+        return {}
+
+    @property
+    def computed_features(self) -> dict[str, Feature]:
+        """The features that apply to this run."""
+        return {name: feature for name, feature in self.features.items() if feature.applies(self)}
+
+    @property
     def methods(self) -> dict[str, Method]:
-        """The methods of the explanation for which there is what they need."""
+        """The methods of the explanation that apply to this run."""
         return {name: method for name, method in self.explanation.methods.items() if method.applies(self)}
 
     def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:

@@ -122,9 +122,10 @@ def record_shards(run: RunConfig) -> int:
 
 
 def shards_per_block(run: RunConfig) -> dict[Stage, int]:
-    """Shards that a stage writes for a block (simulation and features: for each segment): the arrays that stores.py lays out."""
-    features = run.features
-    return {"network": 8, "simulation": 8 + run.weight_average, "features": 4 + features.omega_dense + (features.neurons > 0)}
+    """Shards that a stage writes for a block (simulation and features: for each segment)."""
+    layouts = [(feature.output(run), feature.block_output(run, 0, 1)) for feature in run.computed_features.values()]
+    features = sum(len(found[0]) for pair in layouts for found in pair if found is not None)
+    return {"network": 8, "simulation": 8 + run.weight_average, "features": features}
 
 
 def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
@@ -137,7 +138,8 @@ def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
             run.network.block_size,
             f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
         )
-    in_all = run.n_blocks * (shards["network"] + 1) + run.n_segments * (a_segment + run.n_blocks * (shards["features"] + 1))
+    of_features = run.n_blocks * (shards["features"] + len(run.computed_features))
+    in_all = run.n_blocks * (shards["network"] + 1) + run.n_segments * (a_segment + of_features)
     if in_all > MAX_SHARDS_PER_RUN:
         yield Problem(
             "simulation.segment_s",

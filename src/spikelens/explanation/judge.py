@@ -20,8 +20,8 @@ from spikelens.explanation.contents import ASSOCIATIONS, SCORES
 from spikelens.explanation.controls import association, score_shuffled, similarity
 from spikelens.explanation.method import NeuronQuantity, PairScore
 from spikelens.explanation.scores import ALL, OMEGA_DENSE, SHUFFLED, EdgeClass, edge_classes, is_attention, score_class
-from spikelens.explanation.wiring import Floats, Ids, mean_weights, read_wiring
-from spikelens.places import stage_folder
+from spikelens.places import place_of
+from spikelens.recording.wiring import Floats, Ids, mean_weights, read_wiring
 from spikelens.stores import method_output, write_atomically
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Truth:
 def _write_rows(run: RunConfig, file: str, rows: list[dict[str, Any]]) -> None:
     """Write a list, one row a line; NaN is refused."""
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
-    write_atomically(stage_folder(run, "explanation") / file, f"[\n{lines}\n]\n".encode())
+    write_atomically(place_of(run, "explanation") / file, f"[\n{lines}\n]\n".encode())
 
 
 def _seeds(run: RunConfig, own: Mapping[str, int]) -> dict[str, int]:

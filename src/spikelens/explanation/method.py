@@ -58,10 +58,6 @@ class Method(Item):
     FAMILY = "methods"
     SAW: ClassVar[str] = "spikes"
 
-    def applies(self, run: RunConfig) -> bool:
-        """Whether there is what it needs; a method that does not apply is left out."""
-        return True
-
     def output(self, run: RunConfig) -> Layout:
         """Arrays and coordinates of what it computes."""
         raise NotImplementedError

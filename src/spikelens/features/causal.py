@@ -20,9 +20,9 @@ from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND
 from spikelens.errors import SpikelensError
 from spikelens.features.replay import apply_changes, gather_changes, spike_trains
-from spikelens.features.spikes import between, raster_spikes
 from spikelens.features.traces import advance, cutoff_steps, decay_table
 from spikelens.network.build import Synapses
+from spikelens.recording.spikes import between, raster_spikes
 from spikelens.stores import STDP_LAGS, UNITS_PER_MV, stdp_tables
 
 if TYPE_CHECKING:

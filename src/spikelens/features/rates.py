@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND
 from spikelens.errors import SpikelensError
-from spikelens.features.spikes import raster_spikes
+from spikelens.recording.spikes import raster_spikes
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
 from spikelens.config import CAUSAL_CUTOFF_TAUS, STEPS_PER_SECOND
-from spikelens.features.spikes import raster_spikes
+from spikelens.recording.spikes import raster_spikes
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -6,7 +6,6 @@ standard deviations are those of the training range alone: nothing of validation
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import ConfigError
-from spikelens.features.spikes import between, of_neurons, read_spikes
 from spikelens.features.traces import spike_traces
-from spikelens.stores import evenly_spaced, layout, read_shard
+from spikelens.recording.spikes import between, neuron_counts, of_neurons, population_counts, read_spikes
+from spikelens.stores import evenly_spaced
 
 if TYPE_CHECKING:
     from spikelens.models.kinds.lstm_autoencoder import LstmAutoencoder
@@ -57,7 +56,7 @@ def trace_sequences(run: RunConfig, model: LstmAutoencoder) -> TraceSequences:
     problems = list(model.check_sequences(run, "the autoencoder"))
     if problems:
         raise ConfigError(run.path, problems)
-    neurons = evenly_spaced(run.network.neurons, model.neurons)
+    neurons = evenly_spaced(run.n_neurons, model.neurons)
     times = (np.concatenate(list(starts.values()))[:, None] + np.arange(model.steps)).ravel()
     traces = np.empty((len(times), len(neurons)), np.float32)
     for block in range(run.n_blocks):
@@ -117,10 +116,11 @@ def rate_series(run: RunConfig, model: Tft) -> RateSeries:
     """Read the rates that a TFT is trained on: of evenly spaced neurons, or of the network and each population."""
     ranges, names = model.ranges(run), model.names(run)
     if model.series == "neurons":
-        counts, sizes = _neuron_counts(run, names, model.bin_ms), np.ones(len(names))
+        counts, sizes = neuron_counts(run, names, model.bin_ms), np.ones(len(names))
     else:
-        counts = _population_counts(run, model.bin_ms)
-        sizes = np.array([run.network.neurons, *(population.count for population in run.network.populations.values())])
+        of_populations = population_counts(run, model.bin_ms)
+        counts = np.column_stack([of_populations.sum(axis=1), of_populations])
+        sizes = np.array([run.n_neurons, *run.population_sizes.values()])
     hz_per_spike = STEPS_PER_SECOND / model.bin_ms / sizes
     values = (counts * hz_per_spike).astype(np.float32)
     mean, std = training_scale(values, ranges["train"], hz_per_spike)
@@ -129,7 +129,7 @@ def rate_series(run: RunConfig, model: Tft) -> RateSeries:
 
 def neuron_rates(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDArray[np.float32]:
     """Rates of some neurons in bins of `bin_ms` from the run's start, (n_bins, n_neurons) [Hz]."""
-    return (_neuron_counts(run, neurons, bin_ms) * (STEPS_PER_SECOND / bin_ms)).astype(np.float32)
+    return (neuron_counts(run, neurons, bin_ms) * (STEPS_PER_SECOND / bin_ms)).astype(np.float32)
 
 
 def training_scale(
@@ -140,40 +140,3 @@ def training_scale(
     share = 1 / len(trained)
     floor = hz_per_spike * np.sqrt(share * (1 - share))
     return trained.mean(axis=0).astype(np.float32), np.maximum(trained.std(axis=0), floor).astype(np.float32)
-
-
-def _binned_rows(run: RunConfig, bin_ms: int) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.int64]]]:
-    """For each segment that has any: how many of its bins belong to whole samples, which samples these are, and the first bin of each."""
-    every = bin_ms // run.features.step_ms
-    n_used = run.n_steps // bin_ms * every
-    for segment in range(run.n_segments):
-        begin, end = (min(step // run.features.step_ms, n_used) for step in run.segment_range(segment))
-        if begin < end:
-            samples, rows = np.unique(np.arange(begin, end) // every, return_index=True)
-            yield segment, end - begin, samples, rows
-
-
-def _neuron_counts(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDArray[np.int64]:
-    """Spikes of each neuron in each sample, (n_samples, n_neurons)."""
-    group = layout(run, "features")
-    counts = np.zeros((run.n_steps // bin_ms, len(neurons)), np.int64)
-    for segment, n_bins, samples, rows in _binned_rows(run, bin_ms):
-        for block in range(run.n_blocks):
-            first, end = run.block_range(block)
-            columns = slice(*np.searchsorted(neurons, (first, end)))
-            if columns.start < columns.stop:
-                shard = read_shard(group, "count", (segment, block))[:n_bins, neurons[columns] - first]
-                counts[samples, columns] += np.add.reduceat(shard, rows, axis=0, dtype=np.int64)
-    return counts
-
-
-def _population_counts(run: RunConfig, bin_ms: int) -> NDArray[np.int64]:
-    """Spikes of the network and of each population in each sample, (n_samples, 1 + n_populations)."""
-    group = layout(run, "features")
-    counts = np.zeros((run.n_steps // bin_ms, 1 + len(run.network.populations)), np.int64)
-    for segment, n_bins, samples, rows in _binned_rows(run, bin_ms):
-        for block in range(run.n_blocks):
-            shard = read_shard(group, "population_count", (segment, block, 0))[:n_bins, 0]
-            counts[samples, 1:] += np.add.reduceat(shard, rows, axis=0, dtype=np.int64)
-    counts[:, 0] = counts[:, 1:].sum(axis=1)
-    return counts

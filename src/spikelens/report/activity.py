@@ -73,7 +73,7 @@ def _weights_by_class(figure: SubFigure, run: RunConfig) -> None:
     rows = figure.subplots(len(run.edge_classes), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, name, start, end in zip(rows, run.edge_classes, share[0], share[-1], strict=True):
         colour = style.edge_colours(run)[name]
-        axes.stairs(end, histograms.edges_mv, fill=True, color=colour, label=f"at the end, {run.simulation.duration_s} s")
+        axes.stairs(end, histograms.edges_mv, fill=True, color=colour, label=f"at the end, {run.duration_s} s")
         axes.stairs(start, histograms.edges_mv, color=style.BLACK, linewidth=1, label="at the start")
         axes.set_ylabel(style.arrow(name))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -132,7 +132,7 @@ def _last_span(run: RunConfig) -> tuple[int, int]:
 
 def _raster(axes: Axes, run: RunConfig) -> None:
     start, end = _last_span(run)
-    ids = evenly_spaced(run.network.neurons, _MAX_RASTER_NEURONS)
+    ids = evenly_spaced(run.n_neurons, _MAX_RASTER_NEURONS)
     segments = range(start // run.segment_steps, run.n_segments)
     spikes = open_group(layout(run, "spikes"), segments=segments)["spikes"].isel(time=slice(start, end), neuron=ids).to_numpy()
     step, place = np.nonzero(spikes)
@@ -141,14 +141,14 @@ def _raster(axes: Axes, run: RunConfig) -> None:
         colour = style.population_colours(run)[name]
         axes.plot((start + step[own]) / 1000, ids[place[own]], ".", markersize=2, markeredgewidth=0, color=colour, rasterized=True)
         axes.text(1.008, (first + last) / 2, name, color=colour, transform=axes.get_yaxis_transform(), va="center", fontweight="bold")
-    shown = "" if len(ids) == run.network.neurons else f" ({len(ids):,} of {run.network.neurons:,} neurons)"
-    axes.set(title=f"Spikes of the last {run.report.raster_s} s{shown}", ylabel="neuron id", ylim=(-0.5, run.network.neurons - 0.5))
+    shown = "" if len(ids) == run.n_neurons else f" ({len(ids):,} of {run.n_neurons:,} neurons)"
+    axes.set(title=f"Spikes of the last {run.report.raster_s} s{shown}", ylabel="neuron id", ylim=(-0.5, run.n_neurons - 0.5))
 
 
 def _last_rates(axes: Axes, run: RunConfig) -> None:
     start, end = _last_span(run)
     rates = data.running_rates(run)
-    middle_ms = run.features.step_ms * np.arange(len(rates)) + run.report.window_ms / 2
+    middle_ms = data.rate_step_ms(run) * np.arange(len(rates)) + run.report.window_ms / 2
     shown = middle_ms >= start
     _rate_lines(axes, run, middle_ms[shown] / 1000, rates[shown])
     axes.set(
@@ -160,7 +160,7 @@ def _last_rates(axes: Axes, run: RunConfig) -> None:
 
 
 def _rates_over_time(axes: Axes, run: RunConfig) -> None:
-    apart = run.report.window_ms // run.features.step_ms
+    apart = run.report.window_ms // data.rate_step_ms(run)
     rates = data.running_rates(run)[::apart]
     rates = rates[np.isfinite(rates).all(axis=1)]
     n_joined = max(1, STEPS_PER_SECOND // run.report.window_ms)
@@ -169,8 +169,8 @@ def _rates_over_time(axes: Axes, run: RunConfig) -> None:
     joined_s = n_joined * run.report.window_ms / 1000
     _rate_lines(axes, run, (np.arange(len(means)) + 0.5) * joined_s, means)
     axes.set(title=f"Rate over the whole run, means of {joined_s:g} s", xlabel="time [s]", ylabel="rate [Hz]")
-    axes.set_xlim(0, run.simulation.duration_s)
-    if 0 < run.training.start_s < run.simulation.duration_s:
+    axes.set_xlim(0, run.duration_s)
+    if 0 < run.training.start_s < run.duration_s:
         axes.axvline(run.training.start_s, color=style.GREY, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
             "models see what follows",
@@ -185,8 +185,8 @@ def _rates_over_time(axes: Axes, run: RunConfig) -> None:
 
 
 def _rate_lines(axes: Axes, run: RunConfig, time_s: NDArray[np.floating], rates: NDArray[np.floating]) -> None:
-    for name, rate in zip(["all", *run.network.populations], rates.T, strict=True):
+    for name, rate in zip(["all", *run.populations], rates.T, strict=True):
         axes.plot(time_s, rate, color=style.population_colours(run)[name], label=name, linewidth=1.2)
     axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
-    axes.legend(ncols=len(run.network.populations) + 1, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+    axes.legend(ncols=len(run.populations) + 1, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     style.light_grid(axes)

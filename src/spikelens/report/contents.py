@@ -55,7 +55,8 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
     yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
     yield Shown("raster_and_rates", "Raster and rates", _RASTER, drawn_by("activity", "raster_and_rates"), "simulation")
     yield Shown("weights", "Weights", _WEIGHTS, drawn_by("activity", "weights"), "simulation")
-    yield Shown("omega", "Causal components", _OMEGA, drawn_by("explained", "omega"), "features")
+    for name, feature in run.computed_features.items():
+        yield from feature.figures(name)
     if any(model.learns for model in run.models.values()):
         yield Shown("learning", "Learning", _LEARNING, drawn_by("learned", "learning"), "models")
     for name, model in run.models.items():
@@ -83,16 +84,6 @@ _WEIGHTS = (
     "dark as time goes by (at most six times are shown). The rule is additive, so that weights run to one of their bounds, "
     "0 or the maximum; the share in the first and the last bin is most of what there is to see. Static weights are left "
     "out."
-)
-_OMEGA = (
-    "Causal components Ω of source j onto target i: the sum over all pairs of spikes, i after j, of exp(−(t_i − t_j − δ) / "
-    "τ), cut at 20 τ. (The paper's slides print a plus in the exponent: a misprint.) Upper left: all pairs without weight "
-    "and with delay δ = 0, summed over the run [1], logarithmic; it follows mostly from the two rates. Upper right: weights "
-    "at the end [mV], 0 where there is no synapse. Each cell is the mean over a small group of neurons. Lower left: Ω of "
-    "pairs with and without a synapse, share of pairs [%]; the distance between a full line and its dotted one is what Ω "
-    "alone tells of the wiring. Lower right: Ω with weight and true delay, mean over the synapses of a class, per second "
-    "[mV/s], in each window of time; this one is circular as a sign of connectivity, since it is 0 by definition where "
-    "there is no synapse."
 )
 _LEARNING = (
     "Loss after each epoch on training and validation data, which come from separate ranges of time. The losses have no "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,14 +11,25 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from spikelens.config import RunConfig
+from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
 from spikelens.features.rates import window_counts
 from spikelens.files import NUMBER, Fields, read_json, read_json_lines, read_json_rows
 from spikelens.models.model import DESCRIPTION, HISTORY
-from spikelens.places import model_folder, stage_folder
-from spikelens.stores import UNITS_PER_MV, block_group, layout, method_output, model_output, open_group, read_array, read_shard
+from spikelens.places import model_folder, place_of
+from spikelens.recording.spikes import population_counts
+from spikelens.stores import (
+    UNITS_PER_MV,
+    block_group,
+    feature_block,
+    feature_output,
+    method_output,
+    model_output,
+    open_group,
+    read_array,
+    read_shard,
+)
 
 _MODEL_FIELDS: Fields = {
     "n_weights": int,
@@ -27,6 +39,7 @@ _MODEL_FIELDS: Fields = {
 _HISTORY_FIELDS: Fields = {"epoch": int, "train_loss": NUMBER, "validation_loss": NUMBER}
 _BIN_MV = 0.25
 _MAX_BINS = 120
+_RATE_STEP_MS = 10
 
 
 class Synapses(NamedTuple):
@@ -119,35 +132,35 @@ def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDAr
     return matrix
 
 
-def population_counts(run: RunConfig) -> NDArray[np.float64]:
-    """Spikes of each population in the T_w after each bin's start, (n_bins, n_populations); NaN where T_w reaches beyond the end."""
-    counts = read_array(layout(run, "features"), "population_count").sum(axis=1)
-    windows = window_counts(counts, run.report.window_ms // run.features.step_ms)
-    total = np.full(counts.shape, np.nan)
-    total[: len(windows)] = windows
-    return total
+def rate_step_ms(run: RunConfig) -> int:
+    """Time between the running rates that are shown [ms]."""
+    return math.gcd(_RATE_STEP_MS, run.report.window_ms)
 
 
 def running_rates(run: RunConfig) -> NDArray[np.float64]:
     """Rate of "all" and of each population [Hz] over the T_w after each sample, (n_samples, 1 + n_populations)."""
-    counts = population_counts(run)
-    sizes = np.array([population.count for population in run.network.populations.values()])
-    spikes = np.column_stack([counts.sum(axis=1), counts])
-    return np.asarray(spikes / np.array([sizes.sum(), *sizes]) / (run.report.window_ms / 1000))
+    step_ms, window_ms = rate_step_ms(run), run.report.window_ms
+    counts = population_counts(run, step_ms)
+    windows = window_counts(counts, window_ms // step_ms)
+    total = np.full(counts.shape, np.nan)
+    total[: len(windows)] = windows
+    sizes = np.array(list(run.population_sizes.values()))
+    spikes = np.column_stack([total.sum(axis=1), total])
+    return np.asarray(spikes / np.array([sizes.sum(), *sizes]) / (window_ms / STEPS_PER_SECOND))
 
 
-def omega_of_all_pairs(run: RunConfig) -> NDArray[np.float32]:
+def omega_of_all_pairs(run: RunConfig, feature: str) -> NDArray[np.float32]:
     """Causal components over the whole run of all pairs, without weight, delay 0; (source, target)."""
-    group = layout(run, "features")
-    n = run.network.neurons
+    group = feature_output(run, feature)
+    n = run.n_neurons
     total = np.zeros((n, n), np.float32)
-    spec = group.arrays["omega_dense"]
+    spec = group.arrays["omega"]
     for index in spec.indices():
-        total[:, spec.region(index)[2]] += read_shard(group, "omega_dense", index).sum(axis=0)
+        total[:, spec.region(index)[2]] += read_shard(group, "omega", index).sum(axis=0)
     return total
 
 
-def mean_omega_by_class(run: RunConfig) -> NDArray[np.float64] | None:
+def mean_omega_by_class(run: RunConfig, feature: str) -> NDArray[np.float64] | None:
     """Mean causal component of a synapse, with weight and delay, [mV] by window and class of edges; (n_windows, n_edge_classes).
 
     NaN for a class without synapses; None for a network without any.
@@ -158,7 +171,7 @@ def mean_omega_by_class(run: RunConfig) -> NDArray[np.float64] | None:
         edge_class = synapses(run, block).edge_class
         if not len(edge_class):
             continue
-        omega = read_array(block_group(run, "features", block), "omega")
+        omega = read_array(feature_block(run, feature, block), "omega")
         of_block = np.array([np.bincount(edge_class, weights=window, minlength=n_classes) for window in omega])
         sums = of_block if sums is None else sums + of_block
         counts += np.bincount(edge_class, minlength=n_classes)
@@ -192,7 +205,7 @@ def trained_models(run: RunConfig) -> Iterator[tuple[str, int]]:
 
 def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
     """The rows of explanation/scores.json: how well each score tells synapses apart, controls after their score."""
-    rows = read_json_rows(stage_folder(run, "explanation") / SCORES, SCORE_FIELDS)
+    rows = read_json_rows(place_of(run, "explanation") / SCORES, SCORE_FIELDS)
     bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
     return sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spikelens.config import MAX_DENSE_NEURONS, RunConfig
 from spikelens.explanation.attended import model_of
+from spikelens.features import windows
 from spikelens.report import data, style
 from spikelens.report.remarks import NO_SYNAPSE, remarks
 
@@ -124,23 +125,22 @@ def _name_populations(axes: Axes, run: RunConfig, borders: list[int]) -> None:
         label.set_fontweight("bold")
 
 
-def omega(run: RunConfig) -> Figure:
-    """Draw the causal components of all pairs beside the weights, their distribution, and those of synapses over time."""
-    figure = style.new_figure(10, 8.4)
-    above, below = style.stacked(figure, 1.25, 1)
-    left, right = above.subplots(1, 2)
-    spread, course = below.subplots(1, 2)
-    ids = np.arange(run.network.neurons)
-    if run.features.omega_dense:
-        pairs = data.omega_of_all_pairs(run)
-        weight = data.weight_matrix(run, ids, run.n_segments - 1)
-        _pairs(left, run, pairs)
-        _weights(right, run, weight)
-        _distributions(spread, run, pairs, np.isfinite(weight))
-    else:
-        for axes in (left, right, spread):
-            style.note(axes, "features.omega_dense is off: causal components were computed for synapses only")
-    _course(course, run)
+def omega_of_pairs(run: RunConfig, feature: str) -> Figure:
+    """Draw the causal components of all pairs beside the weights, and their distribution with and without a synapse."""
+    figure = style.new_figure(12, 4.4)
+    left, middle, right = figure.subplots(1, 3)
+    pairs = data.omega_of_all_pairs(run, feature)
+    weight = data.weight_matrix(run, np.arange(run.n_neurons), run.n_segments - 1)
+    _pairs(left, run, pairs)
+    _weights(middle, run, weight)
+    _distributions(right, run, pairs, np.isfinite(weight))
+    return figure
+
+
+def omega_of_synapses(run: RunConfig, feature: str) -> Figure:
+    """Draw the mean causal component of the synapses of each class over time."""
+    figure = style.new_figure(10, 3.6)
+    _course(figure.add_subplot(), run, feature)
     return figure
 
 
@@ -184,19 +184,20 @@ def _distributions(axes: Axes, run: RunConfig, pairs: NDArray[np.float32], conne
     style.light_grid(axes)
 
 
-def _course(axes: Axes, run: RunConfig) -> None:
-    means = data.mean_omega_by_class(run)
+def _course(axes: Axes, run: RunConfig, feature: str) -> None:
+    means = data.mean_omega_by_class(run, feature)
     if means is None:
         style.note(axes, NO_SYNAPSE)
         return
-    window_s = run.features.omega_window_s
-    edges = np.minimum(np.arange(len(means) + 1) * window_s, run.simulation.duration_s)
+    options: Any = run.features[feature]
+    window_s = windows.window_s(run, options.window_s)
+    edges = np.minimum(np.arange(len(means) + 1) * window_s, run.duration_s)
     for name, values in zip(run.edge_classes, means.T, strict=True):
         per_s = values / np.diff(edges)
         axes.plot((edges[1:] + edges[:-1]) / 2, per_s, "o-", markersize=4, color=style.edge_colours(run)[name], label=style.arrow(name))
     axes.axhline(0, color="0.5", linewidth=0.7)
     axes.set(title="Mean \N{GREEK CAPITAL LETTER OMEGA} of a synapse, with weight and delay", xlabel="time [s]")
-    axes.set(ylabel="\N{GREEK CAPITAL LETTER OMEGA} per second [mV/s]", xlim=(0, run.simulation.duration_s))
+    axes.set(ylabel="\N{GREEK CAPITAL LETTER OMEGA} per second [mV/s]", xlim=(0, run.duration_s))
     axes.legend(loc="best")
     style.light_grid(axes)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from spikelens.config import RunConfig
+from spikelens.config import STEPS_PER_SECOND, RunConfig
+from spikelens.recording.spikes import population_counts
 from spikelens.report import data
-from spikelens.stores import layout, read_array
 
 NO_SYNAPSE = "the network has no synapse"
 
@@ -36,10 +36,10 @@ def _of_synapses(run: RunConfig) -> Iterator[str]:
 
 
 def _of_spikes(run: RunConfig) -> Iterator[str]:
-    spikes = read_array(layout(run, "features"), "population_count").sum(axis=(0, 1))
+    spikes = population_counts(run, STEPS_PER_SECOND).sum(axis=0)
     if not spikes.any():
         yield "no neuron ever spikes: rates, forecasts and scores tell nothing"
         return
-    for name, count in zip(run.network.populations, spikes, strict=True):
+    for name, count in zip(run.populations, spikes, strict=True):
         if not count:
             yield f"no neuron of {name} ever spikes"

@@ -6,7 +6,7 @@ import logging
 import time
 
 from spikelens.config import RunConfig
-from spikelens.places import stage_folder
+from spikelens.places import place_of
 from spikelens.report import page, style
 from spikelens.report.contents import PAGE, Shown, figures_of
 from spikelens.report.remarks import remarks
@@ -24,7 +24,7 @@ def make_report(run: RunConfig) -> None:
     StoreError
         If a shard or a result of an earlier stage is missing or damaged.
     """
-    started, folder, drawings = time.monotonic(), stage_folder(run, "report"), {}
+    started, folder, drawings = time.monotonic(), place_of(run, "report"), {}
     for remark in remarks(run):
         log.warning("%s: %s", run.path, remark)
     for shown in figures_of(run):

@@ -13,11 +13,11 @@ from spikelens.config import STEPS_PER_SECOND, RunConfig, Stage
 from spikelens.explanation.contents import ASSOCIATIONS, SCORE_FIELDS, SCORES
 from spikelens.explanation.scores import verdict
 from spikelens.files import read_benchmark, read_json_rows
-from spikelens.places import models_folder, stage_folder
+from spikelens.places import place_of
 from spikelens.report import data
 from spikelens.report.contents import SUMMARY, figures_of
 from spikelens.report.remarks import remarks
-from spikelens.stores import UNITS_PER_MV, layout, read_shard, traced_neurons, write_atomically
+from spikelens.stores import UNITS_PER_MV, layout, read_shard, write_atomically
 
 _FIRST_S = 10
 """The rates of the run's beginning are told apart: STDP has hardly settled."""
@@ -39,7 +39,7 @@ def write_summary(run: RunConfig, report_seconds: float) -> None:
     content = {stage: {**facts, **_job_seconds(run, stage)} for stage, facts in stages.items()}
     content["report"] |= {"wall_seconds": round(report_seconds, 3), "jobs": 1}
     text = json.dumps(content, indent=2, allow_nan=False)
-    write_atomically(stage_folder(run, "report") / SUMMARY, f"{text}\n".encode())
+    write_atomically(place_of(run, "report") / SUMMARY, f"{text}\n".encode())
 
 
 def _network(run: RunConfig) -> dict[str, Any]:
@@ -114,16 +114,8 @@ def _plastic_weights(run: RunConfig) -> dict[str, Any]:
 
 
 def _features(run: RunConfig) -> dict[str, Any]:
-    features = run.features
-    return {
-        "tau_ms": features.tau_ms,
-        "rate_samples": run.n_steps // features.step_ms,
-        "rate_step_ms": features.step_ms,
-        "traced_neurons": sum(len(traced_neurons(run, block)) for block in range(run.n_blocks)),
-        "omega_window_s": features.omega_window_s,
-        "omega_windows": -(-run.simulation.duration_s // features.omega_window_s),
-        "omega_of_all_pairs": features.omega_dense,
-    }
+    """By feature: its kind and options."""
+    return {name: feature.model_dump(mode="json") for name, feature in run.computed_features.items()}
 
 
 def _models(run: RunConfig) -> dict[str, Any]:
@@ -137,14 +129,16 @@ def _models(run: RunConfig) -> dict[str, Any]:
 
 
 def _explanation(run: RunConfig) -> dict[str, Any]:
-    folder = stage_folder(run, "explanation")
+    folder = place_of(run, "explanation")
     scores, associations = read_json_rows(folder / SCORES, SCORE_FIELDS), read_json_rows(folder / ASSOCIATIONS, {})
     return {"scores": scores, "associations": associations, "verdict": verdict(scores)}
 
 
 def _benchmarks(run: RunConfig, stage: Stage) -> list[Path]:
     """Snakemake's measurements of a stage's jobs."""
-    folders = [models_folder(run, name) for name in run.models] if stage == "models" else [stage_folder(run, stage)]
+    folders = [place_of(run, stage, name) for name in run.items(stage)]
+    if stage not in ("features", "models"):
+        folders.append(place_of(run, stage))
     return [path for folder in folders for path in (folder / "benchmarks").glob("*.tsv")]
 
 

@@ -42,7 +42,7 @@ class Attention(Method):
         return named(run, self.model) is not None
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
-        return (Read("features"), Read("models", self._name(run)))
+        return (Read(run.spikes_stage), Read("models", self._name(run)))
 
     def context(self, run: RunConfig) -> dict[str, Any]:
         return {"seeds": self._tft(run).seeds}

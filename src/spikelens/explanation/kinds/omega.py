@@ -14,8 +14,9 @@ from pydantic import Field
 from spikelens.config.items import KIND, Read
 from spikelens.config.types import MAX_DENSE_NEURONS
 from spikelens.errors import Problem
-from spikelens.explanation.attended import check_model, model_of
+from spikelens.explanation.attended import AUTO, check_model, model_of
 from spikelens.explanation.method import Method, PairScore
+from spikelens.features.windows import window_s, windows_range, windows_within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,10 @@ DENSE = "omega_dense"
 CIRCULAR = {"omega": "spikes, wiring and weights", "omega_unweighted": "spikes and wiring"}
 
 
+PAIRS, SYNAPSES = "omega_pairs", "omega_synapses"
+"""Kinds of features."""
+
+
 class Omega(Method):
     """Causal components of pairs of neurons."""
 
@@ -36,64 +41,87 @@ class Omega(Method):
     model: Annotated[
         str | None, Field(description="a TFT of single neurons, whose neurons and test range are taken; auto: the first one; null: none")
     ] = "auto"
+    pairs: Annotated[str | None, Field(description="a feature of kind omega_pairs; auto: the first one; null: none")] = "auto"
+    synapses: Annotated[str | None, Field(description="a feature of kind omega_synapses; auto: the first one; null: none")] = "auto"
+
+    def _features(self, run: RunConfig) -> dict[str, str]:
+        """Kind -> name of the features that it reads."""
+        found = {}
+        for kind, option in ((PAIRS, self.pairs), (SYNAPSES, self.synapses)):
+            known = [name for name, feature in run.computed_features.items() if feature.kind == kind]
+            name = next(iter(known), None) if option == AUTO else option
+            if name in known:
+                found[kind] = name
+        return found
+
+    def applies(self, run: RunConfig) -> bool:
+        return self._n_neurons(run) <= MAX_DENSE_NEURONS and bool(self._features(run))
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
-        return (Read("network"), Read("simulation"), Read("features"))
+        features = self._features(run)
+        wiring = (Read("network"),) if SYNAPSES in features else ()
+        return (*wiring, *(Read("features", name) for name in features.values()))
 
     def context(self, run: RunConfig) -> dict[str, Any]:
         return {"neurons": self._n_neurons(run), "windows": [[windows.start, windows.stop] for windows in self._ranges(run)]}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        return check_model(run, where, self.model)
+        yield from check_model(run, where, self.model)
+        for key, kind, option in (("pairs", PAIRS, self.pairs), ("synapses", SYNAPSES, self.synapses)):
+            known = [name for name, feature in run.features.items() if feature.kind == kind]
+            if option not in (AUTO, None, *known):
+                yield Problem(f"{where}.{key}", option, f"expected a feature of kind {kind}: {', '.join(known) or 'there is none'}")
 
     def _tft(self, run: RunConfig) -> Any:
         return model_of(run, self.model)
 
     def _n_neurons(self, run: RunConfig) -> int:
         tft = self._tft(run)
-        return run.network.neurons if tft is None else int(tft.n_series(run))
-
-    def applies(self, run: RunConfig) -> bool:
-        return self._n_neurons(run) <= MAX_DENSE_NEURONS
+        return run.n_neurons if tft is None else int(tft.n_series(run))
 
     def _neurons(self, run: RunConfig) -> NDArray[np.int64]:
         import numpy as np
 
         tft = self._tft(run)
-        return np.arange(run.network.neurons) if tft is None else tft.names(run)
+        neurons: NDArray[np.int64] = np.arange(run.n_neurons) if tft is None else tft.names(run)
+        return neurons
+
+    def _window_s(self, run: RunConfig) -> int:
+        """Length of the windows of all pairs [s]."""
+        feature: Any = run.features[self._features(run)[PAIRS]]
+        return window_s(run, feature.window_s)
 
     def _ranges(self, run: RunConfig) -> list[range]:
-        """Windows of the test range, and of the whole run; without all pairs, none."""
-        from spikelens.explanation.wiring import omega_windows
-
-        if not run.features.omega_dense:
+        """Windows of all pairs in the test range, and of the whole run."""
+        if PAIRS not in self._features(run):
             return []
-        tft = self._tft(run)
+        tft, length = self._tft(run), self._window_s(run)
         first, end = run.time_ranges(0)["test"] if tft is None else (bound * tft.bin_ms for bound in tft.ranges(run)["test"])
-        found = (omega_windows(run, (first, end)), omega_windows(run, (0, run.n_steps)))
+        found = (windows_within(run, (first, end), length), windows_within(run, (0, run.n_steps), length))
         return [windows for windows in found if len(windows)]
 
     def output(self, run: RunConfig) -> Layout:
         import numpy as np
 
-        from spikelens.explanation.wiring import windows_range
         from spikelens.stores import Array, Coordinate
 
         neurons, ranges = self._neurons(run), self._ranges(run)
         n = len(neurons)
-        arrays = {
-            name: Array(("source", "target"), (n, n), (n, n), "float64", {"long_name": long_name, "units": units})
-            for name, long_name, units in (
-                ("omega", "causal component over the run, with weight and delay, of all synapses of a pair", "mV"),
-                ("omega_unweighted", "the same without weight", "1"),
-            )
-        }
+        arrays = {}
+        if SYNAPSES in self._features(run):
+            arrays = {
+                name: Array(("source", "target"), (n, n), (n, n), "float64", {"long_name": long_name, "units": units})
+                for name, long_name, units in (
+                    ("omega", "causal component over the run, with weight and delay, of all synapses of a pair", "mV"),
+                    ("omega_unweighted", "the same without weight", "1"),
+                )
+            }
         coordinates = {name: Coordinate((name,), neurons, {"long_name": f"id of the {name} neuron"}) for name in ("source", "target")}
         if ranges:
             shape = (len(ranges), n, n)
             attrs = {"long_name": "causal component of all pairs over a time range, without weight and delay", "units": "1"}
             arrays[DENSE] = Array(("range", "source", "target"), shape, shape, "float64", attrs)
-            starts, ends = np.array([windows_range(run, windows) for windows in ranges], np.int64).T
+            starts, ends = np.array([windows_range(run, windows, self._window_s(run)) for windows in ranges], np.int64).T
             coordinates["range"] = Coordinate(("range",), starts, {"long_name": "start of the time range", "units": "ms"})
             coordinates["end"] = Coordinate(("range",), ends, {"long_name": "end of the time range", "units": "ms"})
         return arrays, coordinates
@@ -101,34 +129,33 @@ class Omega(Method):
     def compute(self, run: RunConfig) -> Mapping[str, NDArray[Any]]:
         import numpy as np
 
-        from spikelens.explanation.wiring import read_omega_dense, read_wiring
+        from spikelens.explanation.causal import of_pairs, of_synapses
 
-        neurons, ranges = self._neurons(run), self._ranges(run)
-        wiring = read_wiring(run, neurons)
-        found = {"omega": wiring.omega, "omega_unweighted": wiring.omega_unweighted}
+        neurons, ranges, features = self._neurons(run), self._ranges(run), self._features(run)
+        found = {}
+        if SYNAPSES in features:
+            found = {name: of_synapses(run, features[SYNAPSES], neurons, name) for name in CIRCULAR}
         if ranges:
-            found[DENSE] = np.stack([read_omega_dense(run, neurons, windows) for windows in ranges])
+            found[DENSE] = np.stack([of_pairs(run, features[PAIRS], neurons, windows) for windows in ranges])
         return found
 
     def scores(self, run: RunConfig, output: Group) -> Iterator[PairScore]:
         import numpy as np
 
-        from spikelens.explanation.wiring import windows_range
         from spikelens.stores import read_array
 
         neurons, ranges = self._neurons(run), self._ranges(run)
         if ranges:
             for matrix, windows in zip(read_array(output, DENSE), ranges, strict=True):
-                yield PairScore(DENSE, self.SAW, neurons, matrix, windows_range(run, windows), {})
+                yield PairScore(DENSE, self.SAW, neurons, matrix, windows_range(run, windows, self._window_s(run)), {})
         for name, saw in CIRCULAR.items():
-            # an inhibitory synapse's component is negative: its size is what tells of a synapse
-            yield PairScore(name, saw, neurons, np.abs(read_array(output, name)), (0, run.n_steps), {})
+            if name in output.arrays:  # an inhibitory synapse's component is negative: its size is what tells of a synapse
+                yield PairScore(name, saw, neurons, np.abs(read_array(output, name)), (0, run.n_steps), {})
 
     def memory(self, run: RunConfig) -> float:
         """Matrices of all pairs, and the synapses of a block."""
-        from spikelens.config.network import expected_synapses
-
-        return 300e6 + 64 * self._n_neurons(run) ** 2 + 60 * expected_synapses(run.network) / run.n_blocks
+        synapses = run.expected_synapses / run.n_blocks if SYNAPSES in self._features(run) else 0
+        return 300e6 + 64 * self._n_neurons(run) ** 2 + 60 * synapses
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
         return speeds.start_s + 40e-9 * self._n_neurons(run) ** 2 * (1 + run.n_segments)

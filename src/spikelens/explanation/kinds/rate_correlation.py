@@ -34,7 +34,7 @@ class RateCorrelation(Method):
     bin_ms: Annotated[Positive, Field(description="without a model, time over which spikes are counted [ms]")] = 100
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
-        return (Read("features"),)
+        return (Read(run.spikes_stage),)
 
     def context(self, run: RunConfig) -> dict[str, Any]:
         _, bin_ms, ranges = self._seen(run)
@@ -42,11 +42,9 @@ class RateCorrelation(Method):
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
         yield from check_model(run, where, self.model)
-        if self.bin_ms % run.features.step_ms:
-            yield Problem(f"{where}.bin_ms", self.bin_ms, f"expected a multiple of features.step_ms = {run.features.step_ms}")
         if self.bin_ms > min(run.segment_steps, 60_000):
             yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most a segment, and at most 60 s")
-        elif model_of(run, self.model) is None and run.training.start_s < run.simulation.duration_s:
+        elif model_of(run, self.model) is None and run.training.start_s < run.duration_s:
             _, _, [(first, end), _] = self._seen(run)
             if end - first < 2:
                 held = f"the test range holds {max(end - first, 0)} of the two bins that it needs"
@@ -61,14 +59,14 @@ class RateCorrelation(Method):
             return tft.names(run), tft.bin_ms, [tft.ranges(run)["test"], (0, run.n_steps // tft.bin_ms)]
         first, end = run.time_ranges(0)["test"]
         test = (-(-first // self.bin_ms), end // self.bin_ms)
-        return np.arange(run.network.neurons), self.bin_ms, [test, (0, run.n_steps // self.bin_ms)]
+        return np.arange(run.n_neurons), self.bin_ms, [test, (0, run.n_steps // self.bin_ms)]
 
     def applies(self, run: RunConfig) -> bool:
         return self._n_neurons(run) <= MAX_DENSE_NEURONS
 
     def _n_neurons(self, run: RunConfig) -> int:
         tft = model_of(run, self.model)
-        return run.network.neurons if tft is None else int(tft.n_series(run))
+        return run.n_neurons if tft is None else int(tft.n_series(run))
 
     def output(self, run: RunConfig) -> Layout:
         import numpy as np

@@ -47,12 +47,12 @@ class Tft(NetworkModel):
     epochs: Epochs = 30
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
-        return (Read("features"),)
+        return (Read(run.spikes_stage),)
 
     # --- data
 
     def n_series(self, run: RunConfig) -> int:
-        return min(self.neurons, run.network.neurons) if self.series == "neurons" else len(run.network.populations) + 1
+        return min(self.neurons, run.n_neurons) if self.series == "neurons" else len(run.populations) + 1
 
     def names(self, run: RunConfig) -> NDArray[Any]:
         """Ids of the neurons, or "all" and the populations' names, (n_series,)."""
@@ -61,8 +61,8 @@ class Tft(NetworkModel):
         from spikelens.stores import evenly_spaced
 
         if self.series == "neurons":
-            return evenly_spaced(run.network.neurons, self.neurons)
-        return np.array(["all", *run.network.populations], dtype=np.dtypes.StringDType())
+            return evenly_spaced(run.n_neurons, self.neurons)
+        return np.array(["all", *run.populations], dtype=np.dtypes.StringDType())
 
     def ranges(self, run: RunConfig) -> dict[str, tuple[int, int]]:
         """First sample, and one past the last, of training, validation and test [samples from the run's start].
@@ -164,8 +164,6 @@ class Tft(NetworkModel):
         yield from super().check(run, where)
         if self.hidden_size % self.attention_heads:
             yield Problem(f"{where}.attention_heads", self.attention_heads, f"expected a divisor of hidden_size = {self.hidden_size}")
-        if self.bin_ms % run.features.step_ms:
-            yield Problem(f"{where}.bin_ms", self.bin_ms, f"expected a multiple of features.step_ms = {run.features.step_ms}")
         if self.bin_ms > min(run.segment_steps, 60_000):
             yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most a segment, and at most 60 s")
             return

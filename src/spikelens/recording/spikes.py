@@ -1,11 +1,13 @@
 """Spikes as lists: two arrays, the step [ms] and the neuron of each spike, ordered by step, then neuron.
 
-Every feature is computed from lists: at 1 % occupancy they are far shorter than the raster. The stores keep rasters.
+This is the one door to spikes: features, models, explanation and report read them here. They work on lists: at 1 % occupancy they are
+far shorter than the raster. The stores keep rasters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +42,7 @@ def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | No
         If a shard is missing, empty or damaged.
     """
     start, end = max(start, 0), min(end, run.n_steps)
-    n_neurons = run.network.neurons
+    n_neurons = run.n_neurons
     group = layout(run, "spikes")
     spikes = group.arrays["spikes"]
     segments = range(start // run.segment_steps, -(-end // run.segment_steps)) if start < end else range(0)
@@ -53,6 +55,35 @@ def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | No
         keys.append((first + step) * n_neurons + neuron.start + column)
     steps, ids = np.divmod(np.sort(np.concatenate(keys)), n_neurons)
     return steps, ids
+
+
+def neuron_counts(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDArray[np.int64]:
+    """Count the spikes of some neurons, in increasing order, in bins from the run's start, (n_bins, n_neurons); whole bins only."""
+    counts = np.zeros((run.n_steps // bin_ms, len(neurons)), np.int64)
+    blocks = np.unique(neurons // run.block_size)
+    for bins, ids in _binned(run, bin_ms, blocks.tolist()):
+        place = np.minimum(np.searchsorted(neurons, ids), len(neurons) - 1)
+        own = neurons[place] == ids
+        np.add.at(counts, (bins[own], place[own]), 1)
+    return counts
+
+
+def population_counts(run: RunConfig, bin_ms: int) -> NDArray[np.int64]:
+    """Count the spikes of each population in bins from the run's start, (n_bins, n_populations); whole bins only."""
+    ends = [end for _, end in run.populations.values()]
+    counts = np.zeros((run.n_steps // bin_ms, len(ends)), np.int64)
+    for bins, ids in _binned(run, bin_ms):
+        np.add.at(counts, (bins, np.searchsorted(ends, ids, side="right")), 1)
+    return counts
+
+
+def _binned(run: RunConfig, bin_ms: int, blocks: Iterable[int] | None = None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Bin and neuron of each spike, a segment and block at a time; spikes after the last whole bin are left out."""
+    end = run.n_steps // bin_ms * bin_ms
+    for segment, block in itertools.product(range(run.n_segments), range(run.n_blocks) if blocks is None else list(blocks)):
+        start, stop = run.segment_range(segment)
+        steps, ids = read_spikes(run, start, min(stop, end), [block])
+        yield steps // bin_ms, ids
 
 
 def between(steps: NDArray[np.int64], ids: NDArray[np.int64], start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
