@@ -27,7 +27,7 @@ def test_what_a_configuration_uses_is_never_listed(two, capsys):
     assert main(["clean", first.path, "--yes"]) == 0
     assert "every result is used" in capsys.readouterr().out
     assert place_of(first, "network").is_dir()
-    assert folder(second, "network").is_dir()
+    assert place_of(second, "network").is_dir()
 
 
 def test_what_one_configuration_alone_uses_is_listed_first_and_goes_only_with_yes(two, capsys):
@@ -36,19 +36,19 @@ def test_what_one_configuration_alone_uses_is_listed_first_and_goes_only_with_ye
     assert main(["clean", first.path, "--configuration", name]) == 0
     out = capsys.readouterr().out
     assert str(place_of(first, "network")) in out
-    assert str(folder(second, "network")) not in out
+    assert str(place_of(second, "network")) not in out
     assert "nothing was removed" in out
     assert place_of(first, "network").is_dir()
     assert main(["clean", first.path, "--configuration", name, "--yes"]) == 0
     assert not place_of(first, "network").exists()
-    assert folder(second, "network").is_dir()
+    assert place_of(second, "network").is_dir()
     assert not (first.folder / "configurations" / f"{name}.json").exists()
 
 
 def test_the_current_configuration_is_spared_even_by_name(two, capsys):
     _, second = two
-    assert main(["clean", second.path, "--configuration", folder(second, "report").name, "--yes"]) == 0
-    assert folder(second, "network").is_dir()
+    assert main(["clean", second.path, "--configuration", place_of(second, "report").name, "--yes"]) == 0
+    assert place_of(second, "network").is_dir()
 
 
 def test_results_of_code_that_is_gone_are_listed_and_folders_of_others_are_not(two, capsys):
@@ -89,7 +89,7 @@ def test_commands_do_not_look_for_results_without_the_tables_that_tell_where_the
 
 def test_an_unknown_configuration_is_refused(two, capsys):
     assert main(["clean", two[0].path, "--configuration", "base"]) == 2
-    assert folder(two[0], "report").name in capsys.readouterr().err
+    assert place_of(two[0], "report").name in capsys.readouterr().err
 
 
 def test_a_job_refuses_results_that_were_not_planned(two, capsys):
@@ -99,7 +99,7 @@ def test_a_job_refuses_results_that_were_not_planned(two, capsys):
     assert main(["network", first.path, "--planned", planned]) == 2
     error = capsys.readouterr().err
     assert planned in error
-    assert folder(second, "network").name in error
+    assert place_of(second, "network").name in error
     prepare(first)
     assert main(["network", first.path, "--blocks", "0", "--planned", planned]) == 0
     assert load_run(first.path).network.seed == 1

@@ -15,6 +15,7 @@ import xarray as xr
 from conftest import small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spikelens.features.spikes import read_spikes
 
 import spikelens
 from spikelens.config import RunConfig, load_runs
@@ -22,7 +23,6 @@ from spikelens.errors import SpikelensError, StoreError
 from spikelens.features.causal import causal_component, causal_components, dense_causal_components, history_steps
 from spikelens.features.rates import bin_counts, running_rate, window_counts
 from spikelens.features.run import compute_features, read_synapses
-from spikelens.features.spikes import read_spikes
 from spikelens.features.traces import advance, decay_table, spike_trace, spike_traces
 from spikelens.network.build import Synapses, build_blocks
 from spikelens.simulation.run import simulate_segment

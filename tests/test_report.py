@@ -186,7 +186,7 @@ def summary(run: RunConfig) -> dict:
 
 def test_every_figure_is_a_drawing_of_readable_size(reported):
     for shown in figures_of(reported[0]):
-        content = (folder(reported[0], "report") / shown.file).read_bytes()
+        content = (place_of(reported[0], "report") / shown.file).read_bytes()
         root = ET.fromstring(content)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 20, shown.name
@@ -196,7 +196,7 @@ def test_every_figure_is_a_drawing_of_readable_size(reported):
 
 def test_text_is_drawn_and_not_left_to_the_viewers_fonts(reported):
     for shown in figures_of(reported[0]):
-        assert b"<text" not in (folder(reported[0], "report") / shown.file).read_bytes(), shown.name
+        assert b"<text" not in (place_of(reported[0], "report") / shown.file).read_bytes(), shown.name
 
 
 def test_axes_carry_units(reported):
@@ -352,7 +352,7 @@ def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
     stages = {name: (stage["wall_seconds"], stage["jobs"]) for name, stage in summary(copied).items()}
     assert stages.pop("report")[1] == 1
     assert set(stages.values()) == {(None, None)}
-    folder = folder(copied, "simulation") / "benchmarks"
+    folder = place_of(copied, "simulation") / "benchmarks"
     folder.mkdir(parents=True)
     for segment, seconds in enumerate((1.25, 2.5)):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")

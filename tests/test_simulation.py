@@ -189,7 +189,7 @@ def test_the_state_of_another_simulation_is_refused(make_run):
     build_blocks(run, range(run.n_blocks))
     simulate_segment(run, 0)
     other = run.model_copy(update={"drive": run.drive.model_copy(update={"seed": 2})})
-    shutil.copytree(place_of(run, "simulation"), folder(other, "simulation"))  # by hand
+    shutil.copytree(place_of(run, "simulation"), place_of(other, "simulation"))  # by hand
     with pytest.raises(SimulationError, match=r"state.zarr/stamp.*another configuration"):
         simulate_segment(other, 1)
 

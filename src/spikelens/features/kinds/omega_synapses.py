@@ -1,4 +1,4 @@
-"""Causal components of the synapses, with weight and delay: how much of a neuron's spikes its sources may have caused (features/causal.py)."""
+"""Causal components of the synapses, with weight and delay: how much of their targets' spikes they may have caused (features/causal.py)."""
 
 from __future__ import annotations
 
