@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from spikelens.config import RunConfig, load_run, require_tables
+from spikelens.config import RunConfig, Stage, load_run, require_tables
+from spikelens.config.items import extensions
 from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORE_FIELDS, SCORES
@@ -144,6 +145,9 @@ class OpenRun:
         """What each model makes of the test range, by its name; the first dimension is the seed."""
         opened = {}
         for name, model in self.config.models.items():
+            if extensions.stands_in(type(model)):
+                opened[name] = self._of_extension("models", name)
+                continue
             parts = [open_group(model_output(self.config, name, seed)) for seed in model.seeds]
             opened[name] = xr.concat(parts, dim=pd.Index(model.seeds, name="seed"), data_vars="all", combine_attrs="drop_conflicts")
         return opened
@@ -151,7 +155,12 @@ class OpenRun:
     @functools.cached_property
     def methods(self) -> dict[str, xr.Dataset]:
         """What each method of the explanation computed, by its name; scores of pairs are (source, target)."""
-        return {name: open_group(method_output(self.config, name)) for name in self.config.methods}
+        return {
+            name: self._of_extension("explanation", name)
+            if extensions.stands_in(type(method))
+            else open_group(method_output(self.config, name))
+            for name, method in self.config.methods.items()
+        }
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
@@ -167,8 +176,18 @@ class OpenRun:
         group = layout(self.config, store)
         return _opened(group, self._n_segments(store, [group]))
 
+    def _of_extension(self, stage: Stage, name: str) -> xr.Dataset:
+        """What an item of an extension keeps, as Zarr's metadata say: the extension is not executed. Of a model, the first seed."""
+        paths = sorted(place_of(self.config, stage, name).glob("output.zarr" if stage != "models" else "*/output.zarr"))
+        if not paths:
+            raise StoreError(f"{place_of(self.config, stage, name)}: {name} was not computed yet; {_AGAIN}")
+        found: xr.Dataset = xr.open_zarr(paths[0], decode_timedelta=False)
+        return found.drop_encoding()
+
     def _feature(self, name: str) -> xr.Dataset:
         run = self.config
+        if extensions.stands_in(type(run.features[name])):
+            return self._of_extension("features", name)
         root = feature_output(run, name)
         groups = [feature_block(run, name, block) for block in range(run.n_blocks)] if has_blocks(run, name) else []
         n_segments = self._n_segments(name, [root, *groups])

@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _limit(train)
     infer = stage("infer", _infer, "stage 5: compute the scores of pairs by the methods of the explanation")
     infer.add_argument("--method", action="append", metavar="NAME", help="which method (default: all); may be given more than once")
+    infer.add_argument("--part", metavar="JOB", help="a block of targets, of a method that has jobs for these (default: all)")
     stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
     stage("report", _report, "stage 6: figures, tables and summary.json")
     init = add("init", _init, "write a short config.yaml to start from; overwrites nothing")
@@ -220,10 +221,10 @@ def _range(text: str | None, n: int, what: str) -> range:
 
 
 def load_run(folder: str | Path) -> RunConfig:
-    """Read the configuration that a run keeps in its folder."""
+    """Read the configuration that a run keeps in its folder, for a job of it."""
     from spikelens import config
 
-    return config.load_run(folder)
+    return config.load_run(folder, execute=True)
 
 
 def _planned_run(options: argparse.Namespace, stage: Stage) -> RunConfig:
@@ -346,14 +347,17 @@ def _infer(options: argparse.Namespace) -> None:
     from spikelens import manifests
     from spikelens.explanation.run import compute
     from spikelens.fingerprint import fingerprint
+    from spikelens.jobs import jobs_of
 
     run = load_run(options.run)
     for name in _names(options.method, "method", run.methods):
         _refuse_unplanned(options, fingerprint(run, "explanation", name))
-        with manifests.doing(run, f"explanation.{name}") as to_do:
-            if to_do:
-                manifests.refuse_damaged(run, "explanation", name)
-                compute(run, name)
+        for job in jobs_of(run):
+            if job.rule == f"explanation.{name}" and options.part in (None, job.name):
+                with manifests.doing(run, job.rule, job.numbers) as to_do:
+                    if to_do:
+                        manifests.refuse_damaged(run, "explanation", name)
+                        compute(run, name, job.numbers.get("block"))
 
 
 def _explain(options: argparse.Namespace) -> None:

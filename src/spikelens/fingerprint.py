@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from spikelens.config import STAGES, RunConfig, Stage
-from spikelens.config.items import Read
-from spikelens.versions import results_version
+from spikelens.config.items import Item, Read, extensions
+from spikelens.versions import extension_hash, results_version
 
 _NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "explanation": ("methods",)}
 """Keys that do not change what any one shard of a stage holds, and items, which have keys of their own."""
@@ -27,12 +27,17 @@ _NOT_RESULTS = {"simulation": ("ranks", "duration_s"), "explanation": ("methods"
 
 def fingerprint(run: RunConfig, stage: Stage, item: str = "") -> str:
     """Hash everything that the results of a stage, or of one item of it, follow from; 16 hexadecimal digits."""
+    if (record := run.record) is not None:
+        key: str = record[f"{stage}.{item}" if item else stage]["key"]
+        return key
     read = [fingerprint(run, *source) for source in reads_of(run, stage, item)]
-    return _digest([_configured(run, stage, item), [results_version(name) for name in versions_of(run, stage, item)], read])
+    return _digest([_configured(run, stage, item), versions_of(run, stage, item), read])
 
 
 def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
     """The results that those of a stage, or of one item of it, are computed from."""
+    if (record := run.record) is not None:
+        return tuple(Read(*source) for source in record[f"{stage}.{item}" if item else stage]["reads"])
     match stage:
         case "network":
             return ()
@@ -48,12 +53,17 @@ def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
     raise AssertionError(f"{stage} has items, and no results of its own")
 
 
-def versions_of(run: RunConfig, stage: Stage, item: str) -> tuple[str, ...]:
-    """The names under which the code of a stage, or of the kind of one of its items, has a results version."""
+def versions_of(run: RunConfig, stage: Stage, item: str) -> list[int | str]:
+    """The results versions of the code of a stage, or of one of its items; those of extensions are hashes of their files."""
     if item:
-        return (f"{stage}/{run.items(stage)[item].kind}",)
-    kinds = {found.kind for of in STAGES for found in run.items(of).values()} if stage == "report" else set()
-    return (stage, *sorted(f"report/{kind}" for kind in kinds))
+        return [_version(stage, run.items(stage)[item])]
+    of_kinds = {found.kind: _version(stage, found) for of in STAGES for found in run.items(of).values()} if stage == "report" else {}
+    return [results_version(stage), *(version for _, version in sorted(of_kinds.items()))]
+
+
+def _version(stage: Stage, item: Item) -> int | str:
+    extension = extensions.source_of(type(item))
+    return results_version(f"{stage}/{item.kind}") if extension is None else extension_hash(extension)
 
 
 def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:

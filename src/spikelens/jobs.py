@@ -16,6 +16,7 @@ from typing import Any
 
 from spikelens.config import RunConfig, Stage
 from spikelens.explanation.contents import TABLES
+from spikelens.fingerprint import reads_of
 from spikelens.places import place_of, results_of, root
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.stores import (
@@ -144,8 +145,23 @@ class Job:
 
 def work_of(run: RunConfig) -> Iterator[Work]:
     """Everything that is to be done for a run, in the order of the stages."""
+    if (record := run.record) is not None:
+        yield from (Work(rule, **work["work"]) for rule, work in record.items())
+        return
     for stage, item in results_of(run):
         yield Work(f"{stage}.{item}" if item else stage, _below(run, place_of(run, stage, item)), *_jobs_of(run, stage, item))
+
+
+def record_of(run: RunConfig) -> dict[str, Any]:
+    """What a run computes, by rule, for whoever does not execute its extensions (`config.extensions`)."""
+    return {
+        work.rule: {
+            "key": work.key,
+            "reads": reads_of(run, work.stage, work.item),
+            "work": {name: getattr(work, name) for name in ("folder", "named", "paths", "numbers", "blocks")},
+        }
+        for work in work_of(run)
+    }
 
 
 def blocks_per_job(run: RunConfig) -> int:
@@ -172,7 +188,9 @@ def _jobs_of(run: RunConfig, stage: Stage, item: str) -> tuple[Any, ...]:
             arrays = tuple(_below(run, path) for path in model_output(run, item, "{seed}").shard_paths())
             return "{seed}", (*files, *arrays), _numbered(seed=run.models[item].seeds)
         case "explanation" if item:
-            return "method", tuple(_below(run, path) for path in method_output(run, item).shard_paths()), _numbered()
+            of_blocks = run.methods[item].BY_TARGETS
+            named, numbers = ("{block}", _numbered(block=blocks)) if of_blocks else ("method", _numbered())
+            return named, _shards_of(run, [method_output(run, item)]), numbers
         case "explanation":
             return "explanation", tuple(f"{place}/{file}" for file in TABLES), _numbered()
         case "report":

@@ -48,6 +48,11 @@ def model_folder(run: RunConfig, name: str, seed: int | str) -> Path:
 
 def results_of(run: RunConfig) -> Iterator[Read]:
     """Everything that a run computes: its stages, and the items of stages."""
+    if (record := run.record) is not None:
+        for rule in record:
+            stage_name, _, item = rule.partition(".")
+            yield Read(stage_name, item)  # type: ignore[arg-type]
+        return
     for stage in STAGES:
         yield from (Read(stage, name) for name in run.items(stage))
         if stage not in ("features", "models"):  # these consist of items

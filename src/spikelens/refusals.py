@@ -78,7 +78,7 @@ def _narrowed(schema: dict[str, Any], location: _Path) -> tuple[dict[str, Any], 
 
     Pydantic names the kind behind the item: `models`, `tft_neuron`, `tft`, `history`.
     """
-    for place in (("models",), ("explanation", "methods")):
+    for place in (("features",), ("models",), ("explanation", "methods")):
         n = len(place)
         if location[:n] != place or len(location) < n + 2:
             continue

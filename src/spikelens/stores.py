@@ -41,7 +41,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import MAX_DELAY_MS, RunConfig, load_run
+from spikelens.config import MAX_DELAY_MS, RunConfig, Stage, load_run
+from spikelens.config.extensions import record_path
+from spikelens.config.items import Item, extensions
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.files import in_its_place
 from spikelens.fingerprint import fingerprint
@@ -248,7 +250,7 @@ def _boundary_coordinate(run: RunConfig) -> dict[str, Coordinate]:
     return {"boundary": Coordinate(("boundary",), ends, {"long_name": "time of a segment's end", "units": "ms"})}
 
 
-def _segment_coordinate(run: RunConfig) -> dict[str, Coordinate]:
+def segment_coordinate(run: RunConfig) -> dict[str, Coordinate]:
     starts = np.arange(run.n_segments, dtype=np.int64) * run.segment_steps
     return {"segment": Coordinate(("segment",), starts, {"long_name": "time of a segment's start", "units": "ms"})}
 
@@ -322,7 +324,7 @@ def _spikes_layout(run: RunConfig) -> Layout:
 
 
 def _weights_layout(run: RunConfig) -> Layout:
-    return {}, {**_boundary_coordinate(run), **_segment_coordinate(run)}
+    return {}, {**_boundary_coordinate(run), **segment_coordinate(run)}
 
 
 def _weights_block_layout(run: RunConfig, block: int, n: int) -> Layout:
@@ -332,7 +334,7 @@ def _weights_block_layout(run: RunConfig, block: int, n: int) -> Layout:
     if run.weight_average:
         attrs = {"long_name": "weight, mean over a segment", "units": "mV"}
         arrays["weight_average"] = Array(("segment", "synapse"), (run.n_segments, n), (1, n), "float32", attrs, by=("segment", ""))
-    return arrays, {**_boundary_coordinate(run), **_segment_coordinate(run)}
+    return arrays, {**_boundary_coordinate(run), **segment_coordinate(run)}
 
 
 def _state_layout(run: RunConfig) -> Layout:
@@ -507,7 +509,8 @@ def model_output(run: RunConfig, name: str, seed: int | str) -> Group:
 
 def model_outputs(run: RunConfig) -> Iterator[Group]:
     """The groups of all models and seeds."""
-    return (model_output(run, name, seed) for name, model in run.models.items() for seed in model.seeds)
+    models: Mapping[str, Any] = laid_out(run, "models")
+    return (model_output(run, name, seed) for name, model in models.items() for seed in model.seeds)
 
 
 def method_output(run: RunConfig, name: str) -> Group:
@@ -524,13 +527,18 @@ def method_output(run: RunConfig, name: str) -> Group:
 
 def item_outputs(run: RunConfig) -> Iterator[Group]:
     """The root groups of all features, models and methods."""
-    features = (feature_output(run, name) for name in run.computed_features)
-    return itertools.chain(features, model_outputs(run), (method_output(run, name) for name in run.methods))
+    features = (feature_output(run, name) for name in laid_out(run, "features"))
+    return itertools.chain(features, model_outputs(run), (method_output(run, name) for name in laid_out(run, "explanation")))
+
+
+def laid_out(run: RunConfig, stage: Stage) -> dict[str, Item]:
+    """The items of a stage whose layouts are known: all, but those of extensions that were not executed."""
+    return {name: item for name, item in run.items(stage).items() if not extensions.stands_in(type(item))}
 
 
 def feature_blocks(run: RunConfig) -> Iterator[tuple[str, int]]:
     """Feature and block of each group that features keep for blocks."""
-    return itertools.product((name for name in run.computed_features if has_blocks(run, name)), range(run.n_blocks))
+    return itertools.product((name for name in laid_out(run, "features") if has_blocks(run, name)), range(run.n_blocks))
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------------
@@ -674,7 +682,7 @@ def prepare(run: RunConfig) -> None:
     No result is removed: another configuration has other folders (`places`). Only files that a killed job did not finish are.
     """
     remove_unfinished(run.folder)
-    _write_config(run)
+    _write_config(run, run.folder / "config.json")
     _register(run)
     for store in stores_of(run):
         ensure(layout(run, store))
@@ -702,11 +710,16 @@ def _register(run: RunConfig) -> None:
     """Keep the configuration beside those of earlier calls: `spikelens clean` leaves what any of them uses."""
     path = root(run) / CONFIGURATIONS / f"{fingerprint(run, 'report')}.json"
     if not path.is_file():
-        write_atomically(path, run.model_dump_json(indent=2).encode())
+        _write_config(run, path)
 
 
-def _write_config(run: RunConfig) -> None:
-    write_atomically(run.folder / "config.json", run.model_dump_json(indent=2).encode())
+def _write_config(run: RunConfig, path: Path) -> None:
+    """Write a configuration, and the record of what it computes if only its extensions know that."""
+    from spikelens.jobs import record_of
+
+    if run.extensions and run.record is None:
+        write_atomically(record_path(path), json.dumps(record_of(run)).encode())
+    write_atomically(path, run.model_dump_json(indent=2).encode())
 
 
 def heal(run: RunConfig, *, only_missing: bool = True) -> None:
@@ -716,7 +729,7 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
     try:
         load_run(run.folder)
     except SpikelensError:
-        _write_config(run)
+        _write_config(run, run.folder / "config.json")
     for store in stores_of(run):
         if store_path(run, store).is_dir():
             ensure(layout(run, store), only_missing=only_missing)

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spikelens.config.extensions import files_of
 from spikelens.errors import SpikelensError
 from spikelens.names import STAGES, Stage
 from spikelens.source_cache import kept
@@ -62,6 +63,7 @@ _NO_RESULTS = frozenset(
         "versions",
         "watch",
         "config.checks",
+        "config.extensions",
         "config.items",
         "config.load",
         "config.runs",
@@ -132,9 +134,22 @@ def _computed_hash(item: Item) -> str:
     return hashlib.sha256(json.dumps(ours).encode()).hexdigest()[:16]
 
 
+def extension_hash(path: Path) -> str:
+    """Hash the code of a user's extension: its file, the files beside it that it imports, and the modules of ours that these import."""
+    state = tuple((file, file.stat().st_mtime_ns) for file in files_of(path))
+    return _extension_hash(state)
+
+
+@functools.cache
+def _extension_hash(files: tuple[tuple[Path, int], ...]) -> str:
+    sources = [file.read_text(encoding="utf-8") for file, _ in files]
+    names = set().union(*(_imports(ast.parse(source)) for source in sources))
+    ours = sorted((module, _read_module(path)[0]) for module, path in _closure(names).items())
+    return hashlib.sha256(json.dumps([[computing(source) for source in sources], ours]).encode()).hexdigest()[:16]
+
+
 def modules_of(item: Item) -> dict[str, Path]:
     """The modules of ours whose code computes an item, and their files."""
-    found: dict[str, Path] = {}
     stage, _, kind = item.partition("/")
     if stage == "report" and kind:
         names: tuple[str, ...] = tuple(f"{of}.kinds.{kind}" for of in STAGES if kind in _kinds(of))
@@ -142,7 +157,13 @@ def modules_of(item: Item) -> dict[str, Path]:
         names = ("explanation.run", f"explanation.kinds.{kind}")
     else:
         names = (*_ENTRIES[stage], *([f"{stage}.kinds.{kind}"] if kind else []))
-    waiting = {f"spikelens.{name}" for name in names}
+    return _closure({f"spikelens.{name}" for name in names})
+
+
+def _closure(names: Iterable[str]) -> dict[str, Path]:
+    """Modules of ours, by name, with all that they import and that can change a result."""
+    found: dict[str, Path] = {}
+    waiting = set(names)
     while waiting:
         module = waiting.pop()
         path = _module_path(module)

@@ -55,6 +55,7 @@ wildcard_constraints:
     segment=r"\d+",
     block=r"\d+",
     seed=r"\d+",
+    part=r"method|\d+",
     item=r"\w+",
     key=r"\w+",
 

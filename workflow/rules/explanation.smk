@@ -1,16 +1,16 @@
-# Stage 5: each method scores pairs of neurons; then all scores are held against the wiring, with controls.
+# Stage 5: each method scores pairs of neurons, in one job or in one for each block of targets; then all scores are held against the wiring, with controls.
 
 
 rule infer:
     input:
         ancient(made("explanation")),
     output:
-        made=touch(below("explanation/{item}/{key}/done/method.made")),
-        whole=touch(below("explanation/{item}/{key}/done/method.whole")),
+        made=touch(below("explanation/{item}/{key}/done/{part}.made")),
+        whole=touch(below("explanation/{item}/{key}/done/{part}.whole")),
     log:
-        below("explanation/{item}/{key}/logs/method.log"),
+        below("explanation/{item}/{key}/logs/{part}.log"),
     benchmark:
-        below("explanation/{item}/{key}/benchmarks/method.tsv")
+        below("explanation/{item}/{key}/benchmarks/{part}.tsv")
     envmodules:
         *MODULES,
     threads: 1
@@ -19,9 +19,10 @@ rule infer:
     params:
         run=run_of("explanation"),
     message:
-        "explanation: {wildcards.item} of {params.run}"
+        "explanation: {wildcards.item}, {wildcards.part}, of {params.run}"
     shell:
-        "OMP_NUM_THREADS={threads} spikelens infer {params.run:q} --method {wildcards.item} --planned {wildcards.key} --log {log:q}"
+        "OMP_NUM_THREADS={threads} spikelens infer {params.run:q} --method {wildcards.item} --part {wildcards.part}"
+        " --planned {wildcards.key} --log {log:q}"
 
 
 rule explain:

@@ -11,6 +11,8 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, GetCoreSchemaHandler, TypeAdapter
@@ -29,7 +31,58 @@ FAMILIES: dict[str, str] = {
     "methods": "spikelens.explanation.kinds",
 }
 """The package of each family's kinds; a file in it has the name of its kind."""
-_KINDS: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
+_BASES: dict[str, tuple[str, str]] = {
+    "features": ("spikelens.features.feature", "Feature"),
+    "models": ("spikelens.models.model", "Model"),
+    "methods": ("spikelens.explanation.method", "Method"),
+}
+"""Module and name of each family's base class."""
+
+
+class Extensions:
+    """Kinds that a user's files add to those of the package (`config.extensions`)."""
+
+    def __init__(self) -> None:
+        self.loaded: tuple[tuple[str, str], ...] = ()
+        """What they were added by: path and digest of each file."""
+        self.kinds: dict[str, dict[str, type[Item]]] = {}
+        self._sources: dict[type[Item], Path | None] = {}
+        self._adding: tuple[Path | None, list[tuple[str, str]]] | None = None
+
+    def clear(self) -> None:
+        self.kinds = {}
+
+    @contextmanager
+    def adding(self, source: Path | None) -> Iterator[list[tuple[str, str]]]:
+        """Take the kinds that are defined meanwhile for those of a file; gives their families and names."""
+        added: list[tuple[str, str]] = []
+        self._adding = source, added
+        try:
+            yield added
+        finally:
+            self._adding = None
+
+    def add(self, kind: str, item: type[Item]) -> bool:
+        """Add a kind, if those of a file are being added."""
+        if self._adding is None:
+            return False
+        source, added = self._adding
+        added.append((item.FAMILY, kind))
+        self.kinds.setdefault(item.FAMILY, {})[kind] = item
+        self._sources[item] = source
+        return True
+
+    def source_of(self, item: type[Item]) -> Path | None:
+        """The file that a kind was defined in; None for a kind of the package, or one that stands in for that of a file."""
+        return self._sources.get(item)
+
+    def stands_in(self, item: type[Item]) -> bool:
+        """Whether a kind stands in for one whose file was not executed: it has options, and computes nothing."""
+        return item in self._sources and self._sources[item] is None
+
+
+extensions = Extensions()
+_SHIPPED: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
 
 KIND = "what it is; its other keys are options of this kind"
 """The description of the key `kind`."""
@@ -56,8 +109,8 @@ class Item(Section):
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         kind = cls.model_fields["kind"].default
-        if isinstance(kind, str):
-            _KINDS[cls.FAMILY][kind] = cls
+        if isinstance(kind, str) and not extensions.add(kind, cls):
+            _SHIPPED[cls.FAMILY][kind] = cls
 
     def applies(self, run: RunConfig) -> bool:
         """Whether the run has what the item needs. One that does not apply is left out."""
@@ -77,9 +130,21 @@ class Item(Section):
 
 
 def kinds(family: str) -> dict[str, type[Item]]:
-    """The kinds of a family by name."""
+    """The kinds of a family by name: those of the package, and of the extensions in use."""
+    return shipped(family) | extensions.kinds.get(family, {})
+
+
+def shipped(family: str) -> dict[str, type[Item]]:
+    """The kinds of a family that the package has."""
     _load(family)
-    return _KINDS[family]
+    return _SHIPPED[family]
+
+
+def base(family: str) -> type[Item]:
+    """The base class of a family."""
+    module, name = _BASES[family]
+    found: type[Item] = getattr(importlib.import_module(module), name)
+    return found
 
 
 @functools.cache

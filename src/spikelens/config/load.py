@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse, require_tables
+from spikelens.config.extensions import KEY
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
 from spikelens.refusals import CommandLineText, how_to_set
@@ -27,7 +28,7 @@ Layer = tuple[str, Mapping[str, Any]]
 
 WHOLE = (("network", "populations"), ("network", "connections"))
 """Mappings that a later file replaces whole: merged, its populations would mix with those of the file that it builds on."""
-SETS = (("models",), ("explanation", "methods"))
+SETS = (("features",), ("models",), ("explanation", "methods"))
 """Open sets: null removes an item that the file below has."""
 
 
@@ -56,7 +57,7 @@ def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping
     settings = [*settings, *_texts(options.pop("set", None))]
     source = ", ".join(places)
     if len(places) == 1 and Path(places[0]).is_dir():
-        return _checked([_with_settings(run, settings) for run in folder_runs(places[0])])
+        return _checked([_with_settings(run, settings) for run in folder_runs(places[0], execute=True)])
     layers = [layer for place in reversed(places) for layer in file_layers(Path(place))]
     if options:
         layers.insert(0, ("--config", _marked(options)))
@@ -142,6 +143,8 @@ def file_layers(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Layer]:
         If one of them is missing, cannot be read, or builds on a file that builds on it.
     """
     content = read_yaml(path)
+    if isinstance(content.get(KEY), list):
+        content[KEY] = [_beside(path, given) for given in content[KEY]]
     base = content.pop("base", None)
     yield str(path), content
     if base is None:
@@ -156,6 +159,11 @@ def file_layers(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Layer]:
         cycle = " -> ".join(map(str, (*chain, below)))
         raise ConfigError(str(path), [Problem("base", base, f"a file cannot build on itself: {cycle}")])
     yield from file_layers(below, chain)
+
+
+def _beside(file: Path, given: Any) -> Any:
+    """The path of a file that a configuration names relative to itself."""
+    return str((file.parent / os.path.expanduser(given)).absolute()) if isinstance(given, str) else given
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any], place: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -263,7 +271,7 @@ def _default(path: tuple[str, ...]) -> Any:
 # --- folders ------------------------------------------------------------------------------------------------------------
 
 
-def folder_runs(place: str) -> list[RunConfig]:
+def folder_runs(place: str, *, execute: bool = False) -> list[RunConfig]:
     """The run of a folder like results/reference; if a sweep was made there, all of its runs.
 
     Raises
@@ -274,8 +282,8 @@ def folder_runs(place: str) -> list[RunConfig]:
     folder = Path(place)
     members = sorted((path.parent for path in folder.glob("*=*/config.json")), key=_by_numbers)
     if not members or (folder / "config.json").is_file():
-        return [load_run(folder)]
-    return [load_run(member) for member in members]
+        return [load_run(folder, execute=execute)]
+    return [load_run(member, execute=execute) for member in members]
 
 
 def _by_numbers(path: Path) -> list[tuple[int, str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from spikelens.config.cluster import Cluster
 from spikelens.config.drive import Drive
 from spikelens.config.explanation import Explanation
+from spikelens.config.extensions import read_record
 from spikelens.config.features import REFERENCE as FEATURES
 from spikelens.config.features import Features
 from spikelens.config.items import Item
@@ -39,6 +40,10 @@ class Config(Section):
     model_config = ConfigDict(defer_build=True)  # kinds of items import sections of the configuration
 
     run: Run = Field(default_factory=Run)
+    extensions: Annotated[
+        tuple[str, ...],
+        Field(strict=False, description="Python files that add kinds of features, models or methods, relative to this file"),
+    ] = ()
     network: Network = Field(default_factory=Network)
     drive: Drive = Field(default_factory=Drive)
     simulation: Simulation = Field(default_factory=Simulation)
@@ -76,6 +81,18 @@ class RunConfig(Config):
 
     path: str
     """The run's folder, `results/<name>` or `results/<name>/<key>=<value>`."""
+    _record: Path | None = PrivateAttr(None)
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What the run computes, as `prepare` recorded it; None unless its extensions were not executed (`config.extensions`)."""
+        return None if self._record is None else read_record(self._record)
+
+    def recorded(self, record: Path) -> RunConfig:
+        """The same run, which computes what a record says."""
+        run = self.model_copy()
+        run._record = record
+        return run
 
     @property
     def folder(self) -> Path:

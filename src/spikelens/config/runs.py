@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from spikelens.config import extensions
 from spikelens.config.checks import check
 from spikelens.config.run import FOLLOWING, ConfigFile, RunConfig
 from spikelens.config.types import MAX_RUNS, Section
@@ -30,6 +31,7 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
     ConfigError
         With every problem found: key, value, what was expected.
     """
+    extensions.use(content.get(extensions.KEY, []), source)
     file = parse(ConfigFile, content, source)
     if file.base is not None:
         raise ConfigError(source, [Problem("base", file.base, "expected in a configuration file only")])
@@ -71,18 +73,27 @@ def _home_expanded(results: str, source: str) -> str:
     return expanded
 
 
-def load_run(folder: str | Path) -> RunConfig:
-    """Read the configuration that a run keeps in its folder, `results/<run>/config.json`."""
+def load_run(folder: str | Path, *, execute: bool = False) -> RunConfig:
+    """Read the configuration that a run keeps in its folder, `results/<run>/config.json`.
+
+    With `execute`, its extensions are executed: only what computes or plans does that.
+    """
     path = Path(folder) / "config.json"
     if not os.path.lexists(path):
         raise SpikelensError(f"{folder} is no run: it has no config.json; expected a folder like results/reference")
-    return load_config(path, folder)
+    return load_config(path, folder, execute=execute)
 
 
-def load_config(path: Path, folder: str | Path, remedy: str = "run snakemake, which writes it again") -> RunConfig:
+def load_config(
+    path: Path, folder: str | Path, remedy: str = "run snakemake, which writes it again", *, execute: bool = False
+) -> RunConfig:
     """Read a configuration that is kept as JSON, as that of a run in `folder`; `remedy`: what to do about a damaged one."""
-    run = parse(RunConfig, read_json(path, {"path": str}, remedy), str(path))
-    return run.model_copy(update={"path": str(folder)})
+    content = read_json(path, {"path": str}, remedy)
+    if execute:
+        extensions.use(content.get(extensions.KEY, []), str(path))
+    recorded = not execute and extensions.use_record(content)
+    run = parse(RunConfig, content, str(path)).model_copy(update={"path": str(folder)})
+    return run.recorded(extensions.record_path(path)) if recorded else run
 
 
 def json_schema() -> dict[str, Any]:

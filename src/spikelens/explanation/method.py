@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikelens.config.items import Item
+from spikelens.config.types import MAX_DENSE_NEURONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +58,19 @@ class Method(Item):
 
     FAMILY = "methods"
     SAW: ClassVar[str] = "spikes"
+    BY_TARGETS: ClassVar[bool] = False
+    """Whether jobs are divided by blocks of target neurons; arrays then have `by` with "block" for their targets."""
 
     def output(self, run: RunConfig) -> Layout:
         """Arrays and coordinates of what it computes."""
         raise NotImplementedError
 
     def compute(self, run: RunConfig) -> Mapping[str, NDArray[Any]]:
-        """The arrays of `output`."""
+        """The arrays of `output`, by one job."""
+        raise NotImplementedError
+
+    def compute_targets(self, run: RunConfig, block: int) -> Mapping[str, NDArray[Any]]:
+        """The shards of one block of targets, where `BY_TARGETS`; each block has a job of its own."""
         raise NotImplementedError
 
     def scores(self, run: RunConfig, output: Group) -> Iterator[PairScore]:
@@ -75,12 +82,13 @@ class Method(Item):
         return iter(())
 
     def memory(self, run: RunConfig) -> float:
-        """Memory that its job is expected to need [bytes]."""
-        raise NotImplementedError
+        """Memory that a job is expected to need [bytes]; by default that of a few matrices of all pairs."""
+        n = min(run.n_neurons, MAX_DENSE_NEURONS)
+        return 300e6 + 64.0 * n**2
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
-        """Expected time of its job [s]."""
-        raise NotImplementedError
+        """Expected time of a job [s]; by default that of reading the spikes."""
+        return speeds.start_s + speeds.reading_seconds(run)
 
     def figures(self, name: str) -> tuple[Shown, ...]:
         """Its figures in the report, where it is called `name`."""

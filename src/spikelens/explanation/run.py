@@ -13,10 +13,13 @@ from spikelens.stores import ensure, method_output, write_shard
 log = logging.getLogger(__name__)
 
 
-def compute(run: RunConfig, name: str) -> None:
-    """Compute what a method gives, and write it into its store."""
-    started, output = time.monotonic(), method_output(run, name)
+def compute(run: RunConfig, name: str, block: int | None = None) -> None:
+    """Compute what a method gives, all or for one block of targets, and write it into its store."""
+    started, output, method = time.monotonic(), method_output(run, name), run.methods[name]
     ensure(output)
-    for array, values in run.methods[name].compute(run).items():
-        write_shard(output, array, (0,) * values.ndim, np.ascontiguousarray(values, output.arrays[array].dtype))
-    log.info("%s: %d arrays in %.1f s", name, len(output.arrays), time.monotonic() - started)
+    found = method.compute(run) if block is None else method.compute_targets(run, block)
+    for array, values in found.items():
+        spec = output.arrays[array]
+        index = [(block or 0) if kind == "block" else 0 for kind in spec.by or ("",) * values.ndim]
+        write_shard(output, array, index, np.ascontiguousarray(values, spec.dtype))
+    log.info("%s: %d arrays in %.1f s", name, len(found), time.monotonic() - started)

@@ -13,7 +13,7 @@ from spikelens.errors import Problem
 
 if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
-    from spikelens.models.run import Fitted, Setting
+    from spikelens.models.fitted import Fitted, Setting
     from spikelens.models.train import Task
     from spikelens.report.contents import Shown
     from spikelens.speeds import Speeds
@@ -56,15 +56,15 @@ class Model(Item):
 
     def n_weights(self, run: RunConfig) -> int:
         """Number of weights, about."""
-        raise NotImplementedError
+        return 0
 
     def memory(self, run: RunConfig) -> float:
         """Memory that a rank is expected to need [bytes]."""
-        raise NotImplementedError
+        return TORCH_BASE
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
-        """Expected time of one seed [s]."""
-        raise NotImplementedError
+        """Expected time of one seed [s]; by default that of reading the spikes."""
+        return speeds.start_torch_s + speeds.reading_seconds(run)
 
     def fit(self, run: RunConfig, name: str, seed: int, setting: Setting) -> Fitted | None:
         """Train it. None on ranks that write nothing."""

@@ -4,59 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
 from spikelens.limits import Deadline
+from spikelens.models.fitted import Setting
 from spikelens.models.load import save
 from spikelens.models.ranks import ALONE, Ranks
 from spikelens.places import model_folder
 from spikelens.stores import ensure, model_output, write_shard
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where and with whom a model is trained.
-
-    Attributes
-    ----------
-    folder
-        Where its files are written.
-    ranks
-        This process among those that train it.
-    deadline
-        When the process must have ended: an epoch that would not be done by then is not begun.
-    """
-
-    folder: Path
-    ranks: Ranks = ALONE
-    deadline: Deadline | None = None
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained model.
-
-    Attributes
-    ----------
-    weights
-        Arrays by name; with the options and the scaling, they are the model.
-    description
-        What model.json says of it: "scaling", "ranges_ms", "scores", "baselines" and "units" at least.
-    output
-        Arrays as `Model.output` lays them out.
-    """
-
-    weights: Mapping[str, torch.Tensor]
-    description: Mapping[str, Any]
-    output: Mapping[str, NDArray[Any]]
 
 
 def _environment_threads() -> int:

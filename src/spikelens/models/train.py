@@ -28,10 +28,10 @@ from spikelens.fingerprint import fingerprint
 from spikelens.limits import Deadline
 from spikelens.models.baselines import Scores
 from spikelens.models.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from spikelens.models.fitted import Fitted, Setting
 from spikelens.models.load import new_module, weights_of
 from spikelens.models.model import HISTORY, NetworkModel
 from spikelens.models.ranks import Ranks, repeatable
-from spikelens.models.run import Fitted, Setting
 from spikelens.progress import Progress
 from spikelens.stores import write_atomically
 

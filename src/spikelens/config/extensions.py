@@ -1,0 +1,212 @@
+"""Kinds of features, models and methods from a user's own files: `extensions: [my_scores.py]`.
+
+A file is executed by whatever computes or plans: `spikelens run`, `check`, `plan`, and each job. What only looks at results (`open`,
+`status`, `verify`, `clean`) never executes it. It reads the record that `prepare` keeps beside each configuration, `*.work.json`: the key,
+the jobs and the files of everything that the run computes.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import create_model
+
+from spikelens.config import items
+from spikelens.errors import ConfigError, Problem
+
+KEY = "extensions"
+_SETS: dict[str, tuple[str, ...]] = {"features": ("features",), "models": ("models",), "methods": ("explanation", "methods")}
+"""Where a configuration has the items of each family."""
+_PLACEHOLDER = "(recorded)"
+
+
+def use(given: Any, source: str) -> None:
+    """Execute extensions and add their kinds, in the place of those of other extensions.
+
+    Parameters
+    ----------
+    given
+        The value of the key `extensions`; what is not a list of paths is left to the types of the configuration.
+    source
+        The configuration, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, cannot be executed, adds nothing, or adds a kind that exists.
+    """
+    paths = [path for path in given if isinstance(path, str)] if isinstance(given, (list, tuple)) else []
+    wanted = tuple((path, _digest_of(path)) for path in paths)
+    if wanted == items.extensions.loaded:
+        return
+    _replace(())
+    for path in paths:
+        try:
+            _execute(Path(path), source)
+        except ConfigError:
+            _replace(())
+            raise
+    _rebuild()
+    items.extensions.loaded = wanted
+
+
+def use_record(content: Mapping[str, Any]) -> bool:
+    """Stand in for the kinds of a configuration's extensions, which are not executed; whether there are any.
+
+    The items of these kinds have their options and nothing else: what the run computes is read from its record.
+    """
+    paths = content.get(KEY) or []
+    if not paths or [path for path, _ in items.extensions.loaded] == list(paths):
+        return False
+    wanted = {(family, kind) for family, kind in _kinds_in(content) if kind not in items.shipped(family)}
+    loaded = tuple(sorted((_PLACEHOLDER, f"{family}/{kind}") for family, kind in wanted))
+    if loaded != items.extensions.loaded:
+        _replace(())
+        for family, kind in wanted:
+            base: Any = items.base(family)
+            literal: Any = Literal[kind]
+            with items.extensions.adding(None):
+                create_model(kind, __base__=base, __cls_kwargs__={"extra": "allow"}, kind=(literal, kind))
+        _rebuild()
+        items.extensions.loaded = loaded
+    return True
+
+
+def _kinds_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Family and kind of every item of a configuration."""
+    for family, place in _SETS.items():
+        node: Any = content
+        for part in place:
+            node = node.get(part, {}) if isinstance(node, Mapping) else {}
+        for item in node.values() if isinstance(node, Mapping) else ():
+            if isinstance(item, Mapping) and isinstance(item.get("kind"), str):
+                yield family, item["kind"]
+
+
+def _execute(path: Path, source: str) -> None:
+    def refusal(expected: str) -> ConfigError:
+        return ConfigError(source, [Problem(KEY, str(path), expected)])
+
+    if not path.is_file():
+        raise refusal("no such file; the path is relative to the configuration file")
+    name = f"spikelens_extension_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise refusal("expected a Python file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    if str(path.parent) not in sys.path:  # for its local imports, also those of its functions
+        sys.path.append(str(path.parent))
+    with items.extensions.adding(path) as added:
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            line = next((frame.lineno for frame in _frames(error, path)), None)
+            where = "" if line is None else f" in line {line}"
+            raise refusal(f"it cannot be executed: {type(error).__name__}{where}: {error}") from error
+    if not added:
+        raise refusal("it defines no kind; expected a subclass of Feature, Model or Method with a field `kind`, see docs/extensions.md")
+    taken = [kind for family, kind in added if kind in items.shipped(family)]
+    if taken:
+        raise refusal(f"a kind {taken[0]} exists; give this one another name")
+
+
+def _frames(error: BaseException, path: Path) -> list[Any]:
+    """The frames of a traceback that are in a file, the innermost first."""
+    found, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            found.append(trace.tb_frame)
+        trace = trace.tb_next
+    return found[::-1]
+
+
+def _replace(loaded: tuple[tuple[str, str], ...]) -> None:
+    items.extensions.clear()
+    items.extensions.loaded = loaded
+
+
+def _rebuild() -> None:
+    """Have the configuration take the kinds that there are now."""
+    from spikelens.config.explanation import Explanation
+    from spikelens.config.run import Config, ConfigFile, RunConfig
+
+    for section in (Explanation, Config, ConfigFile, RunConfig):
+        section.model_rebuild(force=True)
+
+
+# --- the code of an extension -------------------------------------------------------------------------------------------
+
+
+def files_of(path: Path) -> list[Path]:
+    """An extension and the files beside it that it imports, directly or through one another."""
+    found: dict[Path, None] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in found or not file.is_file():
+            continue
+        found[file] = None
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError):
+            continue  # executing it says what is wrong
+        for name in _imported(tree):
+            parts = name.split(".")
+            waiting += [path.parent.joinpath(*parts).with_suffix(".py"), path.parent.joinpath(*parts, "__init__.py")]
+    return list(found)
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _digest_of(path: str) -> str:
+    """What tells whether an extension changed since it was executed."""
+    digest = hashlib.sha256()
+    for file in files_of(Path(path)):
+        digest.update(str(file).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+# --- the record ---------------------------------------------------------------------------------------------------------
+
+
+def record_path(config: Path) -> Path:
+    """The record of a configuration that is kept as JSON."""
+    return config.with_suffix(".work.json")
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, _mtime_ns: int) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_bytes())
+    return content
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a run computes: by its rule, the key, the jobs, their files, and what each reads.
+
+    Raises
+    ------
+    ConfigError
+        If the record is missing or damaged.
+    """
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            str(path), [Problem(KEY, str(path), f"the record is missing or damaged ({error}); `spikelens prepare CONFIG` writes it again")]
+        ) from None
