@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
+import spikelens
 from spikelens import init, sizes, speeds
+from spikelens.access import OpenRun
 from spikelens.cli import _parser, main
 from spikelens.config import (
     CAUSAL_CUTOFF_TAUS,
@@ -278,6 +280,16 @@ def test_the_readme_names_the_dimensions_that_arrays_have(reference: RunConfig) 
     }
     for expression, dims in shown.items():
         assert f"{expression}  # ({', '.join(dims)})" in text_of("README.md")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/use.md"])
+def test_the_examples_in_python_use_what_runs_and_sweeps_have(page: str) -> None:
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", text_of(page), flags=re.DOTALL | re.MULTILINE))
+    ast.parse(code)
+    names = re.findall(r"\brun\.(\w+)", code)
+    assert names
+    assert [name for name in names if not hasattr(OpenRun, name) and name != "config"] == []
+    assert set(re.findall(r"\bspikelens\.(\w+)\(", code)) <= set(spikelens.__all__)
 
 
 # --- files and links ----------------------------------------------------------------------------------------------------
