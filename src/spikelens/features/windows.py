@@ -19,7 +19,7 @@ WINDOW = "window_s"
 """The key."""
 _LONGEST_S = 20
 Window = Annotated[
-    Positive | None, Field(description="length of the windows over which they are summed [s]; null: 20 s, or a divisor of the segment")
+    Positive | None, Field(description="window of each sum [s]; null: 20 s, or its largest common divisor with the segment")
 ]
 
 
