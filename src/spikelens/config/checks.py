@@ -10,6 +10,7 @@ from spikelens.config.explanation import check_explanation
 from spikelens.config.features import check_features
 from spikelens.config.models import check_models
 from spikelens.config.network import check_network
+from spikelens.config.reads import check_reads
 from spikelens.config.run import RunConfig
 from spikelens.config.simulation import check_record, check_shard_numbers, check_simulation
 from spikelens.errors import Problem, SpikelensError
@@ -17,6 +18,11 @@ from spikelens.errors import Problem, SpikelensError
 
 def check(run: RunConfig) -> Iterator[Problem]:
     """Yield every reason why a well-typed configuration cannot be run."""
+    problems = list(_check_sections(run))
+    yield from problems or check_reads(run)
+
+
+def _check_sections(run: RunConfig) -> Iterator[Problem]:
     faults = list(check_network(run.network))
     yield from faults
     yield from check_drive(run)

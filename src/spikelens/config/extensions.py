@@ -63,8 +63,7 @@ def use_record(content: Mapping[str, Any]) -> bool:
 
     The items of these kinds have their options and nothing else: what the run computes is read from its record.
     """
-    paths = content.get(KEY) or []
-    if not paths or [path for path, _ in items.extensions.loaded] == list(paths):
+    if not content.get(KEY):
         return False
     wanted = {(family, kind) for family, kind in _kinds_in(content) if kind not in items.shipped(family)}
     loaded = tuple(sorted((_PLACEHOLDER, f"{family}/{kind}") for family, kind in wanted))

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 WINDOW = "window_s"
 """The key."""
 _LONGEST_S = 20
-Window = Annotated[
-    Positive | None, Field(description="window of each sum [s]; null: 20 s, or its largest common divisor with the segment")
-]
+Window = Annotated[Positive | None, Field(description="window of each sum [s]; null: 20 s, or its largest common divisor with the segment")]
 
 
 def window_s(run: RunConfig, given: int | None) -> int:

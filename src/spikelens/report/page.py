@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from spikelens.config import STAGES, RunConfig
+from spikelens.config import STAGES, RunConfig, Stage
 from spikelens.explanation.scores import verdict
 from spikelens.report import data, style
 from spikelens.report.contents import Shown, figures_of
@@ -39,6 +40,9 @@ _SCORES_NOTE = (
 _MODEL_COLUMNS = ("model", "seed", "predictor", "measure", "unit", "value")
 
 
+_ITEM_COLUMNS = ("name", "kind", "what it is", "options", "it read")
+
+
 def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
     """The report as an HTML page.
 
@@ -48,6 +52,8 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
         Figures of `figures_of` by name, as SVG.
     """
     sections = {stage: [_figure(shown, drawings[shown.name]) for shown in figures_of(run) if shown.stage == stage] for stage in STAGES}
+    for stage in (stage for stage in STAGES if run.items(stage)):
+        sections[stage].append(_table(f"{stage.capitalize()}: what was computed", _ITEM_COLUMNS, _item_rows(run, stage)))
     if run.models:
         of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
         sections["models"].append(_table("Models and their baselines on the test range", _MODEL_COLUMNS, of_models))
@@ -106,6 +112,14 @@ def _score_cells(run: RunConfig, row: dict[str, Any]) -> list[Any]:
         f"{low:.3f} to {high:.3f}", row["ap"], row["n_positive"], row["n_negative"],
         row["seed"].get("model"),
     ]  # fmt: skip
+
+
+def _item_rows(run: RunConfig, stage: Stage) -> Iterator[list[str]]:
+    """The items of a stage: kind, options, and what each was computed from."""
+    for name, item in run.items(stage).items():
+        options = ", ".join(f"{key}: {value}" for key, value in item.model_dump(mode="json", exclude={"kind"}).items())
+        about = inspect.cleandoc(type(item).__doc__ or "").split("\n")[0]
+        yield [name, item.kind, about, options, ", ".join(read.item or read.stage for read in item.reads(run))]
 
 
 def _model_rows(run: RunConfig, model: str, seed: int) -> list[list[Any]]:
