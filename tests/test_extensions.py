@@ -179,6 +179,15 @@ def test_an_edit_of_the_file_or_of_one_that_it_imports_is_another_key(project, t
     assert write("helper_of_mine.py", "# a comment\nA = 2\n") == [False] * 4
 
 
+TRACES = """
+from typing import Literal
+from spikelens.extension import Feature
+
+class Mine(Feature):
+    kind: Literal["traces"] = "traces"
+"""
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -186,7 +195,7 @@ def test_an_edit_of_the_file_or_of_one_that_it_imports_is_another_key(project, t
         ("def f(:\n", "cannot be executed: SyntaxError"),
         ("x = 1\nraise ValueError('no luck')\n", "cannot be executed: ValueError in line 2: no luck"),
         ("x = 1\n", "defines no kind"),
-        ("from typing import Literal\nfrom spikelens.extension import Feature\nclass Mine(Feature):\n    kind: Literal['traces'] = 'traces'\n", "traces exists"),
+        (TRACES, "traces exists"),
     ],
 )  # fmt: skip
 def test_a_file_that_adds_nothing_is_refused(tmp_path, content, expected):

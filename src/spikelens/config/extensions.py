@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +109,7 @@ def _execute(path: Path, source: str) -> None:
         try:
             spec.loader.exec_module(module)
         except Exception as error:
-            line = next((frame.lineno for frame in _frames(error, path)), None)
+            line = next(iter(_lines_in(error, path)), None)
             where = "" if line is None else f" in line {line}"
             raise refusal(f"it cannot be executed: {type(error).__name__}{where}: {error}") from error
     if not added:
@@ -118,14 +119,10 @@ def _execute(path: Path, source: str) -> None:
         raise refusal(f"a kind {taken[0]} exists; give this one another name")
 
 
-def _frames(error: BaseException, path: Path) -> list[Any]:
-    """The frames of a traceback that are in a file, the innermost first."""
-    found, trace = [], error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            found.append(trace.tb_frame)
-        trace = trace.tb_next
-    return found[::-1]
+def _lines_in(error: BaseException, path: Path) -> list[int]:
+    """The lines of a file in a traceback, the innermost first."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame.lineno for frame in reversed(frames) if frame.filename == str(path) and frame.lineno is not None]
 
 
 def _replace(loaded: tuple[tuple[str, str], ...]) -> None:
