@@ -6,6 +6,7 @@
 include: "workflow/rules/common.smk"
 include: "workflow/rules/network.smk"
 include: "workflow/rules/simulation.smk"
+include: "workflow/rules/recording.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/explanation.smk"

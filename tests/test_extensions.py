@@ -150,10 +150,9 @@ def test_looking_at_results_executes_nothing(project, monkeypatch, capsys):
         (project / "mine.py").write_text(example())
 
 
-def test_an_edit_of_the_file_or_of_one_that_it_imports_is_another_key(project, tmp_path, monkeypatch):
+def test_an_edit_of_the_file_or_of_one_that_it_imports_is_another_key(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("base.yaml", "with.yaml"):
-        (tmp_path / name).write_text((project / name).read_text())
+    (tmp_path / "with.yaml").write_text(yaml.safe_dump({**base(), "extensions": ["mine.py"], **NEW}))
     files = {
         "mine.py": example().replace("import numpy as np\n", "import numpy as np\nimport helper_of_mine\n"),
         "helper_of_mine.py": "A = 1\n",

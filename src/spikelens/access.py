@@ -67,7 +67,7 @@ class OpenRun:
 
     def __repr__(self) -> str:
         run = self.config
-        return f"<spikelens run {run.path}: {run.network.neurons} neurons, {run.simulation.duration_s} s>"
+        return f"<spikelens run {run.path}: {run.n_neurons} neurons, {run.duration_s} s>"
 
     @functools.cached_property
     def network(self) -> xr.Dataset:
@@ -282,8 +282,12 @@ def _absolute(folder: str | Path) -> Path:
 def _with_absolute_tables(run: RunConfig) -> RunConfig:
     """The run with its tables named by their whole paths: results are found by what stands in these."""
     require_tables(run)
-    network, drive = (
-        section.model_copy(update={key: path and str(Path(path).absolute())})
-        for section, key, path in ((run.network, "edges", run.network.edges), (run.drive, "events", run.drive.events))
-    )
-    return run.model_copy(update={"network": network, "drive": drive})
+    sections: dict[str, Any] = {
+        section: getattr(run, section).model_copy(update={key: path and str(Path(path).absolute())})
+        for section, key, path in (
+            ("network", "edges", run.network.edges),
+            ("drive", "events", run.drive.events),
+            *((("recording", "file", run.recording.file),) if run.recording is not None else ()),
+        )
+    }
+    return run.model_copy(update=sections)

@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     _segments(simulate)
     _ranks(simulate)
     _limit(simulate)
+    recording = stage("recording", _recording, "stage 1, without a network: import spikes from a file")
+    _segments(recording)
     features = stage("features", _features, "stage 3: compute features of the spikes")
     features.add_argument("--feature", action="append", metavar="NAME", help="which feature (default: all); may be given more than once")
     _segments(features)
@@ -280,6 +282,20 @@ def _simulate(options: argparse.Namespace) -> None:
             with manifests.doing(run, "simulation", {"segment": segment}, comm) as to_do:
                 if to_do:
                     simulate_segment(run, segment, comm, deadline)
+
+
+def _recording(options: argparse.Namespace) -> None:
+    """Import segments of a recording."""
+    from spikelens import manifests
+    from spikelens.recording.run import import_segment
+
+    run = _planned_run(options, "recording")
+    if run.recording is None:
+        raise SpikelensError(f"{run.path}: the configuration has no recording; its spikes are simulated")
+    for segment in _range(options.segments, run.n_segments, "segments"):
+        with manifests.doing(run, "recording", {"segment": segment}) as to_do:
+            if to_do:
+                import_segment(run, segment)
 
 
 def _features(options: argparse.Namespace) -> None:

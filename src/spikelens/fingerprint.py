@@ -39,14 +39,15 @@ def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
     if (record := run.record) is not None:
         return tuple(Read(*source) for source in record[f"{stage}.{item}" if item else stage]["reads"])
     match stage:
-        case "network":
+        case "network" | "recording":
             return ()
         case "simulation":
             return (Read("network"),)
         case "features" | "models" | "explanation" if item:
             return run.items(stage)[item].reads(run)
         case "explanation":
-            return (Read("network"), Read("simulation"), *(Read("explanation", name) for name in run.methods))
+            wiring = (Read("network"), Read("simulation")) if run.has_network else ()
+            return (*wiring, *(Read("explanation", name) for name in run.methods))
         case "report":
             features = (Read("features", name) for name in run.computed_features)
             return (*features, Read("explanation"), *(Read("models", name) for name in run.models))
@@ -77,16 +78,19 @@ def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
     section = {key: value for key, value in keyed(getattr(run, stage)).items() if key not in _NOT_RESULTS.get(stage, ())}
     if stage == "network":
         section["edges"] = _content_of(run.network.edges)
+    if stage == "recording":
+        section["file"] = _content_of(section["file"])
+        section = {key: value for key, value in section.items() if key != "duration_s"}
     if stage == "simulation":
         section["drive"] = {**keyed(run.drive), "events": _content_of(run.drive.events)}
         section["weight_average"] = run.weight_average
-        if run.n_steps % run.segment_steps:  # the shards of a short last segment are short: a longer run can't go on from them
-            section["duration_s"] = run.simulation.duration_s
+    if stage == run.spikes_stage and run.n_steps % run.segment_steps:
+        section["duration_s"] = run.duration_s  # the shards of a short last segment are short: a longer run can't go on from them
     if stage == "explanation":
-        section["duration_s"] = run.simulation.duration_s
+        section["duration_s"] = run.duration_s
         section["methods"] = list(run.methods)
     if stage == "report":
-        section["duration_s"] = run.simulation.duration_s
+        section["duration_s"] = run.duration_s
         section["models"] = {name: model.seeds for name, model in run.models.items()}
     return section
 

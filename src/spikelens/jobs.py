@@ -179,6 +179,9 @@ def _jobs_of(run: RunConfig, stage: Stage, item: str) -> tuple[Any, ...]:
             shards = _shards(run, "spikes", "state", "weights", "records")
             of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
             return "{segment}", of_segment, _numbered(segment=segments)
+        case "recording":
+            of_segment = tuple(path.format(segment="{segment}", block=block) for block in blocks for path in _shards(run, "spikes"))
+            return "{segment}", of_segment, _numbered(segment=segments)
         case "features":
             groups = [feature_output(run, item), _of_any_block(feature_block(run, item, 0, 1))]
             firsts = blocks[:: blocks_per_job(run)]

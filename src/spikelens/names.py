@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-Stage = Literal["network", "simulation", "features", "models", "explanation", "report"]
+Stage = Literal["network", "simulation", "recording", "features", "models", "explanation", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 CONFIG_YAML = "config.yaml"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from spikelens.config import STAGES, RunConfig, Stage
+from spikelens.config import RunConfig, Stage
 from spikelens.config.items import Read
 from spikelens.errors import SpikelensError, StoreError, disk_remedy
 from spikelens.fingerprint import fingerprint
@@ -53,7 +53,7 @@ def results_of(run: RunConfig) -> Iterator[Read]:
             stage_name, _, item = rule.partition(".")
             yield Read(stage_name, item)  # type: ignore[arg-type]
         return
-    for stage in STAGES:
+    for stage in run.stages:
         yield from (Read(stage, name) for name in run.items(stage))
         if stage not in ("features", "models"):  # these consist of items
             yield Read(stage)
@@ -115,9 +115,11 @@ def link_current(run: RunConfig) -> None:
 
 def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
     """Names in `current/`, and where each leads."""
-    yield "network.zarr", place_of(run, "network") / "network.zarr"
-    for store in ("spikes", "weights", "state", *(("records",) if run.records else ())):
-        yield f"{store}.zarr", place_of(run, "simulation") / f"{store}.zarr"
+    yield "spikes.zarr", place_of(run, run.spikes_stage) / "spikes.zarr"
+    if run.has_network:
+        yield "network.zarr", place_of(run, "network") / "network.zarr"
+        for store in ("weights", "state", *(("records",) if run.records else ())):
+            yield f"{store}.zarr", place_of(run, "simulation") / f"{store}.zarr"
     for stage, name in (read for read in results_of(run) if read.item):
         yield f"{_IN_CURRENT.get(stage, stage)}/{name}", place_of(run, stage, name)
     yield "explanation", place_of(run, "explanation")

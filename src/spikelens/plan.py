@@ -49,6 +49,7 @@ class RunPlan:
     """What one run will be and cost."""
 
     path: str
+    has_network: bool
     neurons: int
     synapses: float
     plastic_synapses: float
@@ -72,14 +73,15 @@ def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float) -> RunPlan:
     rules, seconds_of = tuple(_jobs(run, speeds, rate_hz)), expected_seconds(run, speeds, rate_hz)
     return RunPlan(
         path=run.path,
-        neurons=run.network.neurons,
+        has_network=run.has_network,
+        neurons=run.n_neurons,
         synapses=synapses.all,
         plastic_synapses=synapses.plastic,
         blocks=run.n_blocks,
         segments=run.n_segments,
-        ranks=run.simulation.ranks,
-        rank_memory_mb=sizes.simulation_memory(run, run.simulation.ranks, rate_hz) / 1e6,
-        segment_seconds=next(row.seconds for row in rules if row.rule == "simulation"),
+        ranks=sizes.n_ranks(run, run.spikes_stage),
+        rank_memory_mb=sizes.job_memory(run, run.spikes_stage, rate_hz) / sizes.n_ranks(run, run.spikes_stage) / 1e6,
+        segment_seconds=next(row.seconds for row in rules if row.rule == run.spikes_stage),
         shards=disk.n_shards,
         files=disk.n_files,
         bytes_of=disk.bytes_of,
@@ -180,7 +182,8 @@ def as_text(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds
 def _run_lines(plan: RunPlan) -> Iterator[str]:
     seconds = f"{plan.segment_seconds:,.3g} s"
     disk = ", ".join(f"{name} {_bytes(size)}" for name, size in plan.bytes_of.items())
-    yield f"{plan.path}: {plan.neurons:,} neurons, about {_rounded(plan.synapses)} synapses, {_rounded(plan.plastic_synapses)} plastic"
+    wiring = f"about {_rounded(plan.synapses)} synapses, {_rounded(plan.plastic_synapses)} plastic" if plan.has_network else "a recording"
+    yield f"{plan.path}: {plan.neurons:,} neurons, {wiring}"
     yield (
         f"  {plan.segments} segments on {plan.ranks} ranks, {plan.blocks} blocks; about {plan.rank_memory_mb:,.0f} MB a rank, "
         f"{seconds} a segment"

@@ -26,12 +26,12 @@ from spikelens.explanation.contents import TABLES
 from spikelens.jobs import Rule, item_of, stage_of, work_of
 from spikelens.report.contents import figures_of
 from spikelens.stores import (
-    BLOCK_STORES,
     OWNER,
     Array,
     Group,
     RecordedSynapses,
     block_layout,
+    block_stores,
     feature_block,
     feature_output,
     has_blocks,
@@ -69,6 +69,8 @@ class Synapses(NamedTuple):
 
 def expected(run: RunConfig) -> Synapses:
     """The synapses to expect, from the connection rules or the length of the edge table (all of it counts as plastic)."""
+    if not run.has_network:
+        return Synapses(0.0, 0.0, np.zeros(run.n_blocks))
     network = run.network
     by_population, plastic = dict.fromkeys(network.populations, 0.0), 0.0
     for key, connection in network.connections.items():
@@ -122,6 +124,8 @@ def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
             return network_memory(run)
         case "simulation":
             return simulation_memory(run, run.simulation.ranks, rate_hz)
+        case "recording":
+            return recording_memory(run)
         case "explanation":
             return explanation_memory(run)
         case "report":
@@ -162,9 +166,15 @@ def simulation_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_
     return float(_COMPILED_BASE + held + of_network + of_own_neurons + spikes_hz + loading + raster + recorded + way_back)
 
 
+def recording_memory(run: RunConfig) -> float:
+    """The whole table and its columns, and the raster of a block while it is counted."""
+    assert run.recording is not None
+    return float(_COMPILED_BASE + 80 * n_rows(run.recording.file) + 10 * run.segment_steps * min(run.block_size, run.n_neurons))
+
+
 def explanation_memory(run: RunConfig) -> float:
     """Matrices of all pairs: a score, classes of edges and shuffled labels."""
-    return float(_COMPILED_BASE + 128 * min(run.network.neurons, MAX_DENSE_NEURONS) ** 2 + 40 * expected(run).of_block.max())
+    return float(_COMPILED_BASE + 128 * min(run.n_neurons, MAX_DENSE_NEURONS) ** 2 + 40 * expected(run).of_block.max())
 
 
 def report_memory(run: RunConfig) -> float:
@@ -233,7 +243,7 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
 def _groups(run: RunConfig) -> list[tuple[str, Group, int]]:
     """Every group of every store, and how often there is one like it; a block's is laid out once, with the mean of their synapses."""
     roots: list[tuple[str, Group, int]] = [(store, layout(run, store), 1) for store in stores_of(run)]
-    if pairs := run.simulation.record.synapses:  # as if each pair had one synapse
+    if run.has_network and (pairs := run.simulation.record.synapses):  # as if each pair had one synapse
         source, target = np.array(pairs, np.int64).T
         roots.append(("records", recorded_synapses_layout(run, RecordedSynapses(source, target, np.ones(len(pairs), np.int64))), 1))
     n = round(expected(run).all / run.n_blocks)
@@ -241,7 +251,7 @@ def _groups(run: RunConfig) -> list[tuple[str, Group, int]]:
     roots += [("features", feature_block(run, name, 0, n), run.n_blocks) for name in run.computed_features if has_blocks(run, name)]
     roots += [("models", model_output(run, name, "{seed}"), len(model.seeds)) for name, model in run.models.items()]
     roots += [("explanation", method_output(run, name), 1) for name in run.methods]
-    return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in BLOCK_STORES]
+    return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in block_stores(run)]
 
 
 def _raw_bytes(array: Array) -> int:

@@ -27,6 +27,7 @@ from spikelens.errors import SpikelensError
 from spikelens.jobs import Rule, blocks_per_job, item_of, stage_of
 from spikelens.refusals import problems_of
 from spikelens.sizes import expected
+from spikelens.tables import n_rows
 
 Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -122,6 +123,8 @@ def job_seconds(run: RunConfig, rule: Rule, speeds: Speeds, rate_hz: float = ASS
             return network_seconds(run, speeds)
         case "simulation":
             return segment_seconds(run, speeds, rate_hz)
+        case "recording":
+            return recording_seconds(run, speeds)
         case "explanation":
             return explanation_seconds(run, speeds)
         case "report":
@@ -176,9 +179,16 @@ def event_ns(speeds: Speeds, n_synapses: float) -> float:
     return points[-1][1]
 
 
+def recording_seconds(run: RunConfig, speeds: Speeds) -> float:
+    """Seconds for a segment: it reads the whole table."""
+    assert run.recording is not None
+    cells = run.segment_steps * run.n_neurons
+    return speeds.start_s + 200e-9 * n_rows(run.recording.file) + 1e-3 * run.n_blocks * speeds.write_ms_per_file + 10e-9 * cells
+
+
 def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
     """Seconds for scores of pairs: about one for each method, and those of attention with shuffled labels."""
-    explanation, n = run.explanation, run.network.neurons
+    explanation, n = run.explanation, run.n_neurons
     n_scores = 1 + sum(len(getattr(model, "seeds", ())) for model in run.models.values())
     pairs = n**2 * n_scores * (explanation.shuffles + explanation.bootstraps) if n <= MAX_DENSE_NEURONS and run.methods else 0
     return speeds.start_s + 1e-9 * pairs * speeds.score_ns_per_pair

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from zarr.storage import MemoryStore
 
 StoreName = Literal["network", "spikes", "weights", "state", "records"]
-OWNER: dict[StoreName, Any] = {
+OWNER: dict[StoreName, Stage] = {
     "network": "network",
     "spikes": "simulation",
     "weights": "simulation",
@@ -170,12 +170,24 @@ class Group:
 
 
 def stores_of(run: RunConfig) -> list[StoreName]:
-    """The stores that a run has: all, but that of records only if anything is recorded."""
+    """The stores that a run has besides those of items: without a network the spikes alone; records only if anything is recorded."""
+    if not run.has_network:
+        return ["spikes"]
     return [store for store in OWNER if store != "records" or run.records]
 
 
+def block_stores(run: RunConfig) -> tuple[StoreName, ...]:
+    """The stores of a run that keep a group for each block."""
+    return BLOCK_STORES if run.has_network else ()
+
+
+def owner_of(run: RunConfig, store: StoreName) -> Stage:
+    """The stage that makes a store."""
+    return run.spikes_stage if store == "spikes" else OWNER[store]
+
+
 def store_path(run: RunConfig, store: StoreName) -> Path:
-    return place_of(run, OWNER[store]) / f"{store}.zarr"
+    return place_of(run, owner_of(run, store)) / f"{store}.zarr"
 
 
 def block_folder(store: StoreName, block: int) -> str:
@@ -192,7 +204,7 @@ def layout(run: RunConfig, store: StoreName) -> Group:
         "state": _state_layout,
         "records": _records_layout,
     }[store](run)
-    owner = OWNER[store]
+    owner = owner_of(run, store)
     attrs = {
         "title": f"spikelens {run.run.name}: {store}",
         "stage": owner,
@@ -313,11 +325,11 @@ def _network_block_layout(run: RunConfig, block: int, n: int) -> Layout:
 def _spikes_layout(run: RunConfig) -> Layout:
     spikes = Array(
         ("time", "neuron"),
-        (run.n_steps, run.network.neurons),
-        (run.segment_steps, run.network.block_size),
-        "bool",
-        {"long_name": "spike", "units": "1"},
-        chunks=(run.simulation.chunk_ms, run.simulation.chunk_neurons),
+        (run.n_steps, run.n_neurons),
+        (run.segment_steps, run.block_size),
+        "bool" if run.has_network else "uint8",
+        {"long_name": "spike" if run.has_network else "spikes in a millisecond", "units": "1"},
+        chunks=(run.chunk_ms, run.chunk_neurons),
         by=("segment", "block"),
     )
     return {"spikes": spikes}, {**time_coordinate(run.n_steps), **neuron_coordinates(run)}
@@ -736,7 +748,7 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
     for group in item_outputs(run):
         if group.path.is_dir():
             ensure(group, only_missing=only_missing)
-    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+    for store, block in itertools.product(block_stores(run), range(run.n_blocks)):
         with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
             if (store_path(run, store) / block_folder(store, block)).is_dir():
                 ensure(block_layout(run, store, block, _told_synapses(run, block)), only_missing=only_missing)
@@ -753,7 +765,7 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
 def consolidate(run: RunConfig) -> None:
     """Write each store's consolidated metadata, once a run is complete: opening it then reads one file."""
     for store in stores_of(run):
-        groups = [block_group(run, store, block) for block in range(run.n_blocks)] if store in BLOCK_STORES else []
+        groups = [block_group(run, store, block) for block in range(run.n_blocks)] if store in block_stores(run) else []
         if store == "records" and run.simulation.record.synapses:
             groups.append(recorded_group(run))
         _consolidate(layout(run, store), groups)
@@ -936,7 +948,7 @@ def _told_synapses(run: RunConfig, block: int, feature: str | None = None) -> in
         return n_synapses(run, block) if feature is None else n_synapses_of(run, feature, block)
     except StoreError:
         told: Counter[int] = Counter()
-        for store in BLOCK_STORES:
+        for store in block_stores(run):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 content = json.loads((store_path(run, store) / block_folder(store, block) / "zarr.json").read_bytes())
                 told[int(content["attributes"]["n_synapses"])] += 1
@@ -1006,7 +1018,7 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
     stores = [store for store in stores_of(run) if store_path(run, store) not in seen]
     groups = [layout(run, store) for store in stores]
     unknown: set[Path] = set()
-    for store, block in itertools.product((store for store in BLOCK_STORES if store in stores), range(run.n_blocks)):
+    for store, block in itertools.product((store for store in block_stores(run) if store in stores), range(run.n_blocks)):
         try:
             groups.append(block_layout(run, store, block, _told_synapses(run, block)))
         except StoreError:  # told below, of network.zarr; without the block's in-degrees nobody knows what belongs to it
@@ -1030,7 +1042,7 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
     for group in groups:
         faults += _faults(group, checked)
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
-    owned = {store_path(run, store) for store in OWNER} | {group.path for group in outputs}
+    owned = {store_path(run, store) for store in stores_of(run)} | {group.path for group in outputs}
     for folder in sorted(owned - seen):
         for path in sorted(folder.rglob("*")):
             named = _OURS.fullmatch(path.relative_to(folder).as_posix())

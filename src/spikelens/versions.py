@@ -35,6 +35,7 @@ LISTED = "versions.json"
 _ENTRIES: dict[str, tuple[str, ...]] = {
     "network": ("network.build",),
     "simulation": ("simulation.run",),
+    "recording": ("recording.run",),
     "features": ("features.run",),
     "models": ("models.run",),
     "explanation": ("explanation.judge",),

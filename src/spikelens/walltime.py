@@ -23,12 +23,13 @@ SecondsOf = Callable[[RunConfig, Rule], float]
 """Expected seconds of one job of a rule."""
 
 _REMEDIES: dict[Rule, tuple[str, str]] = {
-    "network": ("network.block_size", "take smaller blocks"),
-    "features": ("network.block_size", "take smaller blocks or a smaller simulation.segment_s"),
-    "explanation": ("cluster.limit_min", "take a longer limit, a shorter run, or less of explanation.shuffles and bootstraps"),
-    "report": ("cluster.limit_min", "take a longer limit"),
+    "network": ("network", "take smaller blocks"),
+    "recording": ("recording", "take a longer limit"),
+    "features": ("network", "take smaller blocks or a smaller segment_s"),
+    "explanation": ("cluster", "take a longer limit, a shorter run, or less of explanation.shuffles and bootstraps"),
+    "report": ("cluster", "take a longer limit"),
 }
-"""The key that makes a job of a rule shorter, and what to do with it."""
+"""The section whose key makes a job of a stage shorter, and what to do with it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Verdict:
 def judge(run: RunConfig, seconds_of: SecondsOf) -> Verdict | None:
     """Hold a run's segments against cluster.limit_min; None: there is no limit."""
     limit_min = run.cluster.limit_min
-    if limit_min is None:
+    if limit_min is None or not run.has_network:
         return None
     seconds, most = seconds_of(run, "simulation"), SHARE * 60 * limit_min
     fits = seconds <= most
@@ -88,20 +89,21 @@ def _with(run: RunConfig, **keys: int) -> RunConfig:
 
 def problems(run: RunConfig, seconds_of: SecondsOf) -> Iterator[Problem]:
     """Yield every reason why a run's jobs do not fit its limit."""
-    verdict = judge(run, seconds_of)
-    if verdict is None:
+    limit_min, verdict = run.cluster.limit_min, judge(run, seconds_of)
+    if limit_min is None:
         return
-    limit = f"more than half of the limit, {verdict.limit_min} min (cluster.limit_min)"
-    if not verdict.fits:
+    limit = f"more than half of the limit, {limit_min} min (cluster.limit_min)"
+    if verdict is not None and not verdict.fits:
         needs = f"on {run.simulation.ranks} ranks, a segment is expected to need {verdict.segment_min:,.3g} min, {limit}"
         yield Problem("simulation.segment_s", run.simulation.segment_s, f"{needs}; {_remedy(run, verdict)}")
-    for rule in ("network", *(f"features.{name}" for name in run.computed_features), "explanation", "report"):
+    spikes = ("network",) if run.has_network else ("recording",)
+    for rule in (*spikes, *(f"features.{name}" for name in run.computed_features), "explanation", "report"):
         minutes = seconds_of(run, rule) / 60
-        if minutes > SHARE * verdict.limit_min:
-            key, remedy = _REMEDIES[stage_of(rule)]
-            value = run
-            for part in key.split("."):
-                value = getattr(value, part)
+        if minutes > SHARE * limit_min:
+            section, remedy = _REMEDIES[stage_of(rule)]
+            key, value = ("cluster.limit_min", limit_min)
+            if section != "cluster":
+                key, value = f"{spikes[0]}.block_size", run.block_size
             yield Problem(key, value, f"a job of {rule} is expected to need {minutes:,.3g} min, {limit}; {remedy}")
 
 

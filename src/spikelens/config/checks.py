@@ -11,6 +11,7 @@ from spikelens.config.features import check_features
 from spikelens.config.models import check_models
 from spikelens.config.network import check_network
 from spikelens.config.reads import check_reads
+from spikelens.config.recording import check_recording
 from spikelens.config.run import RunConfig
 from spikelens.config.simulation import check_record, check_shard_numbers, check_simulation
 from spikelens.errors import Problem, SpikelensError
@@ -23,11 +24,12 @@ def check(run: RunConfig) -> Iterator[Problem]:
 
 
 def _check_sections(run: RunConfig) -> Iterator[Problem]:
-    faults = list(check_network(run.network))
+    faults = list(check_network(run.network) if run.has_network else check_recording(run))
     yield from faults
-    yield from check_drive(run)
-    yield from check_simulation(run)
-    yield from check_record(run)
+    if run.has_network:
+        yield from check_drive(run)
+        yield from check_simulation(run)
+        yield from check_record(run)
     of_features = list(check_features(run))
     yield from of_features
     if not faults and not of_features:  # whether averages are kept is told by the expected synapses
@@ -35,8 +37,8 @@ def _check_sections(run: RunConfig) -> Iterator[Problem]:
     yield from check_models(run)
     yield from _check_files(run)
     yield from check_explanation(run)
-    if run.report.raster_s > run.simulation.duration_s:
-        yield Problem("report.raster_s", run.report.raster_s, f"expected at most simulation.duration_s = {run.simulation.duration_s}")
+    if run.report.raster_s > run.duration_s:
+        yield Problem("report.raster_s", run.report.raster_s, f"expected at most {run.spikes_stage}.duration_s = {run.duration_s}")
 
 
 def require_tables(run: RunConfig) -> None:
@@ -56,6 +58,9 @@ def require_tables(run: RunConfig) -> None:
 
 
 def _tables(run: RunConfig) -> tuple[tuple[str, str | None], ...]:
+    """The user's tables that the spikes are made of: key and path."""
+    if run.recording is not None:
+        return (("recording.file", run.recording.file),)
     return ("network.edges", run.network.edges), ("drive.events", run.drive.events)
 
 

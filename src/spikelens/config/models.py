@@ -47,8 +47,8 @@ def check_models(run: RunConfig) -> Iterator[Problem]:
         return
     if abs(sum(training.split) - 1) > 1e-9:
         yield Problem("training.split", training.split, "expected three shares that add up to 1")
-    if training.start_s >= run.simulation.duration_s:
-        yield Problem("training.start_s", training.start_s, f"expected less than simulation.duration_s = {run.simulation.duration_s}")
+    if training.start_s >= run.duration_s:
+        yield Problem("training.start_s", training.start_s, f"expected less than {run.spikes_stage}.duration_s = {run.duration_s}")
         return
     for name, model in run.models.items():
         where = f"models.{name}"

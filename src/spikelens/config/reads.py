@@ -20,8 +20,13 @@ def check_reads(run: RunConfig) -> Iterator[Problem]:
     """Refuse items that read what does not exist, and cycles."""
     reads = {Read(stage, name): item.reads(run) for stage in STAGES for name, item in run.items(stage).items()}
     for reader, sources in reads.items():
+        kind = run.items(reader.stage)[reader.item].kind
+        for source in (source for source in sources if source.stage not in run.stages):
+            yield Problem(
+                _key(reader), run.items(reader.stage)[reader.item].kind, f"it reads the {source.stage}, which this run does not have"
+            )
         for source in (source for source in sources if source.item and source not in reads):
-            yield Problem(_key(reader), run.items(reader.stage)[reader.item].kind, f"it reads {_key(source)}, which does not exist")
+            yield Problem(_key(reader), kind, f"it reads {_key(source)}, which does not exist")
     done: set[Read] = set()
     for start in reads:
         cycle = _cycle(start, reads, done, ())

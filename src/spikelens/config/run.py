@@ -18,12 +18,13 @@ from spikelens.config.items import Item
 from spikelens.config.models import REFERENCE as MODELS
 from spikelens.config.models import Models, Training
 from spikelens.config.network import Network, expected_synapses
+from spikelens.config.recording import Recording
 from spikelens.config.report import Report
 from spikelens.config.simulation import Simulation
 from spikelens.config.types import MAX_AVERAGED_SYNAPSES, STEPS_PER_SECOND, Scalar, Section
 from spikelens.explanation.method import Method
 from spikelens.features.feature import Feature
-from spikelens.names import Stage
+from spikelens.names import STAGES, Stage
 from spikelens.refusals import NAME_PATTERN, RESULTS_PATTERN
 
 
@@ -44,6 +45,9 @@ class Config(Section):
         tuple[str, ...],
         Field(strict=False, description="Python files that add kinds of features, models or methods, relative to this file"),
     ] = ()
+    recording: Annotated[
+        Recording | None, Field(description="spikes from a file; network, drive and simulation are then not used; null: simulate")
+    ] = None
     network: Network = Field(default_factory=Network)
     drive: Drive = Field(default_factory=Drive)
     simulation: Simulation = Field(default_factory=Simulation)
@@ -102,50 +106,66 @@ class RunConfig(Config):
 
     @property
     def has_network(self) -> bool:
-        """Whether spikes are those of a network that is simulated."""
-        return True
+        """Whether the spikes are those of a simulated network, whose wiring is known."""
+        return self.recording is None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of this run."""
+        unused = ("recording",) if self.recording is None else ("network", "simulation")
+        return tuple(stage for stage in STAGES if stage not in unused)
 
     @property
     def spikes_stage(self) -> Stage:
         """The stage that makes the spikes."""
-        return "simulation"
+        return "simulation" if self.recording is None else "recording"
+
+    @property
+    def _spikes(self) -> Simulation | Recording:
+        """The section that says how long the spikes last."""
+        return self.simulation if self.recording is None else self.recording
+
+    @property
+    def _neurons(self) -> Network | Recording:
+        """The section that says how many neurons there are."""
+        return self.network if self.recording is None else self.recording
 
     @property
     def n_neurons(self) -> int:
-        return self.network.neurons
+        return self._neurons.neurons
 
     @property
     def block_size(self) -> int:
         """Neurons in a storage block."""
-        return self.network.block_size
+        return self._neurons.block_size
 
     @property
     def duration_s(self) -> int:
-        return self.simulation.duration_s
+        return self._spikes.duration_s
 
     @property
     def segment_s(self) -> int:
-        return self.simulation.segment_s
+        return self._spikes.segment_s
 
     @property
     def segment_s_key(self) -> str:
         """The key that gives the length of a segment."""
-        return "simulation.segment_s"
+        return f"{self.spikes_stage}.segment_s"
 
     @property
     def chunk_ms(self) -> int:
         """Time in a Zarr chunk [ms]."""
-        return self.simulation.chunk_ms
+        return self._spikes.chunk_ms
 
     @property
     def chunk_ms_key(self) -> str:
         """The key that gives the time in a Zarr chunk."""
-        return "simulation.chunk_ms"
+        return f"{self.spikes_stage}.chunk_ms"
 
     @property
     def chunk_neurons(self) -> int:
         """Neurons in a Zarr chunk."""
-        return self.simulation.chunk_neurons
+        return self._spikes.chunk_neurons
 
     @property
     def n_steps(self) -> int:
@@ -174,6 +194,8 @@ class RunConfig(Config):
     @property
     def population_sizes(self) -> dict[str, int]:
         """Number of neurons of each population."""
+        if self.recording is not None:
+            return self.recording.populations
         return {name: population.count for name, population in self.network.populations.items()}
 
     @property
@@ -190,9 +212,9 @@ class RunConfig(Config):
     @property
     def edge_classes(self) -> list[str]:
         """Every ordered pair of populations that a connection joins, as "source->target"; without connection rules, all pairs."""
-        if self.network.connections:
+        if self.has_network and self.network.connections:
             return list(self.network.connections)
-        return [f"{source}->{target}" for source in self.network.populations for target in self.network.populations]
+        return [f"{source}->{target}" for source in self.population_sizes for target in self.population_sizes]
 
     @property
     def weight_average(self) -> bool:
@@ -204,11 +226,11 @@ class RunConfig(Config):
     @property
     def records(self) -> bool:
         """Whether anything of single neurons or synapses is kept."""
-        return bool(self.simulation.record.neurons or self.simulation.record.synapses)
+        return self.has_network and bool(self.simulation.record.neurons or self.simulation.record.synapses)
 
     @property
     def expected_synapses(self) -> float:
-        return expected_synapses(self.network)
+        return expected_synapses(self.network) if self.has_network else 0.0
 
     # --- items, and the time that models see
 

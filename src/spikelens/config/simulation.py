@@ -129,20 +129,21 @@ def shards_per_block(run: RunConfig) -> dict[Stage, int]:
 
 
 def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Files are counted with the stamps: one a block, one a segment, and one a segment and block."""
+    """Files are counted with the flags: one a block, one a segment, and one a segment and block."""
     shards = shards_per_block(run)
-    a_segment = run.n_blocks * shards["simulation"] + record_shards(run) + 1
+    of_spikes = run.n_blocks * shards["simulation"] + record_shards(run) if run.has_network else run.n_blocks
+    a_segment, where = of_spikes + 1, "network" if run.has_network else "recording"
     if a_segment > MAX_SHARDS_PER_JOB:
         yield Problem(
-            "network.block_size",
-            run.network.block_size,
+            f"{where}.block_size",
+            run.block_size,
             f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
         )
     of_features = run.n_blocks * (shards["features"] + len(run.computed_features))
     in_all = run.n_blocks * (shards["network"] + 1) + run.n_segments * (a_segment + of_features)
     if in_all > MAX_SHARDS_PER_RUN:
         yield Problem(
-            "simulation.segment_s",
-            run.simulation.segment_s,
+            run.segment_s_key,
+            run.segment_s,
             f"the run would write {in_all:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
         )

@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def judge(run: RunConfig) -> None:
-    """Score every method of a run, and write scores.json and associations.json."""
+    """Score every method of a run, and write scores.json and associations.json; both are empty where the wiring is not known."""
     started, truth = time.monotonic(), Truth(run)
     scores: list[dict[str, Any]] = []
     associations: list[dict[str, Any]] = []
     attentions: list[PairScore] = []
-    for name, method in run.methods.items():
+    for name, method in run.methods.items() if run.has_network else ():
         output = method_output(run, name)
         for score in method.scores(run, output):
             classes = truth.classes(score.neurons)

@@ -51,7 +51,10 @@ def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | No
         time, neuron = spikes.region(index)
         first, last = max(start, time.start), min(end, time.stop)
         raster = read_shard(group, "spikes", index, slice(first - time.start, last - time.start))
-        step, column = np.divmod(np.flatnonzero(raster), neuron.stop - neuron.start)
+        cells = np.flatnonzero(raster)
+        if raster.dtype != np.bool_:  # of a recording, in which a cell may count several spikes
+            cells = np.repeat(cells, raster.ravel()[cells])
+        step, column = np.divmod(cells, neuron.stop - neuron.start)
         keys.append((first + step) * n_neurons + neuron.start + column)
     steps, ids = np.divmod(np.sort(np.concatenate(keys)), n_neurons)
     return steps, ids

@@ -52,9 +52,11 @@ def figures_of(run: RunConfig) -> tuple[Shown, ...]:
 
 
 def _figures_of(run: RunConfig) -> Iterator[Shown]:
-    yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
-    yield Shown("raster_and_rates", "Raster and rates", _RASTER, drawn_by("activity", "raster_and_rates"), "simulation")
-    yield Shown("weights", "Weights", _WEIGHTS, drawn_by("activity", "weights"), "simulation")
+    if run.has_network:
+        yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
+    yield Shown("raster_and_rates", "Raster and rates", _RASTER, drawn_by("activity", "raster_and_rates"), run.spikes_stage)
+    if run.has_network:
+        yield Shown("weights", "Weights", _WEIGHTS, drawn_by("activity", "weights"), "simulation")
     for name, feature in run.computed_features.items():
         yield from feature.figures(name)
     if any(model.learns for model in run.models.values()):
@@ -63,7 +65,8 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
         yield from model.figures(name)
     for name, method in run.methods.items():
         yield from method.figures(name)
-    yield Shown("scores", "Scores", _SCORES, drawn_by("explained", "scores"), "explanation")
+    if run.has_network:
+        yield Shown("scores", "Scores", _SCORES, drawn_by("explained", "scores"), "explanation")
 
 
 _NETWORK = (

@@ -118,7 +118,7 @@ def _weight_bins(run: RunConfig) -> NDArray[np.float64]:
 
 def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDArray[np.float32]:
     """Weights [mV] among the given neurons, (source, target), added up over the synapses of a pair; NaN where there is none."""
-    place = np.full(run.network.neurons, -1)
+    place = np.full(run.n_neurons, -1)
     place[ids] = np.arange(len(ids))
     matrix = np.zeros((len(ids), len(ids)), np.float32)
     connected = np.zeros(matrix.shape, np.bool_)

@@ -76,6 +76,9 @@ def _correlation_and_wiring(figure: Any, run: RunConfig, name: str) -> None:
         _bar(left, image, "correlation [1]")
     else:
         style.note(left, f"correlations are kept up to {MAX_DENSE_NEURONS:,} neurons")
+    if not run.has_network:
+        style.note(right, "the wiring is not known")
+        return
     synapse = np.isfinite(data.weight_matrix(run, ids, run.n_segments - 1)).astype(np.float32)
     image = _matrix(right, run, ids, synapse, cmap="Greys", vmin=0)
     right.set_title("Adjacency")
@@ -127,9 +130,13 @@ def _name_populations(axes: Axes, run: RunConfig, borders: list[int]) -> None:
 
 def omega_of_pairs(run: RunConfig, feature: str) -> Figure:
     """Draw the causal components of all pairs beside the weights, and their distribution with and without a synapse."""
+    pairs = data.omega_of_all_pairs(run, feature)
+    if not run.has_network:
+        figure = style.new_figure(6, 5)
+        _pairs(figure.add_subplot(), run, pairs)
+        return figure
     figure = style.new_figure(12, 4.4)
     left, middle, right = figure.subplots(1, 3)
-    pairs = data.omega_of_all_pairs(run, feature)
     weight = data.weight_matrix(run, np.arange(run.n_neurons), run.n_segments - 1)
     _pairs(left, run, pairs)
     _weights(middle, run, weight)

@@ -67,7 +67,7 @@ def reconstruction(run: RunConfig, name: str) -> Figure:
                 interpolation="none",
                 vmin=0,
                 vmax=limit,
-                extent=(0, len(values), 0, run.network.neurons),
+                extent=(0, len(values), 0, run.n_neurons),
                 cmap="magma",
             )
             style.framed(axes)

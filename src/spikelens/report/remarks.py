@@ -19,6 +19,9 @@ def remarks(run: RunConfig) -> list[str]:
 
 
 def _of_synapses(run: RunConfig) -> Iterator[str]:
+    if not run.has_network:
+        yield "the wiring is not known: no score is compared with it"
+        return
     of_class, zero = np.zeros(len(run.edge_classes), np.int64), 0
     for block in range(run.n_blocks):
         built = data.synapses(run, block)

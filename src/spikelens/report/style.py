@@ -99,13 +99,13 @@ def svg_bytes(figure: Figure) -> bytes:
 
 def population_colours(run: RunConfig) -> dict[str, str]:
     """The colour of each population, and of "all"."""
-    names = run.network.populations
+    names = list(run.populations)
     return {"all": BLACK, **{name: _POPULATION_COLOURS[i % len(_POPULATION_COLOURS)] for i, name in enumerate(names)}}
 
 
 def edge_colours(run: RunConfig) -> dict[str, tuple[float, float, float]]:
     """The colour of each class of edges: that of the source, paler from target to target."""
-    targets = list(run.network.populations)
+    targets = list(run.populations)
     colours = population_colours(run)
     return {
         name: lighter(colours[name.split("->")[0]], 0.55 * targets.index(name.split("->")[1]) / max(len(targets) - 1, 1))

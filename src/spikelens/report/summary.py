@@ -28,9 +28,9 @@ def write_summary(run: RunConfig, report_seconds: float) -> None:
 
     The report's own benchmark is written after it has ended, so its wall time so far, `report_seconds` [s], is handed in.
     """
-    stages: dict[Stage, dict[str, Any]] = {
-        "network": _network(run),
-        "simulation": _simulation(run),
+    spikes = {"network": _network(run), "simulation": _simulation(run)} if run.has_network else {"recording": _recording(run)}
+    stages: dict[Any, dict[str, Any]] = {
+        **spikes,
         "features": _features(run),
         "models": _models(run),
         "explanation": _explanation(run),
@@ -51,46 +51,52 @@ def _network(run: RunConfig) -> dict[str, Any]:
         total_delay_ms += int(built.delay.sum(dtype=np.int64))
     n_synapses = int(by_class.sum())
     return {
-        "neurons": run.network.neurons,
-        "neurons_by_population": {name: population.count for name, population in run.network.populations.items()},
+        "neurons": run.n_neurons,
+        "neurons_by_population": run.population_sizes,
         "synapses": n_synapses,
         "synapses_by_edge_class": dict(zip(run.edge_classes, by_class.tolist(), strict=True)),
-        "mean_in_degree": n_synapses / run.network.neurons,
+        "mean_in_degree": n_synapses / run.n_neurons,
         "mean_delay_ms": total_delay_ms / n_synapses if n_synapses else None,
     }
 
 
 def _simulation(run: RunConfig) -> dict[str, Any]:
+    return {**_spikes(run), "ranks": run.simulation.ranks, "plastic_weights_at_end": _plastic_weights(run)}
+
+
+def _recording(run: RunConfig) -> dict[str, Any]:
+    return {"neurons": run.n_neurons, "neurons_by_population": run.population_sizes, **_spikes(run)}
+
+
+def _spikes(run: RunConfig) -> dict[str, Any]:
     early_ms = min(_FIRST_S * STEPS_PER_SECOND, run.n_steps)
     spikes, early = _spike_counts(run, early_ms)
     return {
-        "duration_s": run.simulation.duration_s,
+        "duration_s": run.duration_s,
         "segments": run.n_segments,
-        "ranks": run.simulation.ranks,
         "spikes": int(spikes.sum()),
         "rates_hz": _rates(run, spikes, run.n_steps),
         f"rates_first_{_FIRST_S}_s_hz": _rates(run, early, early_ms),
-        "plastic_weights_at_end": _plastic_weights(run),
     }
 
 
 def _spike_counts(run: RunConfig, early_ms: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Spikes of each neuron over the whole run and before `early_ms`, each (n_neurons,)."""
     group = layout(run, "spikes")
-    spikes, early = np.zeros((2, run.network.neurons), np.int64)
+    spikes, early = np.zeros((2, run.n_neurons), np.int64)
     for segment in range(run.n_segments):
         rows = max(0, early_ms - run.segment_range(segment)[0])
         for block in range(run.n_blocks):
             own = slice(*run.block_range(block))
             shard = read_shard(group, "spikes", (segment, block))
-            spikes[own] += shard.sum(axis=0)
-            early[own] += shard[:rows].sum(axis=0)
+            spikes[own] += shard.sum(axis=0, dtype=np.int64)
+            early[own] += shard[:rows].sum(axis=0, dtype=np.int64)
     return spikes, early
 
 
 def _rates(run: RunConfig, spikes: NDArray[np.int64], duration_ms: int) -> dict[str, float]:
     """Mean rate of all neurons and of each population [Hz]."""
-    ranges = {"all": (0, run.network.neurons), **run.populations}
+    ranges = {"all": (0, run.n_neurons), **run.populations}
     return {name: float(spikes[first:end].mean()) / (duration_ms / STEPS_PER_SECOND) for name, (first, end) in ranges.items()}
 
 

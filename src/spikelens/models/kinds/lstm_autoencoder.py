@@ -46,7 +46,7 @@ class LstmAutoencoder(NetworkModel):
     neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced")] = 1_000
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
-        return (Read("simulation"),)
+        return (Read(run.spikes_stage),)
 
     # --- data
 
@@ -56,7 +56,7 @@ class LstmAutoencoder(NetworkModel):
         return int(CAUSAL_CUTOFF_TAUS * self.tau_ms)
 
     def n_neurons(self, run: RunConfig) -> int:
-        return min(self.neurons, run.network.neurons)
+        return min(self.neurons, run.n_neurons)
 
     def ranges(self, run: RunConfig) -> dict[str, tuple[int, int]]:
         """Ranges of the sequences [ms]; the gap holds a sequence and the reach of a trace, so no two ranges share a spike."""
@@ -124,7 +124,7 @@ class LstmAutoencoder(NetworkModel):
             shape = tuple(sizes.values())
             return Array(tuple(sizes), shape, shape, "float32", {"long_name": long_name, "units": "1"})
 
-        neurons = evenly_spaced(run.network.neurons, self.neurons)
+        neurons = evenly_spaced(run.n_neurons, self.neurons)
         encoded, traces = {"step": self.steps, "unit": self.units}, {"sequence": KEPT_SEQUENCES, "step": self.steps, "neuron": len(neurons)}
         return {
             "encoder_mean": whole(encoded, "encoder state, mean over test sequences"),
