@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from spikelens.config import RunConfig, load_run, require_tables
+from spikelens.config import RunConfig, load_run, require_stage, require_tables
 from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORE_FIELDS, SCORES
@@ -129,6 +129,7 @@ class OpenRun:
     @functools.cached_property
     def outputs(self) -> dict[str, xr.Dataset]:
         """What each model makes of the test range, by its name; the first dimension is the seed."""
+        require_stage(self.config, "models")
         opened = {}
         for name, model in self.config.models.items():
             parts = [open_group(model_output(self.config, name, seed)) for seed in model.seeds]
@@ -138,23 +139,28 @@ class OpenRun:
     @functools.cached_property
     def methods(self) -> dict[str, xr.Dataset]:
         """What each method of the explanation computed, by its name; scores of pairs are (source, target)."""
+        require_stage(self.config, "explanation")
         return {name: open_group(method_output(self.config, name)) for name in self.config.methods}
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
         """Every score against the wiring, as in scores.json."""
+        require_stage(self.config, "explanation")
         return read_json_rows(stage_folder(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN)
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
         """What each stage did, as in summary.json."""
+        require_stage(self.config, "report")
         return read_json(stage_folder(self.config, "report") / SUMMARY, {}, _AGAIN)
 
     def _root(self, store: StoreName) -> xr.Dataset:
+        require_stage(self.config, OWNER[store])
         group = layout(self.config, store)
         return _opened(group, self._n_segments(store, [group]))
 
     def _blocks(self, store: StoreName) -> xr.Dataset:
+        require_stage(self.config, OWNER[store])
         groups = [block_group(self.config, store, block) for block in range(self.config.n_blocks)]
         n_segments = self._n_segments(store, groups)
         parts = []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spikelens.config import STAGES, RunConfig, load_config, require_tables
 from spikelens.errors import SpikelensError
-from spikelens.places import CONFIGURATIONS, method_folder, models_folder, root, stage_folder
+from spikelens.places import CONFIGURATIONS, result_folders, root
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 _UNKNOWN = "which results it uses is not known; restore it, or delete it if these are not needed"
@@ -43,8 +43,8 @@ def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
     registered = {path.stem: path for path in found if _KEY.fullmatch(path.stem)}
     if configuration is not None and configuration not in registered:
         raise SpikelensError(f"--configuration {configuration}: expected one of {', '.join(registered) or 'none: nothing is registered'}")
-    used = {name: set(_folders_of(_registered(run, path))) for name, path in registered.items()}
-    others = set().union(*(folders for name, folders in used.items() if name != configuration), _folders_of(run))
+    used = {name: set(result_folders(_registered(run, path))) for name, path in registered.items()}
+    others = set().union(*(folders for name, folders in used.items() if name != configuration), result_folders(run))
     if configuration is not None:
         candidates: Iterable[Path] = used[configuration] & set(_results(root(run)))
     else:
@@ -74,13 +74,6 @@ def as_text(found: Iterable[Unused]) -> str:
     """One line for each folder: size, age, place."""
     now = time.time()
     return "\n".join(f"{result.n_bytes / 1e6:10,.1f} MB {(now - result.modified) / 86_400:8.1f} days  {result.folder}" for result in found)
-
-
-def _folders_of(run: RunConfig) -> Iterator[Path]:
-    """The folders of all results of a configuration, with today's code."""
-    yield from (stage_folder(run, stage) for stage in STAGES if stage != "models")
-    yield from (models_folder(run, name) for name in run.models)
-    yield from (method_folder(run, name) for name in run.methods)
 
 
 def _results(folder: Path) -> Iterator[Path]:

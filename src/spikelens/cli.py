@@ -106,19 +106,22 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--profile", action="append", default=[], metavar="NAME", help=text)
     run = add("run", _run, "check a configuration, run all stages, and write the report")
     _configuration(run)
-    run.add_argument("--until", choices=STAGES, metavar="STAGE", help=f"run this stage and what it needs: {', '.join(STAGES)}")
+    _until(run, "run")
     run.add_argument("--profile", metavar="FOLDER", help=f"snakemake's workflow profile, e.g. profiles/slurm (default: {PROFILE})")
     run.add_argument("--cores", metavar="N", help="cores of this machine to use, or all (default: the profile's)")
     run.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    check = add("check", _check, "check a configuration and list every problem")
+    _configuration(check)
+    _until(check, "check")
     for name, command, text in (
-        ("check", _check, "check a configuration; says what would be refused"),
         ("prepare", _prepare, "write the folders and metadata of a configuration's runs"),
         ("runs", _runs, "print the folders of a configuration's runs"),
         ("html", _html, "write the finished runs' report.html with snakemake --report"),
     ):
         _configuration(add(name, command, text))
-    plan = add("plan", _plan, "print what a configuration will cost, before anything is submitted")
+    plan = add("plan", _plan, "print the expected cost of a configuration, before anything is submitted")
     _configuration(plan)
+    _until(plan, "plan")
     plan.add_argument("--rate-hz", type=_positive, default=ASSUMED_RATE_HZ, help="mean rate to assume [Hz] (default: %(default)g)")
     plan.add_argument("--cores", type=int, help="cores that snakemake will have (default: all of this machine)")
     plan.add_argument("--speeds", type=Path, help="speeds as `python -m benchmarks.speeds --out FILE` measures them")
@@ -168,6 +171,22 @@ def _configuration(parser: argparse.ArgumentParser) -> None:
     _place(parser)
     text = "set a key, e.g. models.tft_neuron.learning_rate=1e-4; dotted key, value in YAML; may be given more than once"
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+
+
+def _until(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The last stage; later sections of the configuration are not checked."""
+    text = f"{verb} only this stage and the stages before it: {', '.join(STAGES)} (default: all)"
+    parser.add_argument("--until", type=_stage, metavar="STAGE", help=text)
+
+
+def _stage(text: str) -> Stage:
+    """The name of a stage, for argparse."""
+    if text not in STAGES:
+        from spikelens.refusals import did_you_mean  # imports pydantic, which --help does not need
+
+        hint = did_you_mean(text, STAGES, f"expected one of {', '.join(STAGES)}")
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r}; {hint}")
+    return text  # type: ignore[return-value]
 
 
 def _blocks(parser: argparse.ArgumentParser) -> None:
@@ -376,7 +395,7 @@ def _loaded(options: argparse.Namespace) -> list[RunConfig]:
     """The runs of the configuration or folder that is named, with the keys that are set."""
     from spikelens.config.load import load
 
-    return load([options.config], options.set)
+    return load([options.config], options.set, until=getattr(options, "until", None))
 
 
 def _init(options: argparse.Namespace) -> None:
@@ -410,8 +429,9 @@ def _check(options: argparse.Namespace) -> None:
     if any(run.cluster.limit_min is not None for run in runs):
         from spikelens import walltime
 
-        walltime.refuse_unfit(runs, options.config)
-    print(f"{options.config} can be run: {', '.join(run.path for run in runs)}", flush=True)
+        walltime.refuse_unfit(runs, options.config, until=options.until)
+    up_to = "" if options.until is None else f" up to {options.until}"
+    print(f"{options.config} can be run{up_to}: {', '.join(run.path for run in runs)}", flush=True)
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -425,13 +445,13 @@ def _plan(options: argparse.Namespace) -> None:
     cores = (os.cpu_count() or 1) if options.cores is None else options.cores
     if cores < 1:
         raise SpikelensError(f"--cores {cores}: expected at least 1")
-    plans = [plan.plan_run(run, speeds, options.rate_hz) for run in runs]
+    plans = [plan.plan_run(run, speeds, options.rate_hz, options.until) for run in runs]
     if options.json:
         print(json.dumps(plan.as_json(plans, cores, options.rate_hz, speeds), indent=2))
     else:
         print(plan.as_text(plans, cores, options.rate_hz, speeds))
     for run in runs:
-        walltime.refuse_unfit([run], options.config, plan.expected_seconds(run, speeds, options.rate_hz))
+        walltime.refuse_unfit([run], options.config, plan.expected_seconds(run, speeds, options.rate_hz), options.until)
 
 
 def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunConfig]:

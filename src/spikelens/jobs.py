@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from spikelens.config import STAGES, RunConfig, Stage
+from spikelens.config import RunConfig, Stage, require_stage, valid_stages
 from spikelens.explanation.contents import TABLES
 from spikelens.places import method_folder, models_folder, root, stage_folder
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
@@ -127,20 +127,28 @@ class Job:
 
 
 def work_of(run: RunConfig) -> Iterator[Work]:
-    """Everything that is to be done for a run, in the order of the stages."""
-    blocks = range(run.n_blocks)
-    folder = {stage: _below(run, stage_folder(run, stage)) for stage in STAGES if stage != "models"}
+    """The jobs of a run, in the order of the stages; only of stages that can be run with its configuration."""
+    stages, blocks = valid_stages(run), range(run.n_blocks)
+    folder = {stage: _below(run, stage_folder(run, stage)) for stage in stages if stage != "models"}
+    if "network" not in stages:
+        return
     yield Work("network", folder["network"], "{block}", _shards(run, "network"), _numbered(block=blocks))
+    if "simulation" not in stages:
+        return
     shards = _shards(run, "spikes", "state", "weights", "records")
     of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
     segments = range(run.n_segments)
     yield Work("simulation", folder["simulation"], "{segment}", of_segment, _numbered(segment=segments))
+    if "features" not in stages:
+        return
     yield Work("features", folder["features"], "{segment}-{block}", _shards(run, "features"), _numbered(segment=segments, block=blocks))
-    for name, model in run.models.items():
+    for name, model in run.models.items() if "models" in stages else ():
         models = _below(run, models_folder(run, name))
         files = tuple(f"{models}/{{seed}}/{file}" for file in model.FILES)
         arrays = tuple(_below(run, path) for path in model_output(run, name, "{seed}").shard_paths())
         yield Work(f"models.{name}", models, "{seed}", (*files, *arrays), _numbered(seed=model.seeds))
+    if "explanation" not in stages:
+        return
     for name in run.methods:
         output = method_output(run, name)
         arrays = tuple(_below(run, path) for path in output.shard_paths())
@@ -148,6 +156,8 @@ def work_of(run: RunConfig) -> Iterator[Work]:
     yield Work(
         "explanation", folder["explanation"], "explanation", tuple(f"{folder['explanation']}/{file}" for file in TABLES), _numbered()
     )
+    if "report" not in stages:
+        return
     items = tuple(f"{folder['report']}/{file}" for file in (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY))
     yield Work("report", folder["report"], "report", items, _numbered())
 
@@ -163,7 +173,14 @@ def jobs_of(run: RunConfig) -> Iterator[Job]:
 
 
 def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
-    """The job of a rule with these numbers."""
+    """The job of a rule with these numbers.
+
+    Raises
+    ------
+    SpikelensError
+        If its stage cannot be run with this configuration.
+    """
+    require_stage(run, stage_of(rule))
     return Job(next(work for work in work_of(run) if work.rule == rule), numbers)
 
 

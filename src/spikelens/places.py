@@ -9,14 +9,16 @@ reads or writes these links.
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import IO
 
-from spikelens.config import STAGES, RunConfig, Stage
+from spikelens.config import STAGES, RunConfig, Stage, valid_stages
 from spikelens.errors import SpikelensError, StoreError, disk_remedy
 from spikelens.fingerprint import fingerprint
 
@@ -55,6 +57,28 @@ def method_folder(run: RunConfig, name: str) -> Path:
     return root(run) / "explanation" / name / fingerprint(run, "explanation", name)
 
 
+def result_folders(run: RunConfig) -> Iterator[Path]:
+    """Folders of all results of a configuration: those of the stages that can be run with it."""
+    for stage in valid_stages(run):
+        if stage == "models":
+            yield from (models_folder(run, name) for name in run.models)
+            continue
+        if stage == "explanation":
+            yield from (method_folder(run, name) for name in run.methods)
+        yield stage_folder(run, stage)
+
+
+def configuration_key(run: RunConfig) -> str:
+    """The name under which a run's folder registers its configuration: the key of the report, which covers all stages.
+
+    If some stages cannot be run, a hash of the keys of the others.
+    """
+    if "report" in valid_stages(run):
+        return fingerprint(run, "report")
+    names = [str(folder.relative_to(root(run))) for folder in result_folders(run)]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+
 def hold(folder: Path) -> IO[str]:
     """Lock a folder of runs for this process, as long as the returned file is open; a killed process needs no unlocking.
 
@@ -84,14 +108,16 @@ def hold(folder: Path) -> IO[str]:
 def link_current(run: RunConfig) -> None:
     """Point the links in `current/` at the results of this configuration, also at those that are yet to come.
 
-    A link is replaced, anything else is left alone.
+    A link is replaced, and one to results that this configuration does not name is removed. Other files stay.
 
     Raises
     ------
     StoreError
         If the file system does not take it.
     """
-    for name, place in _links(run):
+    links = dict(_links(run))
+    _remove_old_links(run, links)
+    for name, place in links.items():
         link = run.folder / CURRENT / name
         target = os.path.relpath(place, link.parent)
         try:
@@ -109,28 +135,40 @@ def link_current(run: RunConfig) -> None:
             raise StoreError(f"{link} cannot be written: {error.strerror}; {disk_remedy(error)}, then run snakemake again") from error
 
 
+def _remove_old_links(run: RunConfig, kept: Container[str]) -> None:
+    """Remove links of an earlier configuration to stages or items that this one does not have."""
+    for link in (run.folder / CURRENT).rglob("*"):
+        if link.is_symlink() and str(link.relative_to(run.folder / CURRENT)) not in kept:
+            target = Path(os.path.relpath(link.parent / os.readlink(link), root(run)))
+            if target.parts[0] in STAGES:
+                link.unlink(missing_ok=True)
+
+
 def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
-    """Names in `current/`, and where each leads."""
-    network, simulation = stage_folder(run, "network"), stage_folder(run, "simulation")
-    features, explanation = stage_folder(run, "features"), stage_folder(run, "explanation")
-    yield "network.zarr", network / "network.zarr"
-    for store in ("spikes", "weights", "state", *(("records",) if run.records else ())):
-        yield f"{store}.zarr", simulation / f"{store}.zarr"
-    yield "features.zarr", features / "features.zarr"
-    for name in run.models:
-        yield f"models/{name}", models_folder(run, name)
-    for name in run.methods:
-        yield f"methods/{name}", method_folder(run, name)
-    yield "explanation", explanation
-    yield "report", stage_folder(run, "report")
-    for file in ("report.html", "summary.json"):
-        yield file, stage_folder(run, "report") / file
-    for stage in (stage for stage in STAGES if stage != "models"):
-        yield f"logs/{stage}", stage_folder(run, stage) / "logs"
-    for name in run.models:
-        yield f"logs/models/{name}", models_folder(run, name) / "logs"
-    for name in run.methods:
-        yield f"logs/methods/{name}", method_folder(run, name) / "logs"
+    """Names in `current/` and the targets of these links, for the stages that can be run with this configuration."""
+    for stage in valid_stages(run):
+        if stage == "models":
+            for name in run.models:
+                yield f"models/{name}", models_folder(run, name)
+                yield f"logs/models/{name}", models_folder(run, name) / "logs"
+            continue
+        folder = stage_folder(run, stage)
+        yield f"logs/{stage}", folder / "logs"
+        match stage:
+            case "network" | "features":
+                yield f"{stage}.zarr", folder / f"{stage}.zarr"
+            case "simulation":
+                for store in ("spikes", "weights", "state", *(("records",) if run.records else ())):
+                    yield f"{store}.zarr", folder / f"{store}.zarr"
+            case "explanation":
+                yield "explanation", folder
+                for name in run.methods:
+                    yield f"methods/{name}", method_folder(run, name)
+                    yield f"logs/methods/{name}", method_folder(run, name) / "logs"
+            case "report":
+                yield "report", folder
+                for file in ("report.html", "summary.json"):
+                    yield file, folder / file
 
 
 _OLD = ("network", "spikes", "weights", "state", "records", "features", "explanation")

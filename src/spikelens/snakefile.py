@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import IO, Any
 
-from spikelens import places, stores
-from spikelens.config import RunConfig
+from spikelens import places, stores, walltime
+from spikelens.config import RunConfig, Stage, check
 from spikelens.config.load import load, load_content
 from spikelens.errors import SpikelensError
 from spikelens.names import default_configuration
@@ -27,7 +27,7 @@ def is_module(workflow: Workflow) -> bool:
     return not workflow.modifier.is_main_snakefile()
 
 
-def runs_of(workflow: Workflow, config: dict[str, Any]) -> tuple[list[RunConfig], str]:
+def runs_of(workflow: Workflow, config: dict[str, Any], until: Stage | None = None) -> tuple[list[RunConfig], str]:
     """The runs that a Snakefile is read for, and what to call the place that they come from.
 
     They come from the file that `--config configuration=` names (`spikelens run` passes it), from the module's `config`, or from
@@ -42,13 +42,29 @@ def runs_of(workflow: Workflow, config: dict[str, Any]) -> tuple[list[RunConfig]
     named = [str(path) for path in workflow.overwrite_configfiles]
     if "configuration" in given or not workflow.modifier.skip_configfile:
         files = named or [str(given.get("configuration", default_configuration()))]
-        return load(files, overrides=given), ", ".join(files)
+        return load(files, overrides=given, until=until), ", ".join(files)
     _refuse_moved(workflow)
     files = [*map(str, workflow.configfiles), *named]
     if files and config == _as_snakemake_reads(workflow, files):  # our reader knows `base`, and reads 0010 and 1e-4 as YAML 1.2 does
-        return load(files, overrides=given), ", ".join(files)
+        return load(files, overrides=given, until=until), ", ".join(files)
     source = "config of the module"
-    return load_content(config, source), source
+    return load_content(config, source, until), source
+
+
+def refuse_unless_valid(workflow: Workflow, config: dict[str, Any], runs: list[RunConfig], source: str, until: Stage) -> None:
+    """Refuse runs that cannot be run up to a stage, or whose jobs up to this stage do not fit cluster.limit_min.
+
+    Snakemake 9.27 sets the targets of a call only after it has read the Snakefile. So this is called when
+    snakemake evaluates the input of a target rule. Jobs submitted to a cluster have no target rule.
+
+    Raises
+    ------
+    SpikelensError
+        With every problem found.
+    """
+    if any(problem for run in runs for problem in check(run, until)):
+        runs_of(workflow, config, until)  # its message names the file or option that a key comes from
+    walltime.refuse_unfit(runs, source, until=until)
 
 
 def _as_snakemake_reads(workflow: Workflow, files: list[str]) -> dict[str, Any]:

@@ -41,11 +41,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import MAX_DELAY_MS, RunConfig, load_run
+from spikelens.config import MAX_DELAY_MS, RunConfig, load_run, valid_stages
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.files import in_its_place
 from spikelens.fingerprint import fingerprint
-from spikelens.places import CONFIGURATIONS, link_current, method_folder, model_folder, name_old_results, root, stage_folder
+from spikelens.places import (
+    CONFIGURATIONS,
+    configuration_key,
+    link_current,
+    method_folder,
+    model_folder,
+    name_old_results,
+    root,
+    stage_folder,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -167,8 +176,9 @@ class Group:
 
 
 def stores_of(run: RunConfig) -> list[StoreName]:
-    """The stores that a run has: all, but that of records only if anything is recorded."""
-    return [store for store in OWNER if store != "records" or run.records]
+    """The stores of the stages that can be run with this configuration; that of records only if anything is recorded."""
+    stages = valid_stages(run)
+    return [store for store, stage in OWNER.items() if stage in stages and (store != "records" or run.records)]
 
 
 def store_path(run: RunConfig, store: StoreName) -> Path:
@@ -582,8 +592,11 @@ def method_output(run: RunConfig, name: str) -> Group:
 
 
 def item_outputs(run: RunConfig) -> Iterator[Group]:
-    """The groups of all models and methods."""
-    return itertools.chain(model_outputs(run), (method_output(run, name) for name in run.methods))
+    """The groups of all models and methods, if these can be run with this configuration."""
+    stages = valid_stages(run)
+    models = model_outputs(run) if "models" in stages else ()
+    methods = run.methods if "explanation" in stages else ()
+    return itertools.chain(models, (method_output(run, name) for name in methods))
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------------
@@ -751,7 +764,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def _register(run: RunConfig) -> None:
     """Keep the configuration beside those of earlier calls: `spikelens clean` leaves what any of them uses."""
-    path = root(run) / CONFIGURATIONS / f"{fingerprint(run, 'report')}.json"
+    path = root(run) / CONFIGURATIONS / f"{configuration_key(run)}.json"
     if not path.is_file():
         write_atomically(path, run.model_dump_json(indent=2).encode())
 
@@ -768,18 +781,19 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
         load_run(run.folder)
     except SpikelensError:
         _write_config(run)
-    for store in stores_of(run):
+    stores = stores_of(run)
+    for store in stores:
         if store_path(run, store).is_dir():
             ensure(layout(run, store), only_missing=only_missing)
     for group in item_outputs(run):
         if group.path.is_dir():
             ensure(group, only_missing=only_missing)
-    for store, block in itertools.product(BLOCK_STORES, range(run.n_blocks)):
+    for store, block in itertools.product((store for store in BLOCK_STORES if store in stores), range(run.n_blocks)):
         with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
             if (store_path(run, store) / block_folder(store, block)).is_dir():
                 ensure(block_layout(run, store, block, _told_synapses(run, block)), only_missing=only_missing)
     with contextlib.suppress(SpikelensError):
-        if (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
+        if "records" in stores and (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
             ensure(recorded_group(run), only_missing=only_missing)
 
 
@@ -1047,7 +1061,7 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
     for group in groups:
         faults += _faults(group, checked)
         expected |= {group.path / key for key in _metadata(group)} | set(group.shard_paths()) | set(_of_longer_runs(group))
-    owned = {store_path(run, store) for store in OWNER} | {group.path for group in outputs}
+    owned = {store_path(run, store) for store, stage in OWNER.items() if stage in valid_stages(run)} | {group.path for group in outputs}
     for folder in sorted(owned - seen):
         for path in sorted(folder.rglob("*")):
             named = _OURS.fullmatch(path.relative_to(folder).as_posix())

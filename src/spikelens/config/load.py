@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse, require_tables
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
+from spikelens.names import Stage
 from spikelens.refusals import CommandLineText, how_to_set
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,12 @@ SETS = (("models",), ("explanation", "methods"))
 """Open sets: null removes an item that the file below has."""
 
 
-def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> list[RunConfig]:
+def load(
+    places: Sequence[str],
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    until: Stage | None = None,
+) -> list[RunConfig]:
     """Load the runs of a configuration, or of the folder of a run or sweep, and check that they can be run.
 
     Parameters
@@ -56,17 +62,17 @@ def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping
     settings = [*settings, *_texts(options.pop("set", None))]
     source = ", ".join(places)
     if len(places) == 1 and Path(places[0]).is_dir():
-        return _checked([_with_settings(run, settings) for run in folder_runs(places[0])])
+        return _checked([_with_settings(run, settings) for run in folder_runs(places[0])], until)
     layers = [layer for place in reversed(places) for layer in file_layers(Path(place))]
     if options:
         layers.insert(0, ("--config", _marked(options)))
     try:
-        return load_runs(with_settings(_content_of(layers), settings), source)
+        return load_runs(with_settings(_content_of(layers), settings), source, until)
     except ConfigError as error:
         raise ConfigError(source, [_with_origin(problem, settings, layers, places) for problem in error.problems]) from None
 
 
-def load_content(content: Mapping[str, Any], source: str) -> list[RunConfig]:
+def load_content(content: Mapping[str, Any], source: str, until: Stage | None = None) -> list[RunConfig]:
     """Load the runs of a configuration that is given as a mapping; its key `set` holds texts of the form `KEY=VALUE`.
 
     Raises
@@ -76,10 +82,10 @@ def load_content(content: Mapping[str, Any], source: str) -> list[RunConfig]:
     """
     content = dict(content)
     settings = _texts(content.pop("set", None))
-    return load_runs(with_settings(content, settings), source)
+    return load_runs(with_settings(content, settings), source, until)
 
 
-def load_given(config: str | Path | Mapping[str, Any] | RunConfig) -> list[RunConfig]:
+def load_given(config: str | Path | Mapping[str, Any] | RunConfig, until: Stage | None = None) -> list[RunConfig]:
     """Load the runs of whatever a call from Python names: a configuration file, a run's folder, a mapping of keys, or a run itself.
 
     Raises
@@ -89,11 +95,11 @@ def load_given(config: str | Path | Mapping[str, Any] | RunConfig) -> list[RunCo
     """
     match config:
         case RunConfig():
-            return _checked([config])
+            return _checked([config], until)
         case str() | Path():
-            return load([os.path.expanduser(config)])
+            return load([os.path.expanduser(config)], until=until)
         case Mapping():
-            return load_content(config, "the configuration")
+            return load_content(config, "the configuration", until)
     raise SpikelensError(
         f"the configuration is a {type(config).__name__}; expected the path of a configuration file or of a run's folder, a mapping like "
         '{"network": {"seed": 2}}, or a RunConfig'
@@ -109,12 +115,14 @@ def look(place: str) -> list[RunConfig]:
         If nothing was started.
     """
     if Path(place).suffix not in (".yaml", ".yml", ".json") and not Path(place).is_file():
-        runs = folder_runs(place)
-        for run in runs:
+        started = folder_runs(place)
+        for run in started:
             require_tables(run)
-        return runs
-    runs = load([place])
+        return started
+    runs = load([place], until="network")  # results of a run stay accessible if a later section cannot be run
     started = [run for run in runs if (run.folder / "config.json").is_file()]
+    for run in started:
+        require_tables(run)
     if not started:
         raise SpikelensError(f"{place}: {runs[0].path} was not started yet; start it with `spikelens run {place}`")
     if len(started) < len(runs):
@@ -294,10 +302,10 @@ def _with_settings(run: RunConfig, settings: Sequence[str]) -> RunConfig:
         raise ConfigError(run.path, [_with_origin(problem, settings, [], []) for problem in error.problems]) from None
 
 
-def _checked(runs: list[RunConfig]) -> list[RunConfig]:
+def _checked(runs: list[RunConfig], until: Stage | None) -> list[RunConfig]:
     """The runs, if they can be run."""
     for run in runs:
-        problems = list(check(run))
+        problems = list(check(run, until))
         if problems:
             raise ConfigError(run.path, problems)
     return runs

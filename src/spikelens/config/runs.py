@@ -19,10 +19,11 @@ from spikelens.config.run import FOLLOWING, ConfigFile, RunConfig
 from spikelens.config.types import MAX_RUNS, Section
 from spikelens.errors import ConfigError, Problem, SpikelensError
 from spikelens.files import read_json
+from spikelens.names import Stage
 from spikelens.refusals import did_you_mean, problems_of
 
 
-def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> list[RunConfig]:
+def load_runs(content: Mapping[str, Any], source: str = "the configuration", until: Stage | None = None) -> list[RunConfig]:
     """Turn the content of a configuration file into its runs, one for each combination of the sweep's values.
 
     Raises
@@ -50,7 +51,7 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
         name = ",".join(f"{key}={_path_part(key, value, source)}" for key, value in combination)
         resolved["path"] = str(Path(base["run"]["results"], file.run.name, name))
         run = parse(RunConfig, resolved, f"{source} (sweep {name})" if name else source)
-        problems |= {str(problem): problem for problem in check(run)}
+        problems |= {str(problem): problem for problem in check(run, until)}
         runs.append(run)
     twice = sorted(path for path, n in Counter(run.path for run in runs).items() if n > 1)
     found = [*problems.values(), *(Problem("sweep", Path(path).name, "expected each value once; two give this folder") for path in twice)]

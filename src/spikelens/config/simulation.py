@@ -128,19 +128,38 @@ def shards_per_block(run: RunConfig) -> dict[Stage, int]:
 
 
 def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Files are counted with the stamps: one a block, one a segment, and one a segment and block."""
-    shards = shards_per_block(run)
-    a_segment = run.n_blocks * shards["simulation"] + record_shards(run) + 1
+    """Check the number of files of the network and the simulation."""
+    a_segment = _files_per_segment(run)
     if a_segment > MAX_SHARDS_PER_JOB:
         yield Problem(
             "network.block_size",
             run.network.block_size,
             f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
         )
-    in_all = run.n_blocks * (shards["network"] + 1) + run.n_segments * (a_segment + run.n_blocks * (shards["features"] + 1))
-    if in_all > MAX_SHARDS_PER_RUN:
+    yield from _check_files(run, _simulated_files(run))
+
+
+def check_feature_shard_numbers(run: RunConfig) -> Iterator[Problem]:
+    """Check the number of files including those of the features, unless there are too many without them."""
+    simulated = _simulated_files(run)
+    if simulated <= MAX_SHARDS_PER_RUN:
+        yield from _check_files(run, simulated + run.n_segments * run.n_blocks * (shards_per_block(run)["features"] + 1))
+
+
+def _files_per_segment(run: RunConfig) -> int:
+    """Files that the job of a segment writes, its stamp included."""
+    return run.n_blocks * shards_per_block(run)["simulation"] + record_shards(run) + 1
+
+
+def _simulated_files(run: RunConfig) -> int:
+    """Files of the network and the simulation, stamps included: one per block and one per segment."""
+    return run.n_blocks * (shards_per_block(run)["network"] + 1) + run.n_segments * _files_per_segment(run)
+
+
+def _check_files(run: RunConfig, n_files: int) -> Iterator[Problem]:
+    if n_files > MAX_SHARDS_PER_RUN:
         yield Problem(
             "simulation.segment_s",
             run.simulation.segment_s,
-            f"the run would write {in_all:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
+            f"the run would write {n_files:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
         )
