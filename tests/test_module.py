@@ -139,4 +139,4 @@ def test_two_runs_stand_side_by_side_as_modules(folder):
 
 def test_a_prefix_is_refused_since_no_job_would_write_there(folder):
     (folder / "workflow/Snakefile").write_text(SNAKEFILE.replace("    config:\n", '    prefix:\n        "there"\n    config:\n'))
-    assert "set run.results in the module's config instead" in snakemake(folder, "--dry-run", code=2)
+    assert "set run.results in the module's config" in snakemake(folder, "--dry-run", code=2)

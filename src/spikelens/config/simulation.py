@@ -136,14 +136,13 @@ def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
             run.network.block_size,
             f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
         )
-    yield from _check_files(run, _simulated_files(run))
+    yield from _check_files(run, "network and simulation", _simulated_files(run))
 
 
 def check_feature_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Check the number of files including those of the features, unless there are too many without them."""
-    simulated = _simulated_files(run)
-    if simulated <= MAX_SHARDS_PER_RUN:
-        yield from _check_files(run, simulated + run.n_segments * run.n_blocks * (shards_per_block(run)["features"] + 1))
+    """Check the number of files of the network, the simulation and the features."""
+    of_features = run.n_segments * run.n_blocks * (shards_per_block(run)["features"] + 1)
+    yield from _check_files(run, "network, simulation and features", _simulated_files(run) + of_features)
 
 
 def _files_per_segment(run: RunConfig) -> int:
@@ -156,10 +155,10 @@ def _simulated_files(run: RunConfig) -> int:
     return run.n_blocks * (shards_per_block(run)["network"] + 1) + run.n_segments * _files_per_segment(run)
 
 
-def _check_files(run: RunConfig, n_files: int) -> Iterator[Problem]:
+def _check_files(run: RunConfig, stages: str, n_files: int) -> Iterator[Problem]:
     if n_files > MAX_SHARDS_PER_RUN:
         yield Problem(
             "simulation.segment_s",
             run.simulation.segment_s,
-            f"the run would write {n_files:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
+            f"{stages} would write {n_files:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
         )
