@@ -25,7 +25,7 @@ def two(make_run):
 def test_what_a_configuration_uses_is_never_listed(two, capsys):
     first, second = two
     assert main(["clean", first.path, "--yes"]) == 0
-    assert "every result is used" in capsys.readouterr().out
+    assert "all results are in use" in capsys.readouterr().out
     assert stage_folder(first, "network").is_dir()
     assert stage_folder(second, "network").is_dir()
 

@@ -481,7 +481,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "long option as the folder of results": ({"run.results": "--foo"}, 'run.results = "--foo"', "does not begin with '-'"),
     "option in a path of results": ({"run.results": "./-rf"}, 'run.results = "./-rf"', "expected no '-' at the start"),
     "variable in the folder of results": ({"run.results": "$HOME/x"}, 'run.results = "$HOME/x"', "expected a path without { } < > $"),
-    "home of nobody": ({"run.results": "~nosuchuser/x"}, 'run.results = "~nosuchuser/x"', "write the path out"),
+    "home of nobody": ({"run.results": "~nosuchuser/x"}, 'run.results = "~nosuchuser/x"', "unknown user; write the full path"),
     **{
         f"{c} in the folder of results": ({"run.results": f"a{c}b"}, "run.results = ", "expected a path without { } < > $")
         for c in "<>'\"`\\"

@@ -123,7 +123,7 @@ def test_an_open_run_is_found_from_another_folder(here, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (3, "the configuration is a int; expected the path of a configuration file or of a run's folder, a mapping"),
+        (3, "the configuration is a int; expected a path to a configuration file or a run's folder, a mapping"),
         ("none.yaml", "none.yaml: no such configuration file"),
         ({"netwrk": {}}, "netwrk = {}: unknown key; did you mean network?"),
         ({"base": "config.yaml"}, 'base = "config.yaml": expected only in a configuration file'),

@@ -280,7 +280,7 @@ def test_verify_and_clean_look_once_at_what_runs_share(swept: list[RunConfig], c
     assert main(["verify", "results/small"]) == 2
     assert f"faults in results/small, {len(swept)} runs (" in capsys.readouterr().err
     assert main(["clean"]) == 0
-    assert capsys.readouterr().out.count("every result is used by a configuration") == 1
+    assert capsys.readouterr().out.count("all results are in use") == 1
 
 
 def test_status_in_json_is_one_run_or_a_list_of_runs(swept: list[RunConfig], capsys: pytest.CaptureFixture[str]) -> None:

@@ -238,8 +238,8 @@ def test_run_until_the_simulation_then_a_valid_section_plans_only_the_new_jobs(t
     note = f"features, models, explanation, report: not run with this configuration: {STEP_7}"
     assert note in project.spikelens("status", RUN)
     assert note in project.spikelens("status")
-    assert "every file is there and whole (4 jobs" in project.spikelens("verify", RUN)
-    assert "every result is used" in project.spikelens("clean", RUN)
+    assert "all files are present and intact (4 jobs" in project.spikelens("verify", RUN)
+    assert "all results are in use" in project.spikelens("clean", RUN)
     opened = spikelens.open(tmp_path / RUN)
     assert opened.spikes.spikes.shape == (2000, 80)
     with pytest.raises(SpikelensError, match=re.escape(STEP_7)):
@@ -255,7 +255,7 @@ def test_run_until_the_simulation_then_a_valid_section_plans_only_the_new_jobs(t
 
     project.configure(features={"step_ms": 7})
     assert "Nothing to be done" in project.spikelens("run", "--until", "simulation", "--dry-run")
-    assert "every result is used" in project.spikelens("clean", RUN)  # an earlier configuration uses the features
+    assert "all results are in use" in project.spikelens("clean", RUN)  # an earlier configuration uses the features
     project.configure(**VALID)
     assert planned(project.snakemake("--dry-run")) == {"explanation": 1, "report": 1}
 
@@ -287,9 +287,9 @@ def test_a_sweep_with_an_invalid_member_is_simulated(tmp_path):
     shown = project.spikelens("status", RUN)
     assert f"features, models, explanation, report: not run with this configuration: {STEP_7}" in shown
     assert f"models, explanation, report: not run with this configuration: {START_50}" in shown
-    assert "every file is there and whole (4 jobs" in project.spikelens("verify", f"{RUN}/drive.seed=1,features.step_ms=7")
+    assert "all files are present and intact (4 jobs" in project.spikelens("verify", f"{RUN}/drive.seed=1,features.step_ms=7")
     assert len(spikelens.open(tmp_path / RUN)) == 4
-    assert "every result is used" in project.spikelens("clean", RUN)
+    assert "all results are in use" in project.spikelens("clean", RUN)
     assert load_run(tmp_path / RUN / "drive.seed=2,features.step_ms=7").features.step_ms == 7
     project.configure(sweep={"drive.seed": [1, 2], "features.step_ms": [10, 5]})
     assert planned(project.snakemake("simulation", "features", "--dry-run")) == {"features": 16}
