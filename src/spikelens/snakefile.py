@@ -6,6 +6,7 @@ a dict that snakemake has parsed as YAML 1.1. And `onstart:` of a module is neve
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -27,31 +28,37 @@ def is_module(workflow: Workflow) -> bool:
     return not workflow.modifier.is_main_snakefile()
 
 
-def runs_of(workflow: Workflow, config: dict[str, Any], until: Stage | None = None) -> tuple[list[RunConfig], str]:
-    """The runs to plan, and the name of their source.
+Loader = Callable[[Stage | None], list[RunConfig]]
+"""Loads the runs to plan, and refuses runs that cannot be run up to a stage (None: up to the last)."""
+
+
+def source_of(workflow: Workflow, config: dict[str, Any]) -> tuple[Loader, str]:
+    """Find the source of the runs to plan: a function that loads the runs, and the source's name.
 
     The source is the file in `--config configuration=` (passed by `spikelens run`), the module's `config`, or
-    `--configfile`, which replaces config.yaml.
+    `--configfile`, which replaces config.yaml. Must be called while the Snakefile is read: afterwards, snakemake
+    does not know the module any more.
 
     Raises
     ------
     SpikelensError
-        If they cannot be run up to the stage `until` (None: up to the last).
+        If a module would move the results.
     """
     given = workflow.config_settings.config
     named = [str(path) for path in workflow.overwrite_configfiles]
     if "configuration" in given or not workflow.modifier.skip_configfile:
         files = named or [str(given.get("configuration", default_configuration()))]
-        return load(files, overrides=given, until=until), ", ".join(files)
+        return lambda until: load(files, overrides=given, until=until), ", ".join(files)
     _refuse_moved(workflow)
     files = [*map(str, workflow.configfiles), *named]
-    if files and config == _as_snakemake_reads(workflow, files):  # our reader supports `base` and YAML 1.2: 0010, 1e-4
-        return load(files, overrides=given, until=until), ", ".join(files)
-    source = "config of the module"
-    return load_content(config, source, until), source
+    # our reader supports `base` and YAML 1.2: 0010, 1e-4
+    if files and config == _as_snakemake_reads(workflow, files):
+        return lambda until: load(files, overrides=given, until=until), ", ".join(files)
+    source, content = "config of the module", copy.deepcopy(config)
+    return lambda until: load_content(content, source, until), source
 
 
-def refuse_unless_valid(workflow: Workflow, config: dict[str, Any], runs: list[RunConfig], source: str, until: Stage) -> None:
+def refuse_unless_valid(load_until: Loader, runs: list[RunConfig], source: str, until: Stage) -> None:
     """Refuse runs that cannot be run up to a stage, or whose jobs up to this stage do not fit cluster.limit_min.
 
     Snakemake 9.27 sets the targets of a call only after it has read the Snakefile. So this is called when
@@ -63,7 +70,7 @@ def refuse_unless_valid(workflow: Workflow, config: dict[str, Any], runs: list[R
         With every problem found.
     """
     if any(problem for run in runs for problem in check(run, until)):
-        runs_of(workflow, config, until)  # its message names the file or option that a key comes from
+        load_until(until)  # its message names the file or option that a key comes from
     walltime.refuse_unfit(runs, source, until=until)
 
 

@@ -33,7 +33,8 @@ def refuse(error):
 
 # What snakemake itself makes of the files is not used: it reads 0010 as 8, and knows neither `base` nor our defaults.
 try:
-    RUNS, SOURCE = snakefile.runs_of(workflow, config, until="network")  # which every target needs; the others: `whole`
+    LOAD, SOURCE = snakefile.source_of(workflow, config)
+    RUNS = LOAD("network")  # every target needs the network; `whole` checks the other stages
     if not snakefile.is_module(workflow):  # there it is the user's
         config.update(RUNS[0].model_dump(mode="json"))  # the report's caption reads it
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
@@ -130,7 +131,7 @@ def whole(*stages):
 
     def found(wildcards):
         try:
-            snakefile.refuse_unless_valid(workflow, config, RUNS, SOURCE, stages[-1])
+            snakefile.refuse_unless_valid(LOAD, RUNS, SOURCE, stages[-1])
         except SpikelensError as error:
             refuse(error)
         return [below(job.whole) for _, work in OWNERS.values() if work.stage in stages for job in work.jobs]
