@@ -74,7 +74,7 @@ def test_the_tables_of_a_run_are_found_wherever_the_process_goes(make_run, tmp_p
     assert opened.synapses.source.values.tolist() == [0]
     assert opened.spikes.sizes["time"] == 1_000
     with pytest.raises(
-        SpikelensError, match=r"network\.edges = edges\.csv: no such file here, .*; call this in the folder where the run was started"
+        SpikelensError, match=r"network\.edges = edges\.csv: no such file; .*\. Call this from the folder where the run was started"
     ):
         spikelens.open(run.path)
 

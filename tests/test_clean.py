@@ -25,7 +25,7 @@ def two(make_run):
 def test_what_a_configuration_uses_is_never_listed(two, capsys):
     first, second = two
     assert main(["clean", first.path, "--yes"]) == 0
-    assert "every result is used" in capsys.readouterr().out
+    assert "all results are in use" in capsys.readouterr().out
     assert place_of(first, "network").is_dir()
     assert place_of(second, "network").is_dir()
 
@@ -71,7 +71,7 @@ def test_nothing_is_listed_as_unused_where_the_tables_of_a_configuration_are_not
     make_run()  # the current configuration has no table
     monkeypatch.chdir(run.folder)
     assert main(["clean", run.path, "--yes"]) == 2
-    assert "network.edges = edges.csv: no such file here, and results are found by what stands in it" in capsys.readouterr().err
+    assert "network.edges = edges.csv: no such file; the results cannot be found without its content" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
     assert main(["clean", run.path, "--yes"]) == 0
     assert place_of(run, "network").is_dir()
@@ -84,7 +84,7 @@ def test_commands_do_not_look_for_results_without_the_tables_that_tell_where_the
     run = make_run({"drive.events": "events.csv"})
     monkeypatch.chdir(run.folder)
     assert main([command, run.path]) == 2
-    assert "drive.events = events.csv: no such file here" in capsys.readouterr().err
+    assert "drive.events = events.csv: no such file; the results cannot" in capsys.readouterr().err
 
 
 def test_an_unknown_configuration_is_refused(two, capsys):

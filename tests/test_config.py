@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "too many shards a run": (
         {"simulation.segment_s": 1, "simulation.duration_s": 1000, "features.omega_window_s": 1},
         "simulation.segment_s = 1",
-        "65,036 files, over 20,000",
+        "network and simulation would write 37,036 files, over 20,000",
     ),
     "too large a shard of traces": (
         {"features.neurons": 5000, "network.block_size": 2000, "simulation.chunk_neurons": 2000, "simulation.ranks": 1},
@@ -230,7 +230,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "no such file",
     ),
     "missing event table": ({"drive.events": "none.npz"}, 'drive.events = "none.npz"', "no such file"),
-    "table of an unknown kind": ({"drive.events": "kicks.txt"}, 'drive.events = "kicks.txt"', "ends in .parquet, .csv or .npz"),
+    "table of an unknown kind": ({"drive.events": "kicks.txt"}, 'drive.events = "kicks.txt"', "expected a .parquet, .csv or .npz table"),
     "rules and an edge table": ({"network.edges": "README.csv"}, 'network.edges = "README.csv"', "set connections: {}"),
     "no populations": ({"network.populations": {}}, "network.populations = {}", "expected a length of at least 1"),
     "populations that do not add up": ({"network.populations.E.count": 700}, "network.neurons = 1000", "counts add up to 900"),
@@ -442,7 +442,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "explanation.methods.rate_correlation.bin_ms = 20000",
         "the test range holds 1 of the two bins that it needs",
     ),
-    "seeds twice": ({"models.autoencoder.seeds": [1, 1]}, "models.autoencoder.seeds = [1, 1]", "expected each seed once"),
+    "seeds twice": ({"models.autoencoder.seeds": [1, 1]}, "models.autoencoder.seeds = [1, 1]", "expected distinct seeds"),
     "no seeds": ({"models.autoencoder.seeds": []}, "models.autoencoder.seeds = []", "expected a length of at least 1"),
     "strata that do not increase": ({"explanation.strata_mv": [0, 2, 1]}, "explanation.strata_mv = [0.0, 2.0, 1.0]", "increasing weights"),
     "raster longer than the run": ({"report.raster_s": 500}, "report.raster_s = 500", "at most simulation.duration_s = 180"),
@@ -452,13 +452,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "sweep over the run's name": ({"sweep": {"run.name": ["a"]}}, 'sweep.run.name = "a"', "no such key to sweep over"),
     "sweep with a value that breaks": ({"sweep": {f"{E_TO_E}.p": [0.1, 2.0]}}, f"{E_TO_E}.p = 2.0", "expected at most 1"),
     "sweep with sizes that break": ({"sweep": {"simulation.ranks": [1, 9]}}, "simulation.ranks = 9", "there are 4"),
-    "sweep with a value twice": ({"sweep": {"network.seed": [1, 1]}}, "network.seed=1", "expected each value once"),
+    "sweep with a value twice": ({"sweep": {"network.seed": [1, 1]}}, "network.seed=1", "expected distinct values"),
     "sweep without a list": ({"sweep": {"network.seed": 1}}, "sweep.network.seed = 1", "expected a list"),
-    "sweep over what names no folder": ({"sweep": {"drive.events": ["a b.csv"]}}, 'sweep.drive.events = "a b.csv"', "they name folders"),
+    "sweep over what names no folder": (
+        {"sweep": {"drive.events": ["a b.csv"]}},
+        'sweep.drive.events = "a b.csv"',
+        "values become folder names",
+    ),
     "sweep over paths that name one folder": (
         {"sweep": {"drive.events": ["a/b.csv", "a_b.csv"]}},
         "drive.events=a_b.csv",
-        "expected each value once; two give this folder",
+        "expected distinct values; two of them give this folder",
     ),
     "sweep over lists of lists": ({"sweep": {f"{E_TO_E}.delay_ms": [[[1, 1]]]}}, f"sweep.{E_TO_E}.delay_ms.0", "expected text"),
     "number in quotes": ({"drive.kick_mv": "2.5"}, 'drive.kick_mv = "2.5"', "2.5 is text here; write 2.5 without quotes"),
@@ -475,9 +479,9 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "line break at the end of the folder of results": ({"run.results": "a\n"}, 'run.results = "a\\n"', "on one line"),
     "short option as the folder of results": ({"run.results": "-rf"}, 'run.results = "-rf"', "does not begin with '-'"),
     "long option as the folder of results": ({"run.results": "--foo"}, 'run.results = "--foo"', "does not begin with '-'"),
-    "option in a path of results": ({"run.results": "./-rf"}, 'run.results = "./-rf"', "expected no '-' at the beginning"),
+    "option in a path of results": ({"run.results": "./-rf"}, 'run.results = "./-rf"', "expected no '-' at the start"),
     "variable in the folder of results": ({"run.results": "$HOME/x"}, 'run.results = "$HOME/x"', "expected a path without { } < > $"),
-    "home of nobody": ({"run.results": "~nosuchuser/x"}, 'run.results = "~nosuchuser/x"', "write the path out"),
+    "home of nobody": ({"run.results": "~nosuchuser/x"}, 'run.results = "~nosuchuser/x"', "unknown user; write the full path"),
     **{
         f"{c} in the folder of results": ({"run.results": f"a{c}b"}, "run.results = ", "expected a path without { } < > $")
         for c in "<>'\"`\\"

@@ -123,10 +123,10 @@ def test_an_open_run_is_found_from_another_folder(here, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (3, "the configuration is a int; expected the path of a configuration file or of a run's folder, a mapping"),
+        (3, "the configuration is a int; expected a path to a configuration file or a run's folder, a mapping"),
         ("none.yaml", "none.yaml: no such configuration file"),
         ({"netwrk": {}}, "netwrk = {}: unknown key; did you mean network?"),
-        ({"base": "config.yaml"}, 'base = "config.yaml": expected in a configuration file only'),
+        ({"base": "config.yaml"}, 'base = "config.yaml": expected only in a configuration file'),
     ],
 )
 def test_what_cannot_be_simulated_is_refused_before_anything_is_written(here, given, expected):
@@ -150,7 +150,7 @@ def test_a_folder_in_which_another_process_works_is_refused(here):
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        (".", "is no run: it has no config.json; expected a folder like results/reference"),
+        (".", "is not a run: it has no config.json; expected a folder like results/reference"),
         ("https://example.org/run", "is a URL, expected a folder; open one store of the run with xarray"),
     ],
 )

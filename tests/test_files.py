@@ -215,7 +215,7 @@ def test_foreign_files_in_our_folders_are_skipped(full_run, capsys):
     assert verify(full_run) == []
     assert main(["status", full_run.path]) == 0
     assert main(["clean", full_run.path, "--yes"]) == 0
-    assert "every result is used" in capsys.readouterr().out
+    assert "all results are in use" in capsys.readouterr().out
     assert (full_run.folder / "7x" / "zarr.json").read_bytes() == b"\xff"
     opened = spikelens.open(full_run.path)
     assert opened.spikes.spikes.values.shape == (full_run.n_steps, 20)

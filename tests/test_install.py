@@ -77,7 +77,7 @@ def test_init_and_run_in_an_empty_folder_end_with_a_report(installed, tmp_path):
     report = tmp_path / "results/first/report.html"
     assert shown.splitlines()[-1] == "results/first/report.html"
     assert "data:image" in report.read_text(encoding="utf-8")
-    assert "every file is there and whole" in call(spikelens, "verify", "results/first", cwd=tmp_path)
+    assert "all files are present and intact" in call(spikelens, "verify", "results/first", cwd=tmp_path)
 
 
 # --- what `spikelens init` writes ---------------------------------------------------------------------------------------

@@ -113,8 +113,8 @@ def test_populations_and_connections_of_the_base_are_replaced_whole_and_neurons_
     [
         ("none.yaml", 'a.yaml cannot be run:\n  base = "none.yaml": none.yaml: no such file; the path is relative to a.yaml'),
         (5, "a.yaml cannot be run:\n  base = 5: expected the path of a configuration file"),
-        ("a.yaml", 'a.yaml cannot be run:\n  base = "a.yaml": a file cannot build on itself: a.yaml -> a.yaml'),
-        ("b.yaml", 'b.yaml cannot be run:\n  base = "./a.yaml": a file cannot build on itself: a.yaml -> b.yaml -> a.yaml'),
+        ("a.yaml", 'a.yaml cannot be run:\n  base = "a.yaml": circular base files: a.yaml -> a.yaml'),
+        ("b.yaml", 'b.yaml cannot be run:\n  base = "./a.yaml": circular base files: a.yaml -> b.yaml -> a.yaml'),
     ],
 )
 def test_a_base_that_cannot_be_read_is_refused_with_the_file_that_names_it(base: Any, expected: str, write: Callable[..., str]) -> None:
@@ -144,7 +144,7 @@ def test_a_later_file_of_snakemake_counts_and_base_is_no_key_of_its_config_optio
     run = load([first, second])[0]
     assert (run.network.seed, run.network.block_size) == (3, 500)
     assert load([second, first])[0].network.seed == 10
-    assert 'base = "x.yaml": expected in a configuration file only' in refused([first], overrides={"base": "x.yaml"})
+    assert 'base = "x.yaml": expected only in a configuration file' in refused([first], overrides={"base": "x.yaml"})
 
 
 # --- set ----------------------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def test_verify_and_clean_look_once_at_what_runs_share(swept: list[RunConfig], c
     assert main(["verify", "results/small"]) == 2
     assert f"faults in results/small, {len(swept)} runs (" in capsys.readouterr().err
     assert main(["clean"]) == 0
-    assert capsys.readouterr().out.count("every result is used by a configuration") == 1
+    assert capsys.readouterr().out.count("all results are in use") == 1
 
 
 def test_status_in_json_is_one_run_or_a_list_of_runs(swept: list[RunConfig], capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,9 +300,9 @@ def test_what_was_not_started_is_said(swept: list[RunConfig], caplog: pytest.Log
     Path("more.yaml").write_text("base: config.yaml\nsweep: {network.seed: [1, 2, 10, 11]}\n", encoding="utf-8")
     with caplog.at_level("INFO"):
         assert look("more.yaml") == swept
-    assert "more.yaml: 1 of its 4 runs were not started yet" in caplog.text
+    assert "more.yaml: 1 of 4 runs have not been started" in caplog.text
     Path("other.yaml").write_text("run: {name: other}\n", encoding="utf-8")
-    with pytest.raises(SpikelensError, match=r"results/other was not started yet; start it with `spikelens run other.yaml`"):
+    with pytest.raises(SpikelensError, match=r"results/other has not been started; start it with `spikelens run other.yaml`"):
         look("other.yaml")
 
 
@@ -311,6 +311,6 @@ def test_what_is_neither_a_configuration_nor_a_run_is_refused_by_name(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, str(tmp_path)]) == 2
-    assert f"{tmp_path} is no run: it has no config.json" in capsys.readouterr().err
+    assert f"{tmp_path} is not a run: it has no config.json" in capsys.readouterr().err
     assert main([command, str(tmp_path / "none.yaml")]) == 2
     assert f"{tmp_path / 'none.yaml'}: no such configuration file, and no run's folder" in capsys.readouterr().err

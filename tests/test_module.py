@@ -128,6 +128,18 @@ def test_a_config_that_the_snakefile_makes_counts(folder):
     assert "netwrk = {}: unknown key; did you mean network?" in refused
 
 
+def test_a_module_is_refused_only_for_problems_of_its_targets(folder):
+    """Also where the Snakefile makes the config: the check comes after snakemake has left the module."""
+    snakefile = folder / "workflow/Snakefile"
+    changed = 'config["features"]["step_ms"] = 7\n\n\nmodule spikelens'
+    snakefile.write_text(SNAKEFILE.replace("module spikelens", changed))
+    assert counts(snakemake(folder, "--dry-run", "simulation")) == {"build_network": 2, "simulate": 3, "simulation": 1}
+    for targets in ((), ("features",), ("simulation", "report")):
+        refused = snakemake(folder, "--dry-run", *targets, code=2)
+        assert "config of the module cannot be run:" in refused
+        assert "features.step_ms = 7: expected a divisor of simulation.chunk_ms = 1000" in refused
+
+
 def test_two_runs_stand_side_by_side_as_modules(folder):
     second = SNAKEFILE.split("# declare")[1].replace("module spikelens", "module other").replace("from spikelens", "from other as other_*")
     second = second.replace("        config\n", '        {**config, "run": {"name": "other", "results": "results"}}\n')
@@ -139,4 +151,4 @@ def test_two_runs_stand_side_by_side_as_modules(folder):
 
 def test_a_prefix_is_refused_since_no_job_would_write_there(folder):
     (folder / "workflow/Snakefile").write_text(SNAKEFILE.replace("    config:\n", '    prefix:\n        "there"\n    config:\n'))
-    assert "set run.results in the module's config instead" in snakemake(folder, "--dry-run", code=2)
+    assert "set run.results in the module's config" in snakemake(folder, "--dry-run", code=2)

@@ -158,6 +158,7 @@ REMOVING = {
     "manifests.mark": "a flag that says that files are whole",
     "manifests.restore_flags": "the same",
     "models.train.fit_network": "the checkpoint, once the model is written",
+    "places._remove_old_links": "links to results that the configuration does not name",
     "stores.remove_unfinished": "what a killed job was writing",
     "stores.write_atomically": "what could not be written whole",
 }

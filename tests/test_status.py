@@ -273,7 +273,7 @@ def test_where_nothing_is_known_of_snakemake_that_is_said(begun, capsys, monkeyp
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "none"):
         assert cli.main(["status", str(folder)]) == 2
-        assert f"{folder} is no run: it has no config.json" in capsys.readouterr().err
+        assert f"{folder} is not a run: it has no config.json" in capsys.readouterr().err
 
 
 def test_looking_loads_no_stage():

@@ -196,7 +196,7 @@ def test_a_foreign_file_in_a_dataset_is_named(tmp_path):
 def test_a_folder_of_another_kind_is_refused_by_the_check(tmp_path, suffix):
     path = tmp_path / f"edges{suffix}"
     path.mkdir()
-    with pytest.raises(ConfigError, match="expected a file, found a folder; only a Parquet dataset may be one"):
+    with pytest.raises(ConfigError, match="expected a file, found a folder; only a Parquet dataset can be a folder"):
         load_runs(small_config(tmp_path, {"network.connections": {}, "network.edges": str(path)}))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from spikelens.config import RunConfig, Stage, load_run, require_tables
+from spikelens.config import RunConfig, Stage, load_run, require_stage, require_tables
 from spikelens.config.items import extensions
 from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
@@ -35,6 +35,7 @@ from spikelens.stores import (
     method_output,
     model_output,
     open_group,
+    owner_of,
     recorded_group,
 )
 
@@ -143,6 +144,7 @@ class OpenRun:
     @functools.cached_property
     def outputs(self) -> dict[str, xr.Dataset]:
         """What each model makes of the test range, by its name; the first dimension is the seed."""
+        require_stage(self.config, "models")
         opened = {}
         for name, model in self.config.models.items():
             if extensions.stands_in(type(model)):
@@ -155,6 +157,7 @@ class OpenRun:
     @functools.cached_property
     def methods(self) -> dict[str, xr.Dataset]:
         """What each method of the explanation computed, by its name; scores of pairs are (source, target)."""
+        require_stage(self.config, "explanation")
         return {
             name: self._of_extension("explanation", name)
             if extensions.stands_in(type(method))
@@ -165,14 +168,17 @@ class OpenRun:
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
         """Every score against the wiring, as in scores.json."""
+        require_stage(self.config, "explanation")
         return read_json_rows(place_of(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN)
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
         """What each stage did, as in summary.json."""
+        require_stage(self.config, "report")
         return read_json(place_of(self.config, "report") / SUMMARY, {}, _AGAIN)
 
     def _root(self, store: StoreName) -> xr.Dataset:
+        require_stage(self.config, owner_of(self.config, store))
         group = layout(self.config, store)
         return _opened(group, self._n_segments(store, [group]))
 
@@ -199,6 +205,7 @@ class OpenRun:
         return found.merge(xr.concat([_opened(group, n_segments).drop_attrs(deep=False) for group in groups], dim="neuron"))
 
     def _blocks(self, store: StoreName) -> xr.Dataset:
+        require_stage(self.config, owner_of(self.config, store))
         groups = [block_group(self.config, store, block) for block in range(self.config.n_blocks)]
         return self._joined(groups, self._n_segments(store, groups))
 

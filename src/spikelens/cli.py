@@ -1,7 +1,7 @@
-"""The command line: one subcommand for each stage, and a few that look at runs. A rule's command is one call of it.
+"""The command line: one subcommand per stage, which the rules call, and commands that inspect runs.
 
-Every command ends with 0, with 2 and one message if the user can fix the cause, or with 1 and a traceback if the cause is a bug.
-`spikelens run` passes on the exit code of snakemake. Only what `--help` needs is imported at the top: it answers at once.
+Exit codes: 0; 2 with one message if the user can fix the cause; 1 with a traceback if the cause is a bug.
+`spikelens run` returns the exit code of snakemake. Only imports that `--help` needs are at the top, to keep it fast.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("spikelens")
 
 Command = Callable[[argparse.Namespace], int | None]
-"""What a subcommand does; returns the exit code where it is another one than 0."""
+"""A subcommand; it returns an exit code, or None for 0."""
 PROFILE = "profiles/default"
-"""The profile of snakemake that `spikelens run` takes where none is named."""
+"""The snakemake profile that `spikelens run` uses by default."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "spikelens":
             raise
-        log.error("spikelens %s needs %s, which is not installed; README.md says how to install all", options.name, error.name)
+        log.error("spikelens %s needs %s, which is not installed; see README.md for the installation", options.name, error.name)
         return 2
     except Exception as error:
         message = mendable(error)
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start_logging(path: str | None) -> None:
-    """Plain lines to standard error, and to a log file if one is named."""
-    logging.raiseExceptions = False  # on a full disk, the log's own faults would hide the message about the first one
+    """Log messages to standard error and, if a path is given, to a log file with time and level."""
+    logging.raiseExceptions = False  # on a full disk, errors of the log itself would hide the first message
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s", force=True)
     if path:
         try:
@@ -65,7 +65,7 @@ def _start_logging(path: str | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="spikelens", description="Simulate a reservoir of spiking neurons and explain what it does.")
+    parser = argparse.ArgumentParser(prog="spikelens", description="Simulate a reservoir of spiking neurons and explain its activity.")
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -103,49 +103,58 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--part", metavar="JOB", help="a block of targets, of a method that has jobs for these (default: all)")
     stage("explain", _explain, "stage 5: hold the models' attention against the wiring")
     stage("report", _report, "stage 6: figures, tables and summary.json")
-    init = add("init", _init, "write a short config.yaml to start from; overwrites nothing")
-    init.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help="where to write; made if missing (default: here)")
-    init.add_argument("--full", action="store_true", help="write every key, with its default and unit")
-    text = "also write profiles/NAME/config.yaml, to edit: default or slurm; may be given more than once"
+    init = add("init", _init, "write a short config.yaml to start from; existing files are kept")
+    init.add_argument(
+        "folder", nargs="?", default=".", metavar="FOLDER", help="where to write; created if missing (default: the working folder)"
+    )
+    init.add_argument("--full", action="store_true", help="write all keys, with defaults and units")
+    text = "also write profiles/NAME/config.yaml, for editing: default or slurm; can be repeated"
     init.add_argument("--profile", action="append", default=[], metavar="NAME", help=text)
     run = add("run", _run, "check a configuration, run all stages, and write the report")
     _configuration(run)
-    run.add_argument("--until", choices=STAGES, metavar="STAGE", help=f"run this stage and what it needs: {', '.join(STAGES)}")
-    run.add_argument("--profile", metavar="FOLDER", help=f"snakemake's workflow profile, e.g. profiles/slurm (default: {PROFILE})")
-    run.add_argument("--cores", metavar="N", help="cores of this machine to use, or all (default: the profile's)")
-    run.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    _until(run, "run")
+    run.add_argument("--profile", metavar="FOLDER", help=f"workflow profile of snakemake, e.g. profiles/slurm (default: {PROFILE})")
+    run.add_argument("--cores", metavar="N", help="number of cores to use on this machine, or all (default: from the profile)")
+    run.add_argument("--dry-run", action="store_true", help="print the jobs that would run, without running them")
+    check = add("check", _check, "check a configuration and list every problem")
+    _configuration(check)
+    _until(check, "check")
+    prepare = add("prepare", _prepare, "create the folders and metadata of a configuration's runs")
+    _configuration(prepare)
+    _until(prepare, "check")
     for name, command, text in (
-        ("check", _check, "check a configuration; says what would be refused"),
-        ("prepare", _prepare, "write the folders and metadata of a configuration's runs"),
         ("runs", _runs, "print the folders of a configuration's runs"),
-        ("html", _html, "write the finished runs' report.html with snakemake --report"),
+        ("html", _html, "write report.html of finished runs with snakemake --report"),
     ):
         _configuration(add(name, command, text))
-    plan = add("plan", _plan, "print what a configuration will cost, before anything is submitted")
+    plan = add("plan", _plan, "print the expected cost of a configuration, before anything is submitted")
     _configuration(plan)
+    _until(plan, "plan")
     plan.add_argument("--rate-hz", type=_positive, default=ASSUMED_RATE_HZ, help="mean rate to assume [Hz] (default: %(default)g)")
-    plan.add_argument("--cores", type=int, help="cores that snakemake will have (default: all of this machine)")
-    plan.add_argument("--speeds", type=Path, help="speeds as `python -m benchmarks.speeds --out FILE` measures them")
+    plan.add_argument("--cores", type=int, help="number of cores available to snakemake (default: all cores of this machine)")
+    plan.add_argument("--speeds", type=Path, help="file of speeds measured with `python -m benchmarks.speeds --out FILE`")
     limit = plan.add_mutually_exclusive_group()
-    limit.add_argument("--limit-min", type=_whole, help="longest time that a job may run [min] (default: cluster.limit_min)")
-    limit.add_argument("--partition", help="take the limit of this SLURM partition")
+    limit.add_argument("--limit-min", type=_whole, help="time limit of a job [min] (default: cluster.limit_min)")
+    limit.add_argument("--partition", help="use the time limit of this SLURM partition")
     plan.add_argument("--json", action="store_true", help="print only JSON")
-    status = add("status", _status, "print which jobs of a run are done, running, failed and waiting")
+    status = add("status", _status, "list the jobs of a run that are done, running, failed and waiting")
     _place(status)
     status.add_argument("--json", action="store_true", help="print only JSON")
-    verify = add("verify", _verify, "compare every file of a run with its checksum")
+    verify = add("verify", _verify, "check every file of a run against its checksum")
     _place(verify)
-    verify.add_argument("--repair", action="store_true", help="have the next call of snakemake do the jobs of damaged files again")
-    clean = add("clean", _clean, "list results that no configuration uses, and remove them with --yes")
+    verify.add_argument("--repair", action="store_true", help="mark the jobs of damaged files; the next call of snakemake runs them again")
+    clean = add("clean", _clean, "list results that no configuration uses; --yes removes them")
     _place(clean)
-    clean.add_argument("--configuration", metavar="NAME", help="list what this configuration alone uses (a file in RUN/configurations)")
-    clean.add_argument("--yes", action="store_true", help="remove what is listed")
+    clean.add_argument(
+        "--configuration", metavar="NAME", help="list the results that only this configuration uses (a file in RUN/configurations)"
+    )
+    clean.add_argument("--yes", action="store_true", help="remove the listed results")
     add("schema", _schema, "print the JSON schema of config.yaml")
     return parser
 
 
 class _Version(argparse.Action):
-    """Print the version of the installed package; to find it takes time, and only this option needs it."""
+    """Print the version of the installed package. It is looked up only when asked for, because this takes time."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
@@ -162,38 +171,54 @@ class _Version(argparse.Action):
 
 
 def _place(parser: argparse.ArgumentParser) -> None:
-    """The first argument of every command that looks at runs."""
+    """The first argument of every command that inspects runs."""
     text = "configuration file, or the folder of a run or sweep, e.g. results/reference (default: %(default)s)"
     parser.add_argument("config", nargs="?", default=default_configuration(), metavar="CONFIG", help=text)
 
 
 def _configuration(parser: argparse.ArgumentParser) -> None:
-    """The first argument, and keys to set."""
+    """The first argument, and `--set`."""
     _place(parser)
-    text = "set a key, e.g. models.tft_neuron.learning_rate=1e-4; dotted key, value in YAML; may be given more than once"
+    text = "set a dotted key to a YAML value, e.g. models.tft_neuron.learning_rate=1e-4; can be repeated"
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
 
 
+def _until(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The last stage; later sections of the configuration are not checked."""
+    text = f"{verb} only this stage and the stages before it: {', '.join(STAGES)} (default: all)"
+    parser.add_argument("--until", type=_stage, metavar="STAGE", help=text)
+
+
+def _stage(text: str) -> Stage:
+    """The name of a stage, for argparse."""
+    if text not in STAGES:
+        from spikelens.refusals import did_you_mean  # imports pydantic, which --help does not need
+
+        hint = did_you_mean(text, STAGES, f"expected one of {', '.join(STAGES)}")
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r}; {hint}")
+    return text  # type: ignore[return-value]
+
+
 def _blocks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--blocks", help="FIRST or FIRST:END, blocks of neurons (default: all)")
+    parser.add_argument("--blocks", help="blocks of neurons: FIRST or FIRST:END (default: all)")
 
 
 def _segments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--segments", help="FIRST or FIRST:END, segments of time (default: all)")
+    parser.add_argument("--segments", help="segments of time: FIRST or FIRST:END (default: all)")
 
 
 def _ranks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--ranks", type=int, help="how many MPI ranks were started; checked (left out: one process without MPI)")
+    parser.add_argument("--ranks", type=int, help="number of MPI ranks started, which is checked (default: one process without MPI)")
 
 
 def _limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--limit-min", type=_positive, help="minutes this job may run: it ends early, with a message, if it sees that it needs more"
+        "--limit-min", type=_positive, help="time limit of this job [min]: it stops early, with a message, if it will need more"
     )
 
 
 def _whole(text: str) -> int:
-    """A whole number above 0, for argparse."""
+    """A positive integer, for argparse."""
     number = int(text)
     if number < 1:
         raise ValueError
@@ -201,7 +226,7 @@ def _whole(text: str) -> int:
 
 
 def _positive(text: str) -> float:
-    """A number above 0, for argparse."""
+    """A positive finite number, for argparse."""
     number = float(text)
     if not 0 < number < float("inf"):
         raise ValueError
@@ -209,7 +234,7 @@ def _positive(text: str) -> float:
 
 
 def _range(text: str | None, n: int, what: str) -> range:
-    """Turn FIRST or FIRST:END into a range within 0 .. n."""
+    """Parse FIRST or FIRST:END as a range within 0:n."""
     if text is None:
         return range(n)
     first, _, end = text.partition(":")
@@ -402,14 +427,14 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _loaded(options: argparse.Namespace) -> list[RunConfig]:
-    """The runs of the configuration or folder that is named, with the keys that are set."""
+    """The runs of a configuration or folder, with `--set` applied, checked up to `--until`."""
     from spikelens.config.load import load
 
-    return load([options.config], options.set)
+    return load([options.config], options.set, until=getattr(options, "until", None))
 
 
 def _init(options: argparse.Namespace) -> None:
-    """Write a short, commented config.yaml, and profiles if named. Files that exist stay as they are."""
+    """Write a short config.yaml with comments, and the profiles given with --profile. Existing files are kept."""
     from spikelens import init
 
     content = dict(init.files(full=options.full, profiles=tuple(options.profile)))
@@ -418,7 +443,7 @@ def _init(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Check a configuration, run its stages with snakemake, and write the report. To go on after an interruption, run it again."""
+    """Check a configuration, run its stages with snakemake, and write the report. To resume, run the command again."""
     from spikelens import launch
 
     _check(options)
@@ -434,17 +459,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Check a configuration without starting anything."""
+    """Check a configuration without starting anything. All problems found are listed."""
     runs = _loaded(options)
     if any(run.cluster.limit_min is not None for run in runs):
         from spikelens import walltime
 
-        walltime.refuse_unfit(runs, options.config)
-    print(f"{options.config} can be run: {', '.join(run.path for run in runs)}", flush=True)
+        walltime.refuse_unfit(runs, options.config, until=options.until)
+    up_to = "" if options.until is None else f" up to {options.until}"
+    print(f"{options.config} can be run{up_to}: {', '.join(run.path for run in runs)}", flush=True)
 
 
 def _plan(options: argparse.Namespace) -> None:
-    """Tell sizes, jobs, memory, files and expected times of a configuration's runs; what `check` refuses is refused."""
+    """Print sizes, jobs, memory, files and expected times of a configuration's runs, after the checks of `check`."""
     import json
 
     from spikelens import plan, walltime
@@ -454,17 +480,17 @@ def _plan(options: argparse.Namespace) -> None:
     cores = (os.cpu_count() or 1) if options.cores is None else options.cores
     if cores < 1:
         raise SpikelensError(f"--cores {cores}: expected at least 1")
-    plans = [plan.plan_run(run, speeds, options.rate_hz) for run in runs]
+    plans = [plan.plan_run(run, speeds, options.rate_hz, options.until) for run in runs]
     if options.json:
         print(json.dumps(plan.as_json(plans, cores, options.rate_hz, speeds), indent=2))
     else:
         print(plan.as_text(plans, cores, options.rate_hz, speeds))
     for run in runs:
-        walltime.refuse_unfit([run], options.config, plan.expected_seconds(run, speeds, options.rate_hz))
+        walltime.refuse_unfit([run], options.config, plan.expected_seconds(run, speeds, options.rate_hz), options.until)
 
 
 def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunConfig]:
-    """The runs with the limit that the command line gives, or that SLURM tells of the partition that it names."""
+    """The runs with the time limit from --limit-min, or with that of the SLURM partition."""
     from spikelens.slurm import partition_limit
 
     if options.limit_min is None and options.partition is None:
@@ -474,7 +500,7 @@ def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunC
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    """Write each run's config.json and the metadata of its stores, as snakemake does before its first job."""
+    """Write config.json and the metadata of the stores of each run. Snakemake does the same before its first job."""
     from spikelens.stores import prepare_all
 
     runs = _loaded(options)
@@ -484,25 +510,25 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    """Print the folders of the runs, one a line."""
+    """Print the folders of the runs, one per line."""
     for run in _loaded(options):
         print(run.path)
 
 
 def _html(options: argparse.Namespace) -> None:
-    """Write <results>/<name>/report.html, one self-contained file, from finished runs."""
+    """Write <results>/<name>/report.html, a self-contained file, from finished runs."""
     from spikelens import launch
     from spikelens.places import root
 
     target = root(_loaded(options)[0]) / "report.html"
     code = launch.snakemake(options.config, options.set, "--report", str(target), "--cores", "1", "--nolock")
     if code:
-        raise SpikelensError(f"snakemake --report ended with {code}; is the run complete? `spikelens run --dry-run` prints what is missing")
+        raise SpikelensError(f"snakemake --report exited with {code}; is the run complete? `spikelens run --dry-run` lists missing results")
     print(target)
 
 
 def _status(options: argparse.Namespace) -> None:
-    """Print which jobs of a run are done, running, failed and waiting, and the core-hours so far. Only files are read."""
+    """List the jobs of a run that are done, running, failed and waiting, and the core-hours used. Nothing is written."""
     import json
 
     from spikelens import status, sweep
@@ -516,7 +542,7 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    """Compare every file of a run or sweep with the checksum in its job's manifest, and the stores' metadata with config.json."""
+    """Check every file of a run or sweep against its job's manifest, and the stores' metadata against config.json."""
     from spikelens import sweep
     from spikelens.config.load import look
 
@@ -524,24 +550,24 @@ def _verify(options: argparse.Namespace) -> None:
     found = sweep.verify(runs)
     looked = f"{len(found.jobs):,} jobs, {found.n_files:,} files, and the stores' metadata"
     if not found.faults:
-        print(f"{found.name}: every file is there and whole ({looked})")
+        print(f"{found.name}: all files are present and intact ({looked})")
         return
-    told = "\n".join([*found.faults, f"{len(found.faults)} faults in {found.name} ({looked})"])
+    listed = "\n".join([*found.faults, f"{len(found.faults)} faults in {found.name} ({looked})"])
     if not options.repair:
-        raise SpikelensError(f"{told}; run `spikelens verify {options.config} --repair`, then snakemake")
+        raise SpikelensError(f"{listed}; run `spikelens verify {options.config} --repair`, then snakemake")
     n_jobs = sweep.repair(runs, found)
-    print(f"{told}; metadata are restored, and the next call of snakemake does {n_jobs:,} jobs again")
+    print(f"{listed}; metadata are restored; the next call of snakemake runs {n_jobs:,} jobs again")
 
 
 def _clean(options: argparse.Namespace) -> None:
-    """List the results of a run that no registered configuration uses with today's code; --yes removes them. Nothing else ever does."""
+    """List results of a run that no registered configuration uses with the current code; only --yes removes them."""
     from spikelens import clean
     from spikelens.config.load import look
 
-    run = look(options.config)[0]  # runs of a sweep share the folder of all results
+    run = look(options.config)[0]  # the runs of a sweep share one folder of results
     found = clean.unused(run, options.configuration)
     if not found:
-        print(f"{run.path}: every result is used by a configuration (`--configuration NAME` lists what one alone uses)")
+        print(f"{run.path}: all results are in use (`--configuration NAME` lists those that only one configuration uses)")
         return
     print(clean.as_text(found))
     if options.yes:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> Path:
     """Simulate the runs of a configuration; returns the folder of the run, or of the sweep. See `spikelens.simulate`."""
-    runs = load_given(config)
+    runs = load_given(config, until="simulation")
     if folder is not None:
         runs = [_moved(run, Path(folder).expanduser()) for run in runs]
     shared = places.root(runs[0])

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from spikelens.config import RunConfig, Stage
+from spikelens.config import RunConfig, Stage, require_stage
 from spikelens.explanation.contents import TABLES
 from spikelens.fingerprint import reads_of
 from spikelens.places import place_of, results_of, root
@@ -144,7 +144,7 @@ class Job:
 
 
 def work_of(run: RunConfig) -> Iterator[Work]:
-    """Everything that is to be done for a run, in the order of the stages."""
+    """The jobs of a run, in the order of the stages; only of stages that can be run with its configuration."""
     if (record := run.record) is not None:
         yield from (Work(rule, **work["work"]) for rule, work in record.items())
         return
@@ -212,7 +212,14 @@ def jobs_of(run: RunConfig) -> Iterator[Job]:
 
 
 def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
-    """The job of a rule with these numbers."""
+    """The job of a rule with these numbers.
+
+    Raises
+    ------
+    SpikelensError
+        If its stage cannot be run with this configuration.
+    """
+    require_stage(run, stage_of(rule))
     return Job(next(work for work in work_of(run) if work.rule == rule), numbers)
 
 

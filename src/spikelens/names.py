@@ -8,6 +8,12 @@ from typing import Literal, get_args
 Stage = Literal["network", "simulation", "recording", "features", "models", "explanation", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+
+def stages_until(stage: Stage | None) -> tuple[Stage, ...]:
+    """A stage and all stages before it, which it needs; all stages for None."""
+    return STAGES if stage is None else STAGES[: STAGES.index(stage) + 1]
+
+
 CONFIG_YAML = "config.yaml"
 """The configuration that commands take where none is named."""
 DEPLOYED_YAML = "config/config.yaml"

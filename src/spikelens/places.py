@@ -9,14 +9,16 @@ reads or writes these links.
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import IO
 
-from spikelens.config import RunConfig, Stage
+from spikelens.config import STAGES, RunConfig, Stage, valid_stages
 from spikelens.config.items import Read
 from spikelens.errors import SpikelensError, StoreError, disk_remedy
 from spikelens.fingerprint import fingerprint
@@ -47,16 +49,27 @@ def model_folder(run: RunConfig, name: str, seed: int | str) -> Path:
 
 
 def results_of(run: RunConfig) -> Iterator[Read]:
-    """Everything that a run computes: its stages, and the items of stages."""
+    """Everything that a run computes: its stages, and the items of stages, as far as they can be run with its configuration."""
     if (record := run.record) is not None:
         for rule in record:
             stage_name, _, item = rule.partition(".")
             yield Read(stage_name, item)  # type: ignore[arg-type]
         return
-    for stage in run.stages:
+    for stage in valid_stages(run):
         yield from (Read(stage, name) for name in run.items(stage))
         if stage not in ("features", "models"):  # these consist of items
             yield Read(stage)
+
+
+def configuration_key(run: RunConfig) -> str:
+    """The name under which a run's folder registers its configuration: the key of the report, which covers all stages.
+
+    If some stages cannot be run, a hash of the keys of the others.
+    """
+    if "report" in valid_stages(run):
+        return fingerprint(run, "report")
+    names = [str(place_of(run, *result).relative_to(root(run))) for result in results_of(run)]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
 def hold(place: Path) -> IO[str]:
@@ -88,14 +101,16 @@ def hold(place: Path) -> IO[str]:
 def link_current(run: RunConfig) -> None:
     """Point the links in `current/` at the results of this configuration, also at those that are yet to come.
 
-    A link is replaced, anything else is left alone.
+    A link is replaced, and one to results that this configuration does not name is removed. Other files stay.
 
     Raises
     ------
     StoreError
         If the file system does not take it.
     """
-    for name, place in _links(run):
+    links = dict(_links(run))
+    _remove_old_links(run, links)
+    for name, place in links.items():
         link = run.folder / CURRENT / name
         target = os.path.relpath(place, link.parent)
         try:
@@ -113,22 +128,33 @@ def link_current(run: RunConfig) -> None:
             raise StoreError(f"{link} cannot be written: {error.strerror}; {disk_remedy(error)}, then run snakemake again") from error
 
 
+def _remove_old_links(run: RunConfig, kept: Container[str]) -> None:
+    """Remove links of an earlier configuration to stages or items that this one does not have."""
+    for link in (run.folder / CURRENT).rglob("*"):
+        if link.is_symlink() and str(link.relative_to(run.folder / CURRENT)) not in kept:
+            target = Path(os.path.relpath(link.parent / os.readlink(link), root(run)))
+            if target.parts[0] in STAGES:
+                link.unlink(missing_ok=True)
+
+
 def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
-    """Names in `current/`, and where each leads."""
-    yield "spikes.zarr", place_of(run, run.spikes_stage) / "spikes.zarr"
-    if run.has_network:
+    """Names in `current/` and the targets of these links, for the stages that can be run with this configuration."""
+    stages = valid_stages(run)
+    if run.spikes_stage in stages:
+        yield "spikes.zarr", place_of(run, run.spikes_stage) / "spikes.zarr"
+    if "network" in stages:
         yield "network.zarr", place_of(run, "network") / "network.zarr"
+    if "simulation" in stages:
         for store in ("weights", "state", *(("records",) if run.records else ())):
             yield f"{store}.zarr", place_of(run, "simulation") / f"{store}.zarr"
-    for stage, name in (read for read in results_of(run) if read.item):
-        yield f"{_IN_CURRENT.get(stage, stage)}/{name}", place_of(run, stage, name)
-    yield "explanation", place_of(run, "explanation")
-    yield "report", place_of(run, "report")
-    for file in ("report.html", "summary.json"):
-        yield file, place_of(run, "report") / file
     for stage, name in results_of(run):
         place = f"{_IN_CURRENT.get(stage, stage)}/{name}" if name else stage
         yield f"logs/{place}", place_of(run, stage, name) / "logs"
+        if name or stage in ("explanation", "report"):
+            yield place, place_of(run, stage, name)
+    if "report" in stages:
+        for file in ("report.html", "summary.json"):
+            yield file, place_of(run, "report") / file
 
 
 _IN_CURRENT = {"explanation": "methods"}

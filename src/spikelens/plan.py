@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spikelens import sizes, walltime
-from spikelens.config import STAGES, RunConfig
+from spikelens.config import STAGES, RunConfig, Stage, stages_until
 from spikelens.files import read_benchmark
 from spikelens.jobs import Rule, Work, item_of, stage_of, work_of
 from spikelens.places import root
@@ -57,7 +57,8 @@ class RunPlan:
     segments: int
     ranks: int
     rank_memory_mb: float
-    segment_seconds: float
+    segment_seconds: float | None
+    """None if the simulation is not planned."""
     shards: int
     files: int
     bytes_of: dict[str, float]
@@ -67,10 +68,12 @@ class RunPlan:
     remarks: tuple[str, ...]
 
 
-def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float) -> RunPlan:
-    """Plan one run."""
-    synapses, disk = sizes.expected(run), sizes.disk(run, rate_hz)
-    rules, seconds_of = tuple(_jobs(run, speeds, rate_hz)), expected_seconds(run, speeds, rate_hz)
+def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float, until: Stage | None = None) -> RunPlan:
+    """Plan one run, up to a stage (None: to its end)."""
+    stages = stages_until(until)
+    synapses, disk = sizes.expected(run), sizes.disk(run, rate_hz, stages)
+    rules = tuple(row for row in _jobs(run, speeds, rate_hz) if stage_of(row.rule) in stages)
+    seconds_of = expected_seconds(run, speeds, rate_hz)
     return RunPlan(
         path=run.path,
         has_network=run.has_network,
@@ -81,13 +84,13 @@ def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float) -> RunPlan:
         segments=run.n_segments,
         ranks=sizes.n_ranks(run, run.spikes_stage),
         rank_memory_mb=sizes.job_memory(run, run.spikes_stage, rate_hz) / sizes.n_ranks(run, run.spikes_stage) / 1e6,
-        segment_seconds=next(row.seconds for row in rules if row.rule == run.spikes_stage),
+        segment_seconds=next((row.seconds for row in rules if row.rule == run.spikes_stage), None),
         shards=disk.n_shards,
         files=disk.n_files,
         bytes_of=disk.bytes_of,
         rules=rules,
-        limit=walltime.judge(run, seconds_of),
-        remarks=tuple(walltime.remarks(run, seconds_of)),
+        limit=walltime.judge(run, seconds_of, until) if "simulation" in stages else None,
+        remarks=tuple(walltime.remarks(run, seconds_of)) if "models" in stages else (),
     )
 
 
@@ -180,14 +183,16 @@ def as_text(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds
 
 
 def _run_lines(plan: RunPlan) -> Iterator[str]:
-    seconds = f"{plan.segment_seconds:,.3g} s"
     disk = ", ".join(f"{name} {_bytes(size)}" for name, size in plan.bytes_of.items())
     wiring = f"about {_rounded(plan.synapses)} synapses, {_rounded(plan.plastic_synapses)} plastic" if plan.has_network else "a recording"
     yield f"{plan.path}: {plan.neurons:,} neurons, {wiring}"
-    yield (
-        f"  {plan.segments} segments on {plan.ranks} ranks, {plan.blocks} blocks; about {plan.rank_memory_mb:,.0f} MB a rank, "
-        f"{seconds} a segment"
-    )
+    if plan.segment_seconds is None:
+        yield f"  {plan.blocks} blocks"
+    else:
+        yield (
+            f"  {plan.segments} segments on {plan.ranks} ranks, {plan.blocks} blocks; about {plan.rank_memory_mb:,.0f} MB a rank, "
+            f"{plan.segment_seconds:,.3g} s a segment"
+        )
     yield f"  {plan.shards:,} shards, {plan.files:,} files, about {_bytes(sum(plan.bytes_of.values()))} on disk:"
     yield f"    {disk}"
     if plan.limit is not None:

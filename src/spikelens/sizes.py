@@ -11,6 +11,7 @@ process that runs it.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from spikelens.config import (
     ASSUMED_RATE_HZ,
     MAX_DENSE_NEURONS,
+    STAGES,
     RunConfig,
+    Stage,
     expected_in_degree,
 )
 from spikelens.explanation.contents import TABLES
@@ -39,6 +42,7 @@ from spikelens.stores import (
     max_delay,
     method_output,
     model_output,
+    owner_of,
     recorded_synapses_layout,
     stores_of,
 )
@@ -220,38 +224,44 @@ class Disk(NamedTuple):
     """By store, and "models" and "report"; estimated."""
 
 
-def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ) -> Disk:
-    """Count a run's files from the layouts of its stores, and estimate their bytes."""
+def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ, stages: Collection[Stage] = STAGES) -> Disk:
+    """Count the files of a run's stages from the layouts of its stores, and estimate their bytes."""
     n_shards = n_metadata = 0
     bytes_of: dict[str, float] = {}
-    for store, group, times in _groups(run):
+    for store, group, times in _groups(run, stages):
         n_shards += times * sum(math.prod(array.grid) for array in group.arrays.values())
         n_metadata += times * group.n_metadata_files
         stored = sum(_stored_share(run, store, name, array, rate_hz) * _raw_bytes(array) for name, array in group.arrays.items())
         bytes_of[store] = bytes_of.get(store, 0) + times * (stored + _METADATA_BYTES * group.n_metadata_files)
-    works = list(work_of(run))
+    works = [work for work in work_of(run) if work.stage in stages]
+    models = run.models if "models" in stages else {}
+    n_tables, n_figures = len(TABLES) * ("explanation" in stages), len(figures_of(run)) if "report" in stages else 0
     n_jobs = sum(len(work.numbers) for work in works)
-    n_model_files = sum(len(model.FILES) * len(model.seeds) for model in run.models.values())
+    n_model_files = sum(len(model.FILES) * len(model.seeds) for model in models.values())
     # the page, the summary, config.json, the registered configuration, the lock; of each job two flags, a manifest, a log, a benchmark
-    others = n_model_files + len(TABLES) + len(figures_of(run)) + 5 + 5 * n_jobs
-    weights = {name: 4.0 * model.n_weights(run) * len(model.seeds) for name, model in run.models.items()}
-    bytes_of["models"] = bytes_of.get("models", 0) + sum(weights.values())
-    bytes_of["report"] = 2 * _ITEM_BYTES * len(figures_of(run))
+    others = n_model_files + n_tables + n_figures + 3 + 2 * ("report" in stages) + 5 * n_jobs
+    weights = {name: 4.0 * model.n_weights(run) * len(model.seeds) for name, model in models.items()}
+    if "models" in stages:
+        bytes_of["models"] = bytes_of.get("models", 0) + sum(weights.values())
+    if "report" in stages:
+        bytes_of["report"] = 2 * _ITEM_BYTES * n_figures
     return Disk(n_shards, n_shards + n_metadata + others, bytes_of)
 
 
-def _groups(run: RunConfig) -> list[tuple[str, Group, int]]:
+def _groups(run: RunConfig, stages: Collection[Stage]) -> list[tuple[str, Group, int]]:
     """Every group of every store, and how often there is one like it; a block's is laid out once, with the mean of their synapses."""
-    roots: list[tuple[str, Group, int]] = [(store, layout(run, store), 1) for store in stores_of(run)]
-    if run.has_network and (pairs := run.simulation.record.synapses):  # as if each pair had one synapse
+    roots: list[tuple[str, Group, int]] = [(store, layout(run, store), 1) for store in stores_of(run) if owner_of(run, store) in stages]
+    if run.records and (pairs := run.simulation.record.synapses) and "simulation" in stages:  # as if each pair had one synapse
         source, target = np.array(pairs, np.int64).T
         roots.append(("records", recorded_synapses_layout(run, RecordedSynapses(source, target, np.ones(len(pairs), np.int64))), 1))
     n = round(expected(run).all / run.n_blocks)
-    roots += [("features", feature_output(run, name), 1) for name in run.computed_features]
-    roots += [("features", feature_block(run, name, 0, n), run.n_blocks) for name in run.computed_features if has_blocks(run, name)]
-    roots += [("models", model_output(run, name, "{seed}"), len(model.seeds)) for name, model in run.models.items()]
-    roots += [("explanation", method_output(run, name), 1) for name in run.methods]
-    return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in block_stores(run)]
+    features = run.computed_features if "features" in stages else {}
+    models = run.models if "models" in stages else {}
+    roots += [("features", feature_output(run, name), 1) for name in features]
+    roots += [("features", feature_block(run, name, 0, n), run.n_blocks) for name in features if has_blocks(run, name)]
+    roots += [("models", model_output(run, name, "{seed}"), len(model.seeds)) for name, model in models.items()]
+    roots += [("explanation", method_output(run, name), 1) for name in (run.methods if "explanation" in stages else ())]
+    return roots + [(store, block_layout(run, store, 0, n), run.n_blocks) for store in block_stores(run) if owner_of(run, store) in stages]
 
 
 def _raw_bytes(array: Array) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spikelens import manifests, slurm
-from spikelens.config import RunConfig
+from spikelens.config import RunConfig, why_invalid
 from spikelens.errors import SpikelensError
 from spikelens.files import read_json
 from spikelens.jobs import Job, Rule, jobs_of, work_of
@@ -98,7 +98,8 @@ def look(run: RunConfig, now: float | None = None) -> Status:
         rows = benchmarks(run, work)
         wall_s = sum(row[0] for row in rows)
         spent[work.rule] = Spent(len(rows), wall_s, wall_s * n_ranks(run, work.rule) / 3600)
-    return Status(run.path, str(root(run)), jobs, spent, (*workflow.notes, *manifests.under_other_versions(run)))
+    not_run = filter(None, [why_invalid(run)])
+    return Status(run.path, str(root(run)), jobs, spent, (*workflow.notes, *not_run, *manifests.under_other_versions(run)))
 
 
 # --- what snakemake knows -----------------------------------------------------------------------------------------------

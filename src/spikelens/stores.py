@@ -41,13 +41,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spikelens.config import MAX_DELAY_MS, RunConfig, Stage, load_run
+from spikelens.config import MAX_DELAY_MS, RunConfig, Stage, load_run, valid_stages
 from spikelens.config.extensions import record_path
 from spikelens.config.items import Item, extensions
 from spikelens.errors import SimulationError, SpikelensError, StoreError, disk_remedy, is_out_of_memory
 from spikelens.files import in_its_place
 from spikelens.fingerprint import fingerprint
-from spikelens.places import CONFIGURATIONS, link_current, model_folder, name_old_results, place_of, root
+from spikelens.places import CONFIGURATIONS, configuration_key, link_current, model_folder, name_old_results, place_of, root
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -170,10 +170,9 @@ class Group:
 
 
 def stores_of(run: RunConfig) -> list[StoreName]:
-    """The stores that a run has besides those of items: without a network the spikes alone; records only if anything is recorded."""
-    if not run.has_network:
-        return ["spikes"]
-    return [store for store in OWNER if store != "records" or run.records]
+    """The stores, besides those of items, of the stages that can be run with this configuration; records only if anything is recorded."""
+    stages = valid_stages(run)
+    return [store for store in OWNER if owner_of(run, store) in stages and (store != "records" or run.records)]
 
 
 def block_stores(run: RunConfig) -> tuple[StoreName, ...]:
@@ -538,13 +537,15 @@ def method_output(run: RunConfig, name: str) -> Group:
 
 
 def item_outputs(run: RunConfig) -> Iterator[Group]:
-    """The root groups of all features, models and methods."""
+    """The root groups of all features, models and methods, if these can be run with this configuration."""
     features = (feature_output(run, name) for name in laid_out(run, "features"))
     return itertools.chain(features, model_outputs(run), (method_output(run, name) for name in laid_out(run, "explanation")))
 
 
 def laid_out(run: RunConfig, stage: Stage) -> dict[str, Item]:
     """The items of a stage whose layouts are known: all, but those of extensions that were not executed."""
+    if stage not in valid_stages(run):
+        return {}
     return {name: item for name, item in run.items(stage).items() if not extensions.stands_in(type(item))}
 
 
@@ -720,7 +721,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def _register(run: RunConfig) -> None:
     """Keep the configuration beside those of earlier calls: `spikelens clean` leaves what any of them uses."""
-    path = root(run) / CONFIGURATIONS / f"{fingerprint(run, 'report')}.json"
+    path = root(run) / CONFIGURATIONS / f"{configuration_key(run)}.json"
     if not path.is_file():
         _write_config(run, path)
 
@@ -742,13 +743,14 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
         load_run(run.folder)
     except SpikelensError:
         _write_config(run, run.folder / "config.json")
-    for store in stores_of(run):
+    stores = stores_of(run)
+    for store in stores:
         if store_path(run, store).is_dir():
             ensure(layout(run, store), only_missing=only_missing)
     for group in item_outputs(run):
         if group.path.is_dir():
             ensure(group, only_missing=only_missing)
-    for store, block in itertools.product(block_stores(run), range(run.n_blocks)):
+    for store, block in itertools.product((store for store in block_stores(run) if store in stores), range(run.n_blocks)):
         with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
             if (store_path(run, store) / block_folder(store, block)).is_dir():
                 ensure(block_layout(run, store, block, _told_synapses(run, block)), only_missing=only_missing)
@@ -758,7 +760,7 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
             if group.path.is_dir():
                 ensure(group, only_missing=only_missing)
     with contextlib.suppress(SpikelensError):
-        if (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
+        if "records" in stores and (store_path(run, "records") / "synapses").is_dir() and run.simulation.record.synapses:
             ensure(recorded_group(run), only_missing=only_missing)
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from spikelens.config import STEPS_PER_SECOND, RunConfig, check
+from spikelens.config import STEPS_PER_SECOND, RunConfig, Stage, check, stages_until
 from spikelens.errors import ConfigError, Problem
 from spikelens.jobs import Rule, stage_of
 from spikelens.speeds import Speeds, job_seconds, shipped
@@ -46,25 +46,26 @@ class Verdict:
     """Where none fits: the fewest ranks on which the configured one would; None: as many as there are blocks are too few."""
 
 
-def judge(run: RunConfig, seconds_of: SecondsOf) -> Verdict | None:
-    """Hold a run's segments against cluster.limit_min; None: there is no limit."""
+def judge(run: RunConfig, seconds_of: SecondsOf, until: Stage | None = None) -> Verdict | None:
+    """Compare a run's segments with cluster.limit_min; None if there is no limit. A shorter segment must fit the stages up to `until`."""
     limit_min = run.cluster.limit_min
     if limit_min is None or not run.has_network:
         return None
     seconds, most = seconds_of(run, "simulation"), SHARE * 60 * limit_min
     fits = seconds <= most
-    segment_s = run.simulation.segment_s if fits else _fitting_segment(run, most, seconds_of)
+    segment_s = run.simulation.segment_s if fits else _fitting_segment(run, most, seconds_of, until)
     ranks = None if segment_s is not None else _enough_ranks(run, most, seconds_of)
     return Verdict(limit_min, seconds / 60, fits, segment_s, ranks)
 
 
-def _fitting_segment(run: RunConfig, most_s: float, seconds_of: SecondsOf) -> int | None:
+def _fitting_segment(run: RunConfig, most_s: float, seconds_of: SecondsOf, until: Stage | None) -> int | None:
     """The longest simulation.segment_s below the configured one that takes at most so many seconds and that `config.check` takes.
 
     Of the segment's constraints, divisors leave its multiples of a step; all others are bounds. So no shorter one has to be tried.
     """
     chunk_ms = run.simulation.chunk_ms
-    windows = (getattr(feature, "window_s", None) or 1 for feature in run.computed_features.values())
+    features = run.computed_features if "features" in stages_until(until) else {}
+    windows = (getattr(feature, "window_s", None) or 1 for feature in features.values())
     step = math.lcm(*windows, chunk_ms // math.gcd(chunk_ms, STEPS_PER_SECOND))
     too_few, too_many = 0, run.simulation.segment_s // step
     while too_many - too_few > 1:  # seconds grow with the segment
@@ -74,7 +75,7 @@ def _fitting_segment(run: RunConfig, most_s: float, seconds_of: SecondsOf) -> in
         else:
             too_many = middle
     fitting = _with(run, segment_s=too_few * step)
-    return too_few * step if too_few and not any(check(fitting)) else None
+    return too_few * step if too_few and not any(check(fitting, until)) else None
 
 
 def _enough_ranks(run: RunConfig, most_s: float, seconds_of: SecondsOf) -> int | None:
@@ -87,17 +88,18 @@ def _with(run: RunConfig, **keys: int) -> RunConfig:
     return run.model_copy(update={"simulation": run.simulation.model_copy(update=keys)})
 
 
-def problems(run: RunConfig, seconds_of: SecondsOf) -> Iterator[Problem]:
-    """Yield every reason why a run's jobs do not fit its limit."""
-    limit_min, verdict = run.cluster.limit_min, judge(run, seconds_of)
+def problems(run: RunConfig, seconds_of: SecondsOf, until: Stage | None = None) -> Iterator[Problem]:
+    """Yield every reason why a run's jobs, up to a stage (None: all), do not fit its limit."""
+    limit_min, verdict, stages = run.cluster.limit_min, judge(run, seconds_of, until), stages_until(until)
     if limit_min is None:
         return
     limit = f"more than half of the limit, {limit_min} min (cluster.limit_min)"
-    if verdict is not None and not verdict.fits:
+    if verdict is not None and not verdict.fits and "simulation" in stages:
         needs = f"on {run.simulation.ranks} ranks, a segment is expected to need {verdict.segment_min:,.3g} min, {limit}"
         yield Problem("simulation.segment_s", run.simulation.segment_s, f"{needs}; {_remedy(run, verdict)}")
     spikes = ("network",) if run.has_network else ("recording",)
-    for rule in (*spikes, *(f"features.{name}" for name in run.computed_features), "explanation", "report"):
+    rules = (*spikes, *(f"features.{name}" for name in run.computed_features), "explanation", "report")
+    for rule in (rule for rule in rules if stage_of(rule) in stages):
         minutes = seconds_of(run, rule) / 60
         if minutes > SHARE * limit_min:
             section, remedy = _REMEDIES[stage_of(rule)]
@@ -132,11 +134,15 @@ def remarks(run: RunConfig, seconds_of: SecondsOf) -> Iterator[str]:
             )
 
 
-def refuse_unfit(runs: Sequence[RunConfig], source: str, seconds_of: SecondsOf | None = None) -> None:
-    """Refuse runs whose jobs do not fit the limit that their configuration names.
+def refuse_unfit(runs: Sequence[RunConfig], source: str, seconds_of: SecondsOf | None = None, until: Stage | None = None) -> None:
+    """Refuse runs whose jobs do not fit the time limit in their configuration.
 
-    seconds_of : function, optional
-        None: by the speeds that come with spikelens.
+    Parameters
+    ----------
+    seconds_of
+        Expected seconds of a job; None: from the speeds in the package.
+    until
+        The last stage that will be run; None: all stages will be.
 
     Raises
     ------
@@ -144,7 +150,7 @@ def refuse_unfit(runs: Sequence[RunConfig], source: str, seconds_of: SecondsOf |
         With every problem found.
     """
     chosen = seconds_of or by_speeds(shipped())
-    found = [problem for run in runs for problem in problems(run, chosen)]
+    found = [problem for run in runs for problem in problems(run, chosen, until)]
     if found:
         raise ConfigError(source, list(dict.fromkeys(found)))
 

@@ -14,7 +14,6 @@ from spikelens.errors import SpikelensError
 from spikelens.fingerprint import reads_of
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
-from spikelens.walltime import refuse_unfit
 
 # Whether this is read in a job that was submitted to SLURM, and not by a snakemake that somebody runs inside an allocation of theirs.
 SUBMITTED = workflow.remote_exec and "SLURM_JOB_ID" in os.environ
@@ -27,18 +26,17 @@ shell.prefix(
 
 
 def refuse(error):
-    """End with the message alone and exit code 2: nothing has been started or written."""
+    """End with the message alone and exit code 2: no job has been started."""
     print(error, file=sys.stderr, flush=True)
     os._exit(2)
 
 
 # What snakemake itself makes of the files is not used: it reads 0010 as 8, and knows neither `base` nor our defaults.
 try:
-    RUNS, SOURCE = snakefile.runs_of(workflow, config)
+    LOAD, SOURCE = snakefile.source_of(workflow, config)
+    RUNS = LOAD("network")  # every target needs the network; `whole` checks the other stages
     if not snakefile.is_module(workflow):  # there it is the user's
         config.update(RUNS[0].model_dump(mode="json"))  # the report's caption reads it
-    if workflow.is_main_process:
-        refuse_unfit(RUNS, SOURCE)
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
     dry_run = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", argument) for argument in sys.argv[1:])
     if workflow.is_main_process and not dry_run:
@@ -127,8 +125,19 @@ def made(stage):
 
 
 def whole(*stages):
-    """The flags that all files of the jobs of some stages are there, of all runs."""
-    return [below(job.whole) for _, work in OWNERS.values() if work.stage in stages for job in work.jobs]
+    """The input of a target rule: for each job of some stages, of all runs, the flag that its results are complete.
+
+    Evaluated when the target is planned. A configuration that cannot be run up to the last of the stages is refused.
+    """
+
+    def found(wildcards):
+        try:
+            snakefile.refuse_unless_valid(LOAD, RUNS, SOURCE, stages[-1])
+        except SpikelensError as error:
+            refuse(error)
+        return [below(job.whole) for _, work in OWNERS.values() if work.stage in stages for job in work.jobs]
+
+    return found
 
 
 def ask(stage):

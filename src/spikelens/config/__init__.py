@@ -7,7 +7,7 @@ and notebooks read. Defaults live here and nowhere else; `workflow/schemas/confi
 
 from __future__ import annotations
 
-from spikelens.config.checks import check, require_tables
+from spikelens.config.checks import check, require_stage, require_tables, valid_stages, why_invalid
 from spikelens.config.network import (
     Connection,
     DelayDistribution,
@@ -32,7 +32,7 @@ from spikelens.config.types import (
     Section,
 )
 from spikelens.config.yaml12 import read_yaml
-from spikelens.names import ASSUMED_RATE_HZ, STAGES, Stage
+from spikelens.names import ASSUMED_RATE_HZ, STAGES, Stage, stages_until
 
 __all__ = [
     "ASSUMED_RATE_HZ",
@@ -63,7 +63,11 @@ __all__ = [
     "parse",
     "read_yaml",
     "record_shards",
+    "require_stage",
     "require_tables",
     "shards_per_block",
+    "stages_until",
+    "valid_stages",
     "weight_bounds_mv",
+    "why_invalid",
 ]

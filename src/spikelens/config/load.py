@@ -1,6 +1,6 @@
-"""From what a user names to runs: a configuration file, the files that it builds on, `--set`; or the folder of a run or a sweep.
+"""Load runs from a configuration file, its base files and `--set`, or from the folder of a run or a sweep.
 
-The command line and the Snakefile both read here, so that they take and refuse the same.
+The command line and the Snakefile both use this module, so they accept and refuse the same configurations.
 """
 
 from __future__ import annotations
@@ -19,56 +19,64 @@ from spikelens.config import Config, RunConfig, check, load_run, load_runs, pars
 from spikelens.config.extensions import KEY
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
+from spikelens.names import Stage
 from spikelens.refusals import CommandLineText, how_to_set
 
 log = logging.getLogger(__name__)
 
 Layer = tuple[str, Mapping[str, Any]]
-"""Where keys come from (a file, or an option), and these keys."""
+"""The source of some keys (a file or an option), and the keys."""
 
 WHOLE = (("network", "populations"), ("network", "connections"))
-"""Mappings that a later file replaces whole: merged, its populations would mix with those of the file that it builds on."""
+"""Mappings that a file replaces as a whole: merging would mix its populations with those of its base file."""
 SETS = (("features",), ("models",), ("explanation", "methods"))
-"""Open sets: null removes an item that the file below has."""
+"""Open sets: null removes an item of the base file."""
 
 
-def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> list[RunConfig]:
+def load(
+    places: Sequence[str],
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    until: Stage | None = None,
+) -> list[RunConfig]:
     """Load the runs of a configuration, or of the folder of a run or sweep, and check that they can be run.
 
     Parameters
     ----------
     places
-        A configuration file or a folder. Of several files, a later one counts where two give the same key.
+        A configuration file or a folder. Later files override earlier ones.
     settings
-        Texts of the form `KEY=VALUE` that replace values, with dotted keys and values in YAML.
+        Texts of the form `KEY=VALUE` that replace values; keys are dotted, values are YAML.
     overrides
-        The content of snakemake's `--config`. Its key `set` holds further settings; `configuration` is the Snakefile's to read.
+        The content of snakemake's `--config`. Its key `set` holds further settings; the Snakefile reads `configuration`.
+    until
+        The last stage that will be run; what concerns only later stages is not checked. None: everything is checked.
 
     Raises
     ------
     SpikelensError
-        If the runs cannot be run. The message names each key, and its file or option if that is another one than was named.
+        If the runs cannot be run. The message names each key, and its file or option if it is not in `places`.
     """
     options = dict(overrides or {})
     options.pop("configuration", None)
-    dotted = [Problem(key, value, f"no section; use {how_to_set(key, value)}") for key, value in options.items() if "." in key]
+    dotted = [Problem(key, value, f"not a section; use {how_to_set(key, value)}") for key, value in options.items() if "." in key]
     if dotted:
         raise ConfigError("--config", dotted)
     settings = [*settings, *_texts(options.pop("set", None))]
     source = ", ".join(places)
     if len(places) == 1 and Path(places[0]).is_dir():
-        return _checked([_with_settings(run, settings) for run in folder_runs(places[0], execute=True)])
+        return _checked([_with_settings(run, settings) for run in folder_runs(places[0], execute=True)], until)
     layers = [layer for place in reversed(places) for layer in file_layers(Path(place))]
     if options:
         layers.insert(0, ("--config", _marked(options)))
     try:
-        return load_runs(with_settings(_content_of(layers), settings), source)
+        return load_runs(with_settings(_content_of(layers), settings), source, until)
     except ConfigError as error:
         raise ConfigError(source, [_with_origin(problem, settings, layers, places) for problem in error.problems]) from None
 
 
-def load_content(content: Mapping[str, Any], source: str) -> list[RunConfig]:
-    """Load the runs of a configuration that is given as a mapping; its key `set` holds texts of the form `KEY=VALUE`.
+def load_content(content: Mapping[str, Any], source: str, until: Stage | None = None) -> list[RunConfig]:
+    """Load the runs of a configuration given as a mapping; its key `set` holds texts of the form `KEY=VALUE`.
 
     Raises
     ------
@@ -77,49 +85,51 @@ def load_content(content: Mapping[str, Any], source: str) -> list[RunConfig]:
     """
     content = dict(content)
     settings = _texts(content.pop("set", None))
-    return load_runs(with_settings(content, settings), source)
+    return load_runs(with_settings(content, settings), source, until)
 
 
-def load_given(config: str | Path | Mapping[str, Any] | RunConfig) -> list[RunConfig]:
-    """Load the runs of whatever a call from Python names: a configuration file, a run's folder, a mapping of keys, or a run itself.
+def load_given(config: str | Path | Mapping[str, Any] | RunConfig, until: Stage | None = None) -> list[RunConfig]:
+    """Load runs for a call from Python: from a configuration file, a run's folder, a mapping of keys, or a `RunConfig`.
 
     Raises
     ------
     SpikelensError
-        If it is none of these, or the runs cannot be run.
+        If `config` has another type, or the runs cannot be run up to `until`.
     """
     match config:
         case RunConfig():
-            return _checked([config])
+            return _checked([config], until)
         case str() | Path():
-            return load([os.path.expanduser(config)])
+            return load([os.path.expanduser(config)], until=until)
         case Mapping():
-            return load_content(config, "the configuration")
+            return load_content(config, "the configuration", until)
     raise SpikelensError(
-        f"the configuration is a {type(config).__name__}; expected the path of a configuration file or of a run's folder, a mapping like "
-        '{"network": {"seed": 2}}, or a RunConfig'
+        f"the configuration is a {type(config).__name__}; expected a path to a configuration file or a run's folder, "
+        'a mapping like {"network": {"seed": 2}}, or a RunConfig'
     )
 
 
 def look(place: str) -> list[RunConfig]:
-    """The runs that a command looks at: those of a folder as they were made, or those of a configuration that were started.
+    """The runs that a command inspects: the runs in a folder, or the runs of a configuration that have been started.
 
     Raises
     ------
     SpikelensError
-        If nothing was started.
+        If no run has been started, or a table of a run is missing.
     """
     if Path(place).suffix not in (".yaml", ".yml", ".json") and not Path(place).is_file():
-        runs = folder_runs(place)
-        for run in runs:
+        started = folder_runs(place)
+        for run in started:
             require_tables(run)
-        return runs
-    runs = load([place])
+        return started
+    runs = load([place], until="network")  # results of a run stay accessible if a later section cannot be run
     started = [run for run in runs if (run.folder / "config.json").is_file()]
+    for run in started:
+        require_tables(run)
     if not started:
-        raise SpikelensError(f"{place}: {runs[0].path} was not started yet; start it with `spikelens run {place}`")
+        raise SpikelensError(f"{place}: {runs[0].path} has not been started; start it with `spikelens run {place}`")
     if len(started) < len(runs):
-        log.info("%s: %d of its %d runs were not started yet", place, len(runs) - len(started), len(runs))
+        log.info("%s: %d of %d runs have not been started", place, len(runs) - len(started), len(runs))
     return started
 
 
@@ -127,7 +137,7 @@ def look(place: str) -> list[RunConfig]:
 
 
 def _content_of(layers: Sequence[Layer]) -> dict[str, Any]:
-    """What the layers give together; the first counts most."""
+    """The layers merged; earlier ones override later ones."""
     content: dict[str, Any] = {}
     for _, above in reversed(layers):
         content = merged(content, above)
@@ -135,12 +145,12 @@ def _content_of(layers: Sequence[Layer]) -> dict[str, Any]:
 
 
 def file_layers(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Layer]:
-    """A configuration file and the files that it builds on with `base`, this one first.
+    """A configuration file and its chain of base files (key `base`), the file itself first.
 
     Raises
     ------
     SpikelensError
-        If one of them is missing, cannot be read, or builds on a file that builds on it.
+        If a file is missing or unreadable, or the chain is circular.
     """
     content = read_yaml(path)
     if isinstance(content.get(KEY), list):
@@ -157,7 +167,7 @@ def file_layers(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Layer]:
     chain = (*above, path)
     if any(below.samefile(one) for one in chain):
         cycle = " -> ".join(map(str, (*chain, below)))
-        raise ConfigError(str(path), [Problem("base", base, f"a file cannot build on itself: {cycle}")])
+        raise ConfigError(str(path), [Problem("base", base, f"circular base files: {cycle}")])
     yield from file_layers(below, chain)
 
 
@@ -167,7 +177,7 @@ def _beside(file: Path, given: Any) -> Any:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any], place: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Merge two configurations key by key, populations and connections whole; what is above counts."""
+    """Merge two configurations key by key, populations and connections as a whole; `above` overrides `below`."""
     content: dict[str, Any] = dict(below)
     for key, value in above.items():
         under, where = content.get(key), (*place, key)
@@ -178,12 +188,12 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any], place: tuple[str,
         else:
             content[key] = value
     if place == ("network",) and "populations" in above and "neurons" not in above:
-        content.pop("neurons", None)  # it follows from the populations
+        content.pop("neurons", None)  # determined by the populations
     return content
 
 
 def _marked(given: Any) -> Any:
-    """The values of `--config`, whose texts are known as such by messages."""
+    """The values of `--config`, with texts marked as such for messages."""
     if isinstance(given, Mapping):
         return {key: _marked(value) for key, value in given.items()}
     if isinstance(given, list):
@@ -192,7 +202,7 @@ def _marked(given: Any) -> Any:
 
 
 def _with_origin(problem: Problem, settings: Iterable[str], layers: Iterable[Layer], named: Sequence[str]) -> Problem:
-    """Name the option or file that a faulty key comes from, unless it is the file that the user named."""
+    """Name the option or file that a wrong key comes from, unless it is the file that the user named."""
     for setting in settings:
         path, _ = _setting(setting)
         if f"{problem.key}.".startswith(f"{'.'.join(path)}.") or f"{'.'.join(path)}.".startswith(f"{problem.key}."):
@@ -204,7 +214,7 @@ def _with_origin(problem: Problem, settings: Iterable[str], layers: Iterable[Lay
 
 
 def _has(content: Any, path: Sequence[str]) -> bool:
-    """Whether a configuration gives the key at a path."""
+    """Whether a configuration contains the key at a path."""
     for part in path:
         if not isinstance(content, Mapping) or part not in content:
             return False
@@ -229,17 +239,17 @@ def with_settings(content: Mapping[str, Any], settings: Iterable[str]) -> dict[s
         _set(changed, path, value)
         paths.append(path)
     if any(path[:2] == ("network", "populations") for path in paths) and ("network", "neurons") not in paths:
-        changed["network"].pop("neurons", None)  # it follows from the populations
+        changed["network"].pop("neurons", None)  # determined by the populations
     return changed
 
 
 def _texts(given: Any) -> list[str]:
-    """The texts of `--config set=`, which is a list or one text; characters may be written as in a URL (`launch.as_config`)."""
+    """The texts of `--config set=`, a list or one text; they may be URL-encoded (`launch.as_config`)."""
     return [] if given is None else [unquote(str(text)) for text in (given if isinstance(given, list) else [given])]
 
 
 def _setting(text: str) -> tuple[tuple[str, ...], Any]:
-    """The path of keys and the value of `KEY=VALUE`. A key to sweep over is one key."""
+    """The path of keys and the value of `KEY=VALUE`. The dotted key of a sweep counts as one key."""
     key, equals, value = text.partition("=")
     section, dot, swept = key.strip().partition(".")
     path = (section, swept) if section == "sweep" and dot else tuple(key.strip().split("."))
@@ -249,7 +259,7 @@ def _setting(text: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _set(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set the value at a path; of the default populations, connections and items, those that are not named stay."""
+    """Set the value at a path; the other default populations, connections and items stay."""
     node = content
     for depth, part in enumerate(path[:-1], start=1):
         if not isinstance(node.get(part), dict):
@@ -272,12 +282,12 @@ def _default(path: tuple[str, ...]) -> Any:
 
 
 def folder_runs(place: str, *, execute: bool = False) -> list[RunConfig]:
-    """The run of a folder like results/reference; if a sweep was made there, all of its runs.
+    """The run in a folder like results/reference, or all runs if the folder holds a sweep.
 
     Raises
     ------
     SpikelensError
-        If there is no run in it, or the configuration of one is damaged.
+        If the folder holds no run, or a configuration in it is damaged.
     """
     folder = Path(place)
     members = sorted((path.parent for path in folder.glob("*=*/config.json")), key=_by_numbers)
@@ -287,12 +297,12 @@ def folder_runs(place: str, *, execute: bool = False) -> list[RunConfig]:
 
 
 def _by_numbers(path: Path) -> list[tuple[int, str]]:
-    """Sort names as their numbers are: seed=2 before seed=10."""
+    """Sort key that compares numbers in names by value: seed=2 before seed=10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _with_settings(run: RunConfig, settings: Sequence[str]) -> RunConfig:
-    """A run with keys set; its folder stays."""
+    """A run with keys set, in the same folder."""
     if not settings:
         return run
     content = with_settings(run.model_dump(mode="json"), settings)
@@ -302,10 +312,10 @@ def _with_settings(run: RunConfig, settings: Sequence[str]) -> RunConfig:
         raise ConfigError(run.path, [_with_origin(problem, settings, [], []) for problem in error.problems]) from None
 
 
-def _checked(runs: list[RunConfig]) -> list[RunConfig]:
-    """The runs, if they can be run."""
+def _checked(runs: list[RunConfig], until: Stage | None) -> list[RunConfig]:
+    """The runs, if they can be run up to a stage."""
     for run in runs:
-        problems = list(check(run))
+        problems = list(check(run, until))
         if problems:
             raise ConfigError(run.path, problems)
     return runs

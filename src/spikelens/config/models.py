@@ -1,4 +1,4 @@
-"""The sections `training` and `models`: how time is divided, and the sequence models."""
+"""The sections `training` and `models`: the training, validation and test ranges, and the sequence models."""
 
 from __future__ import annotations
 
@@ -27,31 +27,38 @@ REFERENCE: dict[str, dict[str, Any]] = {
 Models = Annotated[
     dict[ItemName, Annotated[Model, AnyKind("models")]],
     BeforeValidator(lambda given: completed(given, REFERENCE)),
-    Field(description="models by name, each of a kind; by default those of the reference run; given ones replace all of these"),
+    Field(description="models by name, each of a kind; default: the models of the reference run, which given models replace"),
 ]
 
 
 class Training(Section):
-    """How time is divided among training, validation and test, for all models."""
+    """The training, validation and test ranges of all models."""
 
-    start_s: Annotated[int, Field(ge=0, description="earlier time is left out: STDP settles [s]")] = 50
+    start_s: Annotated[
+        int, Field(ge=0, description="start of the training range; earlier time is not used, so that STDP can settle [s]")
+    ] = 50
     split: Annotated[
         tuple[PositiveFloat, PositiveFloat, PositiveFloat],
-        Field(strict=False, description="shares of the time for training, validation, test, in this order"),
+        Field(strict=False, description="fractions of the time used for training, validation and test, in this order"),
     ] = (0.6, 0.2, 0.2)
 
 
-def check_models(run: RunConfig) -> Iterator[Problem]:
+def check_training(run: RunConfig) -> Iterator[Problem]:
+    """Check the ranges, which models and methods of the explanation use."""
     training = run.training
-    if not run.models and not run.explanation.methods:  # nobody asks for the test range
-        return
     if abs(sum(training.split) - 1) > 1e-9:
-        yield Problem("training.split", training.split, "expected three shares that add up to 1")
+        yield Problem("training.split", training.split, "expected three fractions that add up to 1")
     if training.start_s >= run.duration_s:
         yield Problem("training.start_s", training.start_s, f"expected less than {run.spikes_stage}.duration_s = {run.duration_s}")
+
+
+def check_models(run: RunConfig) -> Iterator[Problem]:
+    if run.models:
+        yield from check_training(run)
+    if run.training.start_s >= run.duration_s:  # no model has any data
         return
     for name, model in run.models.items():
         where = f"models.{name}"
         if len(set(model.seeds)) < len(model.seeds):
-            yield Problem(f"{where}.seeds", model.seeds, "expected each seed once")
+            yield Problem(f"{where}.seeds", model.seeds, "expected distinct seeds")
         yield from model.check(run, where)

@@ -1,4 +1,4 @@
-"""From the content of a configuration file to runs, and from a run's folder to its configuration."""
+"""Turn the content of a configuration file into runs, and read the configuration in a run's folder."""
 
 from __future__ import annotations
 
@@ -20,27 +20,37 @@ from spikelens.config.run import FOLLOWING, ConfigFile, RunConfig
 from spikelens.config.types import MAX_RUNS, Section
 from spikelens.errors import ConfigError, Problem, SpikelensError
 from spikelens.files import read_json
+from spikelens.names import Stage
 from spikelens.refusals import did_you_mean, problems_of
 
 
-def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> list[RunConfig]:
-    """Turn the content of a configuration file into its runs, one for each combination of the sweep's values.
+def load_runs(content: Mapping[str, Any], source: str = "the configuration", until: Stage | None = None) -> list[RunConfig]:
+    """Turn the content of a configuration file into runs, one for each combination of the sweep's values.
+
+    Parameters
+    ----------
+    content
+        As read from the file.
+    source
+        The name of the file, for messages.
+    until
+        The last stage that will be run; what concerns only later stages is not checked. None: everything is checked.
 
     Raises
     ------
     ConfigError
-        With every problem found: key, value, what was expected.
+        With every problem found: key, value, expected value.
     """
     extensions.use(content.get(extensions.KEY, []), source)
     file = parse(ConfigFile, content, source)
     if file.base is not None:
-        raise ConfigError(source, [Problem("base", file.base, "expected in a configuration file only")])
+        raise ConfigError(source, [Problem("base", file.base, "expected only in a configuration file")])
     n_runs = math.prod(map(len, file.sweep.values()))
     if n_runs > MAX_RUNS:
-        raise ConfigError(source, [Problem("sweep", n_runs, f"expected at most {MAX_RUNS:,} runs; take fewer values")])
+        raise ConfigError(source, [Problem("sweep", n_runs, f"expected at most {MAX_RUNS:,} runs; use fewer values")])
     base = file.model_dump(mode="json", exclude={"base", "sweep"})
     base["run"]["results"] = _home_expanded(file.run.results, source)
-    # as they were given: of a text, `problems_of` tells whether it is one of --config's
+    # not from `file`: `problems_of` recognizes text from --config by its type
     sweep = {key: content["sweep"][key] for key in file.sweep}
     problems: dict[str, Problem] = {}
     runs = []
@@ -52,42 +62,43 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration") -> 
         name = ",".join(f"{key}={_path_part(key, value, source)}" for key, value in combination)
         resolved["path"] = str(Path(base["run"]["results"], file.run.name, name))
         run = parse(RunConfig, resolved, f"{source} (sweep {name})" if name else source)
-        problems |= {str(problem): problem for problem in check(run)}
+        problems |= {str(problem): problem for problem in check(run, until)}
         runs.append(run)
     twice = sorted(path for path, n in Counter(run.path for run in runs).items() if n > 1)
-    found = [*problems.values(), *(Problem("sweep", Path(path).name, "expected each value once; two give this folder") for path in twice)]
+    found = [
+        *problems.values(),
+        *(Problem("sweep", Path(path).name, "expected distinct values; two of them give this folder") for path in twice),
+    ]
     if found:
         raise ConfigError(source, found)
     return runs
 
 
 def _home_expanded(results: str, source: str) -> str:
-    """The folder of results with ~ and ~user replaced by the home that they stand for."""
+    """The results folder with ~ and ~user expanded."""
     expanded = os.path.expanduser(results)
     if expanded.startswith("~"):
-        raise ConfigError(source, [Problem("run.results", results, "no such user has a home here; write the path out")])
+        raise ConfigError(source, [Problem("run.results", results, "unknown user; write the full path")])
     if str(Path(expanded)).startswith("-"):
         raise ConfigError(
-            source, [Problem("run.results", results, "expected no '-' at the beginning: commands would take it for an option")]
+            source, [Problem("run.results", results, "expected no '-' at the start: commands would read the path as an option")]
         )
     return expanded
 
 
 def load_run(folder: str | Path, *, execute: bool = False) -> RunConfig:
-    """Read the configuration that a run keeps in its folder, `results/<run>/config.json`.
+    """Read the configuration in a run's folder, `results/<run>/config.json`.
 
     With `execute`, its extensions are executed: only what computes or plans does that.
     """
     path = Path(folder) / "config.json"
     if not os.path.lexists(path):
-        raise SpikelensError(f"{folder} is no run: it has no config.json; expected a folder like results/reference")
+        raise SpikelensError(f"{folder} is not a run: it has no config.json; expected a folder like results/reference")
     return load_config(path, folder, execute=execute)
 
 
-def load_config(
-    path: Path, folder: str | Path, remedy: str = "run snakemake, which writes it again", *, execute: bool = False
-) -> RunConfig:
-    """Read a configuration that is kept as JSON, as that of a run in `folder`; `remedy`: what to do about a damaged one."""
+def load_config(path: Path, folder: str | Path, remedy: str = "run snakemake, which restores it", *, execute: bool = False) -> RunConfig:
+    """Read a configuration in JSON for a run in `folder`; `remedy` says what to do if the file is damaged."""
     content = read_json(path, {"path": str}, remedy)
     if execute:
         extensions.use(content.get(extensions.KEY, []), str(path))
@@ -97,7 +108,7 @@ def load_config(
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of config.yaml, as kept in workflow/schemas/."""
+    """The JSON schema of config.yaml; workflow/schemas/ holds a copy."""
     return ConfigFile.model_json_schema()
 
 
@@ -105,7 +116,7 @@ ConfigType = TypeVar("ConfigType", bound=Section)
 
 
 def parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> ConfigType:
-    """Validate against the types, turning pydantic's findings into `Problem`s."""
+    """Validate against the types; pydantic's errors become `Problem`s."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -113,7 +124,7 @@ def parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> Co
 
 
 def _set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set a dotted key of a resolved configuration; it must already stand there."""
+    """Set an existing dotted key of a resolved configuration."""
     *parents, last = key.split(".")
     node: Any = content
     for parent in parents:
@@ -128,7 +139,7 @@ def _set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None
 
 
 def _forget_following(resolved: dict[str, Any], given: Mapping[str, Any], sweep: Iterable[str]) -> None:
-    """Remove defaults that follow from other keys: each run of a sweep has its own."""
+    """Remove defaults that depend on other keys: they differ between the runs of a sweep."""
     for key in FOLLOWING:
         section, name = key.split(".")
         if name not in given.get(section, {}) and not any(swept == key or swept.startswith(f"{key}.") for swept in sweep):
@@ -144,11 +155,12 @@ def _dotted_keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _path_part(key: str, value: Any, source: str) -> str:
-    """The part of a folder's name that a value gives: a list is joined by '-', a slash of a path becomes '_'."""
+    """A value as part of a folder's name: a list is joined by '-', a slash becomes '_'."""
     parts = value if isinstance(value, list) else [value]
     text = "-".join("null" if part is None else str(part) for part in parts).replace("/", "_")
     if not re.fullmatch(r"[A-Za-z0-9._+-]+", text):
         raise ConfigError(
-            source, [Problem(f"sweep.{key}", value, "expected values of letters, digits, '.', '_', '+', '-' and '/': they name folders")]
+            source,
+            [Problem(f"sweep.{key}", value, "expected only letters, digits, '.', '_', '+', '-' and '/': values become folder names")],
         )
     return text

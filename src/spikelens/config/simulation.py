@@ -118,32 +118,49 @@ def check_record(run: RunConfig) -> Iterator[Problem]:
 
 def record_shards(run: RunConfig) -> int:
     """Shards of recorded values that the simulation writes for each segment: v and u, and weights."""
-    return 2 * bool(run.simulation.record.neurons) + bool(run.simulation.record.synapses)
+    return run.records and 2 * bool(run.simulation.record.neurons) + bool(run.simulation.record.synapses)
 
 
 def shards_per_block(run: RunConfig) -> dict[Stage, int]:
     """Shards that a stage writes for a block (simulation and features: for each segment)."""
     layouts = [(feature.output(run), feature.block_output(run, 0, 1)) for feature in run.computed_features.values()]
     features = sum(len(found[0]) for pair in layouts for found in pair if found is not None)
-    return {"network": 8, "simulation": 8 + run.weight_average, "features": features}
+    return {"network": 8, "simulation": 8 + run.weight_average, "recording": 1, "features": features}
 
 
 def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Files are counted with the flags: one a block, one a segment, and one a segment and block."""
-    shards = shards_per_block(run)
-    of_spikes = run.n_blocks * shards["simulation"] + record_shards(run) if run.has_network else run.n_blocks
-    a_segment, where = of_spikes + 1, "network" if run.has_network else "recording"
+    """Check the number of files of the spikes and of what they come from."""
+    a_segment = _files_per_segment(run)
     if a_segment > MAX_SHARDS_PER_JOB:
         yield Problem(
-            f"{where}.block_size",
+            "network.block_size" if run.has_network else "recording.block_size",
             run.block_size,
             f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
         )
-    of_features = run.n_blocks * (shards["features"] + len(run.computed_features))
-    in_all = run.n_blocks * (shards["network"] + 1) + run.n_segments * (a_segment + of_features)
-    if in_all > MAX_SHARDS_PER_RUN:
+    yield from _check_files(run, "the stages up to the spikes", _simulated_files(run))
+
+
+def check_feature_shard_numbers(run: RunConfig) -> Iterator[Problem]:
+    """Check the number of files of the network, the simulation and the features."""
+    of_features = run.n_segments * run.n_blocks * (shards_per_block(run)["features"] + 1)
+    yield from _check_files(run, "the stages up to the features", _simulated_files(run) + of_features)
+
+
+def _files_per_segment(run: RunConfig) -> int:
+    """Files that the job of a segment writes, its stamp included."""
+    return run.n_blocks * shards_per_block(run)[run.spikes_stage] + record_shards(run) + 1
+
+
+def _simulated_files(run: RunConfig) -> int:
+    """Files of the network and the simulation, stamps included: one per block and one per segment."""
+    of_network = run.n_blocks * (shards_per_block(run)["network"] + 1) if run.has_network else 0
+    return of_network + run.n_segments * _files_per_segment(run)
+
+
+def _check_files(run: RunConfig, stages: str, n_files: int) -> Iterator[Problem]:
+    if n_files > MAX_SHARDS_PER_RUN:
         yield Problem(
             run.segment_s_key,
             run.segment_s,
-            f"the run would write {in_all:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
+            f"{stages} would write {n_files:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
         )
