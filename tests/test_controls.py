@@ -1,6 +1,6 @@
-"""Null controls are legal runs, from the check to the report: no synapse, no spike, one neuron, every pair connected.
+"""Null controls are valid runs: no synapse, no spike, one neuron, all pairs connected.
 
-Each is a small whole run by the commands that the workflow calls. What has nothing to show says so in words.
+Each test runs all commands of the workflow on a small run. Figures without data contain a message instead.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
 
 
 def whole_run(folder: Path, changes: dict[str, Any]) -> RunConfig:
-    """A run by all commands; a warning of a library, as of a figure without data, is an error in the report."""
+    """A run of all commands; in the report, warnings of libraries (figure without data) are errors."""
     run = load_runs(small_config(folder, {**LITTLE, **changes}))[0]
     prepare(run)
     for stage in STAGES:
@@ -72,7 +72,7 @@ def whole_run(folder: Path, changes: dict[str, Any]) -> RunConfig:
 
 
 def words(run: RunConfig, figure: str) -> set[str]:
-    """What is written in a figure: matplotlib draws letters as paths, with the text beside them in a comment."""
+    """The text in a figure: matplotlib draws letters as paths and writes the text in a comment."""
     content = (stage_folder(run, "report") / f"{figure}.svg").read_text(encoding="utf-8")
     return {text.strip() for text in re.findall(r"<!-- (.*?) -->", content, re.DOTALL)}
 

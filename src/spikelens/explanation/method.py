@@ -1,6 +1,7 @@
-"""What an explanation method is to the rest of the workflow: the base of all kinds. Nothing that takes time is imported here.
+"""The base class of all explanation methods: their interface to the workflow. No slow imports here.
 
-A method gives scores of ordered pairs of neurons. It does not know the wiring unless it says so; `judge` holds its scores against it.
+A method scores ordered pairs of neurons. It does not use the wiring unless `PairScore.saw` says so. `judge`
+compares the scores with the wiring.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairScore:
-    """A score of pairs of neurons, and what it was computed from.
+    """A score of pairs of neurons, and the data it was computed from.
 
     Attributes
     ----------
     name
-        Of the score, in the rows of scores.json.
+        Name of the score in scores.json.
     saw
-        What it was computed from, like "spikes" or "spikes and wiring".
+        Its input data, like "spikes" or "spikes and wiring".
     neurons
-        (n,) ids of the neurons that the matrix is of.
+        (n,) ids of the neurons in the matrix.
     matrix
         (n, n) [source, target].
     time_range
-        The time that it was computed on [ms].
+        Time range of its data [ms].
     seed
-        Of a trained model, if one was used.
+        Seed of the trained model, if one was used.
     shuffled
-        Whether it is scored against shuffled labels as well.
+        Whether it is evaluated against shuffled labels as well.
     """
 
     name: str
@@ -59,27 +60,27 @@ class Method(Item):
     SAW: ClassVar[str] = "spikes"
 
     def applies(self, run: RunConfig) -> bool:
-        """Whether there is what it needs; a method that does not apply is left out."""
+        """Whether the run has the inputs it needs; otherwise the method is skipped."""
         return True
 
     def output(self, run: RunConfig) -> Layout:
-        """Arrays and coordinates of what it computes."""
+        """Arrays and coordinates of its output."""
         raise NotImplementedError
 
     def compute(self, run: RunConfig) -> Mapping[str, NDArray[Any]]:
-        """The arrays of `output`."""
+        """Compute the arrays of `output`."""
         raise NotImplementedError
 
     def scores(self, run: RunConfig, output: Group) -> Iterator[PairScore]:
-        """Its scores, one matrix at a time, read from its output."""
+        """Yield its scores, one matrix at a time, read from its output."""
         raise NotImplementedError
 
     def neuron_quantities(self, run: RunConfig, output: Group) -> Iterator[NeuronQuantity]:
-        """What it says of single neurons, to be held against their weights."""
+        """Quantities of single neurons, which `judge` correlates with their weights."""
         return iter(())
 
     def memory(self, run: RunConfig) -> float:
-        """Memory that its job is expected to need [bytes]."""
+        """Expected memory of its job [bytes]."""
         raise NotImplementedError
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
@@ -87,20 +88,20 @@ class Method(Item):
         raise NotImplementedError
 
     def figures(self, name: str) -> tuple[Shown, ...]:
-        """Its figures in the report, where it is called `name`."""
+        """Its figures in the report; `name` is its name in the configuration."""
         return ()
 
 
 @dataclass(frozen=True)
 class NeuronQuantity:
-    """A number for each of some neurons.
+    """One number per neuron.
 
     Attributes
     ----------
     name
-        Of the quantity, in the rows of associations.json.
+        Name of the quantity in associations.json.
     neurons, values, rate_hz
-        (n,) ids, numbers, and rates [Hz] in the same time.
+        (n,) ids, values, and rates [Hz] in the same time range.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The explanation's first half: compute the scores of pairs of neurons by one method."""
+"""First half of the explanation stage: compute the output of one method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def compute(run: RunConfig, name: str) -> None:
-    """Compute what a method gives, and write it into its store."""
+    """Compute the output of a method and write it to its store."""
     started, output = time.monotonic(), method_output(run, name)
     ensure(output)
     for array, values in run.methods[name].compute(run).items():
