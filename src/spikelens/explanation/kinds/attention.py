@@ -166,11 +166,11 @@ class Attention(Method):
 
 CAPTION = (
     "Top: attention weights [1] of the TFT of single neurons, averaged over neurons and test windows, one "
-    "column per head. x axis: past sample that is attended to (steps back of T_w [ms]), y axis: forecast "
-    "step. Upper row: trained, lower row: the same model before training (control). Structure that both rows "
-    "share was not learnt. Bottom left: correlation [1] between neurons of their mean attention. Bottom "
-    "right: adjacency [fraction of pairs with a synapse]. Both matrices are source × target, sorted by "
-    "population; each cell is the mean over a small group of neighbouring neurons. If attention showed "
-    "connectivity, the two matrices would look alike, except that a correlation is symmetric and "
-    'connectivity is not. The figure "Scores" quantifies the agreement.'
+    "column per head. x axis: attended past sample, relative to the start of the forecast; y axis: forecast "
+    "step, both in steps of T_w [ms]. Upper row: trained, lower row: the same model before training "
+    "(control). Structure that both rows share was not learnt. Bottom left: correlation [1] between neurons "
+    "of their mean attention. Bottom right: adjacency [fraction of pairs with a synapse]. Both matrices are "
+    "source × target, sorted by population; each cell is the mean over a small group of neighbouring "
+    "neurons. If attention showed connectivity, the two matrices would look alike, except that a correlation "
+    'is symmetric and connectivity is not. The figure "Scores" quantifies the agreement.'
 )
