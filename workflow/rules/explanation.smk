@@ -1,4 +1,4 @@
-# Stage 5: each method scores pairs of neurons; then all scores are held against the wiring, with controls.
+# Stage 5: each method scores pairs of neurons; then all scores are compared with the wiring, with controls.
 
 
 rule infer:
