@@ -55,7 +55,7 @@ _FAILED_JOB = re.compile(r"^ +log: (.+) \(check log file\(s\) for error details\
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStatus:
     """The state of a job."""
 
     rule: Rule
@@ -84,7 +84,7 @@ class Status:
     path: str
     folder: str
     """Folder of the results and logs of all runs of the configuration."""
-    jobs: tuple[Standing, ...]
+    jobs: tuple[JobStatus, ...]
     spent: dict[Rule, Spent]
     notes: tuple[str, ...]
 
@@ -92,8 +92,8 @@ class Status:
 def look(run: RunConfig, now: float | None = None) -> Status:
     """Inspect a run's folder; `now` [s since 1970] replaces the current time."""
     workflow = Workflow(run)
-    seen = Seen(run, workflow, time.time() if now is None else now)
-    jobs = tuple(seen.standing(job) for job in jobs_of(run))
+    states = JobStates(run, workflow, time.time() if now is None else now)
+    jobs = tuple(states.of(job) for job in jobs_of(run))
     spent = {}
     for work in work_of(run):
         rows = benchmarks(run, work)
@@ -110,7 +110,7 @@ class Workflow:
 
     Attributes
     ----------
-    begun : dict
+    started : dict
         Output file of each job that snakemake has started or submitted, relative to the run's folder -> start
         time [s since 1970] and, of a submitted job that has not started, its SLURM id. In snakemake 9.27 this
         is a file in .snakemake/incomplete, whose name is the path in base 64.
@@ -131,7 +131,7 @@ class Workflow:
                 "no .snakemake folder of this run found, so running jobs are unknown; run this command in the folder "
                 f"where snakemake was started (it knows the run as {self._own})"
             )
-        self.begun = {} if self.folder is None else dict(self._begun(self.folder / "incomplete"))
+        self.started = {} if self.folder is None else dict(self._started_jobs(self.folder / "incomplete"))
         self.locked = self.folder is not None and self._is_locked(self.folder / "locks")
         self.failed = set() if self.folder is None else self._failed(self.folder / "log")
 
@@ -141,7 +141,7 @@ class Workflow:
                 return folder / ".snakemake"
         return None
 
-    def _begun(self, folder: Path) -> Iterator[tuple[str, tuple[float, str | None]]]:
+    def _started_jobs(self, folder: Path) -> Iterator[tuple[str, tuple[float, str | None]]]:
         for parent, _, names in os.walk(folder):
             # snakemake splits a long name into folders
             before = "".join(part.removeprefix("@") for part in Path(parent).relative_to(folder).parts)
@@ -151,10 +151,10 @@ class Workflow:
                     if not path.startswith(f"{self._own}/"):
                         continue
                     marker = Path(parent, name)
-                    begun, content = marker.stat().st_mtime, marker.read_text(encoding="utf-8")
+                    started, content = marker.stat().st_mtime, marker.read_text(encoding="utf-8")
                 except (OSError, ValueError, binascii.Error):  # deleted meanwhile, or not a marker
                     continue
-                yield path.removeprefix(f"{self._own}/"), (begun, _external_id(content))
+                yield path.removeprefix(f"{self._own}/"), (started, _external_id(content))
 
     def _is_locked(self, folder: Path) -> bool:
         return any(f"{self._own}/" in _text(path) for path in folder.glob("*.output.lock"))
@@ -169,7 +169,7 @@ class Workflow:
     @cached_property
     def slurm_states(self) -> dict[str, str] | None:
         """States of the submitted jobs; None if SLURM cannot be queried."""
-        numbers = {number for _, number in self.begun.values() if number is not None}
+        numbers = {number for _, number in self.started.values() if number is not None}
         try:
             return slurm.states(numbers)
         except SpikelensError as error:
@@ -201,7 +201,7 @@ def _text(path: Path) -> str:
 # --- files of the jobs --------------------------------------------------------------------------------------
 
 
-class Seen:
+class JobStates:
     """Determines the states of the jobs of a run from its files."""
 
     def __init__(self, run: RunConfig, workflow: Workflow, now: float) -> None:
@@ -211,15 +211,15 @@ class Seen:
         # again
         self._started = (run.folder / "config.json").stat().st_mtime
 
-    def standing(self, job: Job) -> Standing:
+    def of(self, job: Job) -> JobStatus:
         """The state of a job."""
-        marker = self._workflow.begun.get(job.made)
+        marker = self._workflow.started.get(job.made)
         found = manifests.state(self._folder, job, self._size)
         if marker is None and found == "whole":
-            return Standing(job.rule, job.name, "done", job.log)
-        log = _End.of(Path(self._folder, job.log))
+            return JobStatus(job.rule, job.name, "done", job.log)
+        log = _LogEnd.of(Path(self._folder, job.log))
         if marker is not None:
-            return self._begun(job, *marker, log)
+            return self._of_started(job, *marker, log)
         if log is None or log.written < self._started:
             unchanged: State = "lost" if found == "lost" else "waiting"
             state: State = "failed" if job.log in self._workflow.failed else unchanged
@@ -231,25 +231,25 @@ class Seen:
             state = "unclear" if self._now - log.written < SIGN_OF_LIFE_S else "ended"
         return self._with_log(job, state, None if state == "waiting" else log)
 
-    def _begun(self, job: Job, begun: float, number: str | None, log: _End | None) -> Standing:
+    def _of_started(self, job: Job, started: float, number: str | None, log: _LogEnd | None) -> JobStatus:
         """The state of a job that snakemake has started or submitted; logs of earlier attempts are ignored."""
-        log = None if log is None or log.written < begun else log
+        log = None if log is None or log.written < started else log
         if log is not None and log.error:
             return self._with_log(job, "failed", log)
         if number is not None:
             states = self._workflow.slurm_states
-            return self._with_log(job, _of_slurm(states.get(number)) if states is not None else "queued", log, begun)
-        age_s = self._now - max(begun, 0.0 if log is None else log.written)
+            return self._with_log(job, _of_slurm(states.get(number)) if states is not None else "queued", log, started)
+        age_s = self._now - max(started, 0.0 if log is None else log.written)
         if self._workflow.locked:
             state: State = "running" if age_s < SIGN_OF_LIFE_S else "unclear"
         else:
             state = "unclear" if age_s < SIGN_OF_LIFE_S else "ended"
-        return self._with_log(job, state, log, begun)
+        return self._with_log(job, state, log, started)
 
-    def _with_log(self, job: Job, state: State, log: _End | None, begun: float | None = None) -> Standing:
-        since = begun if log is None else log.written
+    def _with_log(self, job: Job, state: State, log: _LogEnd | None, started: float | None = None) -> JobStatus:
+        since = started if log is None else log.written
         age_s = None if since is None else round(max(self._now - since, 0.0), 1)
-        return Standing(job.rule, job.name, state, job.log, None if log is None else log.line, age_s)
+        return JobStatus(job.rule, job.name, state, job.log, None if log is None else log.line, age_s)
 
 
 def _of_slurm(state: str | None) -> State:
@@ -263,7 +263,7 @@ def _of_slurm(state: str | None) -> State:
 
 
 @dataclass(frozen=True)
-class _End:
+class _LogEnd:
     """The end of a log: our last line, when it was written, and whether it reports an error."""
 
     line: str
@@ -271,7 +271,7 @@ class _End:
     error: bool
 
     @classmethod
-    def of(cls, path: Path) -> _End | None:
+    def of(cls, path: Path) -> _LogEnd | None:
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
