@@ -1,5 +1,5 @@
-# Two commands matter: `make run` takes config.yaml from wiring to report, `make test` says whether all is well.
-# The environment is .venv. It is made on the first call, and again when a pin changes.
+# The two main commands: `make run` runs all stages of config.yaml, `make test` runs all checks and tests.
+# The environment is .venv. It is created on the first call and updated when a pinned version changes.
 
 CONFIG ?= config.yaml
 CORES ?= all
@@ -18,20 +18,20 @@ READY_DEV := .venv/.ready-dev
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make run        all stages of CONFIG=$(CONFIG) on CORES=$(CORES), then the report; SET="KEY=VALUE ..." sets keys'
-	@echo 'make test       style, types and every test'
-	@echo 'make test-fast  the tests of a few seconds each'
-	@echo 'make test-slurm the tests on a SLURM cluster, which they start on this machine; as root, installing it where it is missing'
-	@echo 'make lint       style and types alone'
+	@echo 'make run        run all stages of CONFIG=$(CONFIG) on CORES=$(CORES); SET="KEY=VALUE ..." sets keys'
+	@echo 'make test       check style and types, and run all tests'
+	@echo 'make test-fast  run the fast tests (a few seconds each)'
+	@echo 'make test-slurm run the tests on a SLURM cluster, started on this machine; as root, SLURM is installed'
+	@echo 'make lint       check style and types only'
 	@echo 'make schema     write workflow/schemas/config.schema.json from the typed configuration'
-	@echo 'make versions   bring src/spikelens/versions.json up to date with the code; BUMP="ITEM ..." raises numbers by hand'
-	@echo 'make bench-simulation  our simulation beside Brian2 and NEST, which are set up in environments of their own'
+	@echo 'make versions   update src/spikelens/versions.json; BUMP="ITEM ..." raises version numbers by hand'
+	@echo 'make bench-simulation  benchmark the simulation against Brian2 and NEST, each in its own environment'
 
 run: $(READY)
-	@echo '== all stages of $(CONFIG), then the report; to go on after an interruption, run this again (docs/recovery.md)'
+	@echo '== running all stages of $(CONFIG); if interrupted, run this again to resume (docs/recovery.md)'
 	spikelens run $(CONFIG) --cores $(CORES) $(foreach set,$(SET),--set '$(set)')
 
-# the cluster's tests come last, also under make -j: others beside them would take its cores
+# the cluster tests run last, also under make -j: tests in parallel would take their cores
 test: lint
 	pytest -n 2 --dist worksteal --ignore tests/slurm
 	@$(MAKE) --no-print-directory test-slurm
@@ -39,7 +39,7 @@ test: lint
 test-fast: $(READY_DEV)
 	pytest -n 2 --dist worksteal --ignore tests/slurm -m 'not slow'
 
-# all in one process: they share one cluster
+# in one process, because they share one cluster
 test-slurm: $(READY_DEV)
 	pytest tests/slurm
 
@@ -52,17 +52,17 @@ lint: $(READY_DEV)
 schema: $(READY)
 	spikelens schema > workflow/schemas/config.schema.json
 
-# which of the results still are those of the listed code decides whether they are found again
+# existing results stay valid only if they are bit-identical to those of the listed code
 versions: $(READY)
 	python -m golden.versions $(foreach item,$(BUMP),--bump '$(item)')
 
 bench-simulation: $(READY)
 	python -m benchmarks.compare
 
-# torch goes in first, alone: it is by far the largest, and everything else must take the build that is there
+# torch is installed first, alone: it is by far the largest, and the other packages must use this build
 $(READY): envs/requirements.txt pyproject.toml
-	@echo '== setting up .venv with $(PYTHON): several minutes the first time'
-	@test -n '$(PYTHON)' || { echo 'no python3 found; set PYTHON=<path of Python 3.11 or newer>'; exit 2; }
+	@echo '== creating .venv with $(PYTHON); this takes several minutes the first time'
+	@test -n '$(PYTHON)' || { echo 'python3 not found; set PYTHON=<path of Python 3.11 or newer>'; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=<its path>")'
 	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(PIP) $$(grep '^torch==' envs/requirements.txt)
@@ -71,6 +71,6 @@ $(READY): envs/requirements.txt pyproject.toml
 	@touch $@
 
 $(READY_DEV): envs/requirements-dev.txt $(READY)
-	@echo '== adding the tools for tests and style'
+	@echo '== installing the tools for tests and style'
 	$(PIP) -r envs/requirements-dev.txt
 	@touch $@

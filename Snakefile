@@ -1,6 +1,6 @@
-# Six stages, one rule file each: network -> simulation -> features -> models -> explanation -> report.
-# Here: the configuration is checked before anything else happens, and `rule all` asks for the flag of every job that all its files are
-# there. `snakemake simulation`, or another stage, does the jobs of that stage and those that they need.
+# Six stages, one rule file each: network -> simulation -> features -> models -> explanation -> report. The
+# configuration is checked first. `rule all` requests, for every job, the flag that all of its files exist.
+# `snakemake simulation`, or another stage, runs the jobs of that stage and those that they depend on.
 
 
 include: "workflow/rules/common.smk"

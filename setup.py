@@ -1,4 +1,4 @@
-"""The wheel carries the workflow, whose one copy is at the top of the repository; pyproject.toml has no words for that."""
+"""Include the workflow, from the top of the repository, in the wheel; pyproject.toml cannot express this."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORKFLOW = ("Snakefile", "workflow", "profiles", "config.yaml")
 
 
 class BuildWithWorkflow(build_py):
-    """Copies the workflow into the package. An editable install (`pip install -e`) reads it from the checkout instead."""
+    """Copies the workflow into the package. An editable install uses the checkout instead."""
 
     def run(self) -> None:
         super().run()

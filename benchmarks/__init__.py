@@ -1,1 +1,1 @@
-"""Measurements: each module prints a table, and with --json nothing but JSON. None of them is a test."""
+"""Benchmarks: each module prints a table, or with --json only JSON. None of them is a test."""

@@ -1,10 +1,11 @@
-"""Compare spikelens with Brian2 and NEST on the same networks, one thread each, plastic, their runs interleaved.
+"""Compare spikelens with Brian2 and NEST on the same plastic networks, one thread each, with interleaved runs.
 
     python -m benchmarks.compare [--repeats 3] [--network 1000x100:180 --network 100000x100:2] [--peer-seconds 60] [--json]
 
-Each simulator is run in turn, `--repeats` times, in a process of its own; given are medians. Peers get an environment of their own on
-the first call (benchmarks/peers/environments). One that cannot be set up or run is named with the reason, and the exit code is 1.
-Progress goes to standard error; with --json nothing but JSON goes to standard output.
+The simulators take turns, `--repeats` times, each run in a separate process; the table shows medians. On the
+first call, each peer gets its own environment (benchmarks/peers/environments). If a peer cannot be installed
+or run, the table shows the reason and the exit code is 1. Progress is written to standard error; with --json,
+standard output contains only JSON.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ log = logging.getLogger(__name__)
 OURS = "spikelens"
 MEDIANS = ("ns_per_event", "rate_hz", "bytes_per_synapse", "build_s", "compile_s", "wall_s")
 DEFAULT_NETWORKS = ("1000x100:180", "100000x100:2")
-LEGEND = """event: a spike times its out-degree; ns/event: wall time of the stepping loop, its median, least and most
-CPU ns: processor time of the same loop, the figure to trust on a busy machine
-rates in Hz; bytes: peak RSS less RSS after imports and compilation; build in s"""
+LEGEND = """event: one spike at one synapse; ns/event: wall time of the simulation loop per event, median
+least - most: range over the repeats; CPU ns: processor time per event, more reliable on a busy machine
+rate: Hz; bytes/syn: (peak RSS - RSS after imports and compilation) per synapse; build: s"""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Size:
-    """A network of the family N x K, and how long it is simulated [s of biological time]."""
+    """A network with N neurons of out-degree K, and its duration [s of biological time]."""
 
     neurons: int
     out_degree: int
@@ -47,14 +48,14 @@ class Size:
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Read NxK:SECONDS."""
+        """Parse NxK:SECONDS."""
         found = re.fullmatch(r"(\d+)x(\d+):(\d+)", text)
         if not found or min(map(int, found.groups())) < 1:
             raise argparse.ArgumentTypeError(f"{text}: expected neurons x out-degree : seconds, as in 1000x100:180")
         return cls(*map(int, found.groups()))
 
     def arguments(self, at_most_s: int | None = None) -> list[str]:
-        """Return the options that every simulator of the comparison takes."""
+        """Return the command-line options common to all simulators."""
         seconds = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
         return ["--neurons", str(self.neurons), "--out-degree", str(self.out_degree), "--seconds", str(seconds)]
 
@@ -64,20 +65,20 @@ class Size:
 
 @dataclass(frozen=True)
 class Simulator:
-    """A name and what runs it once; `run` raises PeerError with the reason if it cannot."""
+    """A simulator: its name and the function for one run, which raises PeerError if it fails."""
 
     name: str
     run: Callable[[Size], Row]
 
 
 def simulators(scratch: Path, peer_seconds: int | None) -> list[Simulator]:
-    """Return ours and the peers; their environments are made when they first run."""
+    """Return our simulator and its peers; the environments of the peers are created at their first run."""
 
     def ours(size: Size) -> Row:
         return _parsed(run_module(Path(sys.executable), "benchmarks.simulation", [*size.arguments(), "--json"]))
 
     def brian2(size: Size) -> Row:
-        # the folder is kept, so that only the first run compiles
+        # with the same folder, only the first run compiles
         folder = scratch / f"brian2-{size.neurons}-{size.out_degree}"
         arguments = [*size.arguments(peer_seconds), "--folder", str(folder)]
         return _parsed(run_module(python_of("brian2"), "benchmarks.peers.brian2_network", arguments))
@@ -92,17 +93,17 @@ def _parsed(text: str) -> Row:
     try:
         row: Row = json.loads(text)
     except ValueError:
-        raise PeerError(f"expected nothing but JSON, it printed: {text[:100]!r}") from None
+        raise PeerError(f"expected only JSON on standard output, got: {text[:100]!r}") from None
     return row
 
 
 def measure(sizes: Sequence[Size], repeats: int, everyone: Sequence[Simulator]) -> list[Row]:
-    """Run every simulator on every network, in turn, and take medians; one that failed is not run again.
+    """Run the simulators in turn on every network and compute medians; after a failure, skip the simulator.
 
     Returns
     -------
     list of dict
-        For each network its size and, by simulator, `error`, or medians, least and most of its runs.
+        For each network its size and, by simulator, `error`, or the median, minimum and maximum over its runs.
     """
     start = time.monotonic()
     n_done, n_runs = 0, len(sizes) * repeats * len(everyone)
@@ -121,20 +122,20 @@ def measure(sizes: Sequence[Size], repeats: int, everyone: Sequence[Simulator]) 
                     runs[simulator.name].append(simulator.run(size))
                 except PeerError as error:
                     errors[simulator.name] = str(error)
-                    log.info("%s: %s could not be run: %s", size, simulator.name, error)
+                    log.info("%s: %s failed: %s", size, simulator.name, error)
         described = {name: {"error": errors[name]} if name in errors else summary(rows) for name, rows in runs.items()}
         networks.append({"neurons": size.neurons, "out_degree": size.out_degree, "seconds": size.seconds, "simulators": described})
     return networks
 
 
 def summary(rows: Sequence[Row]) -> Row:
-    """Describe the runs of one simulator: what does not change from the first, medians of what is measured."""
+    """Summarise the runs of one simulator: constants from the first run, medians of the measurements."""
     described = dict(rows[0])
     for key in MEDIANS:
         values = [row[key] for row in rows if key in row]
         if values:
             described[key] = statistics.median(values)
-    # later runs find their code compiled
+    # later runs use the compiled code of the first
     described["compile_s"] = max((row.get("compile_s", 0.0) for row in rows), default=0.0)
     cpu = [1e9 * row["cpu_s"] / row["n_events"] for row in rows if row.get("cpu_s") and row.get("n_events")]
     if cpu:
@@ -144,7 +145,7 @@ def summary(rows: Sequence[Row]) -> Row:
 
 
 def table(networks: Sequence[Row]) -> str:
-    """Format the comparison for people."""
+    """Format the comparison as text."""
     lines = []
     for network in networks:
         size = Size(network["neurons"], network["out_degree"], network["seconds"])
@@ -167,8 +168,8 @@ def _line(name: str, row: Row, own_ns: float | None, seconds: int) -> str:
     spread = f"{row['ns_per_event_least']:.1f} - {row['ns_per_event_most']:.1f}"
     cpu = f"{row['cpu_ns_per_event']:.1f}" if "cpu_ns_per_event" in row else "-"
     rates = row["rate_hz_by_population"]
-    notes = [f"{row['seconds']:g} s of it"] if row["seconds"] != seconds else []
-    notes += [f"and {row['compile_s']:.0f} s to compile"] if row["compile_s"] >= 1 else []
+    notes = [f"only {row['seconds']:g} s simulated"] if row["seconds"] != seconds else []
+    notes += [f"plus {row['compile_s']:.0f} s compilation"] if row["compile_s"] >= 1 else []
     return (
         f"  {name:<18}{row['ns_per_event']:>10.1f}{spread:>18}{ratio:>8}{cpu:>9}"
         f"{rates['E']:>9.2f}{rates['I']:>8.2f}{row['rate_hz']:>7.2f}"
@@ -177,7 +178,7 @@ def _line(name: str, row: Row, own_ns: float | None, seconds: int) -> str:
 
 
 def _with_notes(networks: Sequence[Row]) -> dict[str, Row]:
-    """Return one row of each simulator that says what it does differently."""
+    """Return one row of each simulator that lists differences from ours."""
     return {name: row for network in networks for name, row in network["simulators"].items() if row.get("differs")}
 
 
@@ -185,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--network", type=Size.parse, action="append", help="NEURONSxOUT_DEGREE:SECONDS; may be given several times")
-    parser.add_argument("--peer-seconds", type=int, help="peers simulate at most so long [s]; the table then says so")
+    parser.add_argument("--peer-seconds", type=int, help="maximum duration for peers [s]; noted in the table")
     parser.add_argument("--json", action="store_true", help="print only JSON")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -198,7 +199,7 @@ def main() -> None:
     else:
         print(table(networks))
         if load > 1.5:
-            print(f"\nload {load:.1f} on {n_cores} cores at the end: other work ran beside this; times are those of a busy machine")
+            print(f"\nload {load:.1f} on {n_cores} cores at the end: the machine was busy with other work")
     sys.exit(any("error" in row for network in networks for row in network["simulators"].values()))
 
 

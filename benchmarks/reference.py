@@ -1,9 +1,9 @@
-"""Time the early stages of a configuration, each as a user would start it: one process, one core, start-up included.
+"""Time the first three stages of a configuration, each in one process on one core, start-up included.
 
     python -m benchmarks.reference [--config config.yaml] [--repeats 3] [--json]
 
-Network, simulation (one rank) and features are run in a scratch folder, in turn, `--repeats` times; the first, which also compiles,
-is left out. Given are the median, the least and the most of wall seconds.
+Network, simulation (one rank) and features are run in turn in a scratch folder, `--repeats` times after one
+warm-up, which compiles. The table shows median, minimum and maximum of the wall time [s].
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STAGES = ("network", "simulate", "features")
 
 
 def seconds(stage: str, run: RunConfig) -> float:
-    """Wall seconds of one stage on one core, from the start of its process to its end."""
+    """Wall time of one stage on one core [s], from the start to the end of its process."""
     command = [sys.executable, "-m", "spikelens", stage, run.path]
     start = time.perf_counter()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -33,7 +33,7 @@ def seconds(stage: str, run: RunConfig) -> float:
 
 
 def measure(config: Path, repeats: int) -> dict[str, object]:
-    """Run the stages repeats + 1 times and describe all but the first."""
+    """Run the stages repeats + 1 times and summarise all but the first run."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
         content = read_yaml(config)

@@ -1,14 +1,16 @@
-"""Model the time of a step on P ranks from constants measured here, and predict what one machine cannot hold.
+"""Model the time of a step on P ranks from constants measured here, and predict scaling beyond one machine.
 
     python -m benchmarks.scaling [--neurons 100000] [--seconds 2] [--ranks 1 2 4 8] [--json]
 
-1. Measured: the processor time that the ranks of a network spend on each phase, on as many ranks as asked for (more than there are
-   cores: processor time tells the work all the same); one allgather of a step's spikes between two ranks, by length; and what a rank
-   pays for looking at a spike that none of its neurons has a synapse from, in networks of 10^5 to 10^8 neurons.
-2. Fitted: the constants of the model in docs/scaling.md, by non-negative least squares, with the largest error of a fitted phase.
-3. Predicted: seconds of a biological second in weak and strong scaling, and where the allgather stops to scale: beside it the same
-   with spikes sent only to ranks that have targets; and beside computing, what it would be if spikes in flight were kept by the step
-   of their next arrival (calendar). The network between machines is an assumption: --latency-us, --bandwidth-gbs.
+1. Measured: the processor time of each phase, for each number of ranks (which may exceed the number of cores,
+   because processor time is measured); the time of one allgather of a step's spikes between two ranks, by
+   length; the time to skip a spike whose source has no synapse on the rank, for 10^5 to 10^8 neurons.
+2. Fitted: the constants of the model in docs/scaling.md, by non-negative least squares, with the largest error
+   of each phase.
+3. Predicted: seconds per biological second in weak and strong scaling, and where the allgather stops scaling.
+   For comparison: spikes sent only to ranks with targets (directed), and computing time if pending spikes were
+   sorted by the step of their next arrival (calendar). The network between machines is assumed: --latency-us,
+   --bandwidth-gbs.
 """
 
 from __future__ import annotations
@@ -58,28 +60,28 @@ class Constants:
     """The model's constants [s]."""
 
     visit: float
-    """To come upon a spike in flight in one step, whether or not it arrives anywhere."""
+    """Visit one pending spike in one step, whether or not it arrives."""
     event: float
-    """To deliver to one synapse."""
+    """Deliver one spike to one synapse."""
     neuron: float
-    """To advance one neuron by a step."""
+    """Advance one neuron by one step."""
     call: float
-    """To start a step."""
+    """Overhead per step."""
     synapse: float
-    """To change one plastic synapse's weight at the end of a second."""
+    """Update the weight of one plastic synapse, once per second."""
     source: float
-    """To tabulate the potentiation of one source that has synapses on the rank, once a second."""
+    """Tabulate the potentiation of one source with synapses on the rank, once per second."""
     look: float
-    """To look at a spike whose source has no synapse on the rank."""
+    """Skip one spike whose source has no synapse on the rank."""
     latency: float
-    """Of a message between two ranks of one machine."""
+    """Latency of a message between two ranks on one machine."""
     byte: float
-    """Of a byte in it."""
+    """Transfer time of one byte."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """A network of N neurons with K synapses each, on P ranks, and how it spikes."""
+    """A network of N neurons with out-degree K on P ranks, and its firing rates."""
 
     neurons: float
     out_degree: float
@@ -89,12 +91,12 @@ class Load:
 
     @property
     def spikes_e(self) -> float:
-        """Spikes of excitatory neurons in a second; they have delays of 1 .. 20 ms and plastic synapses."""
+        """Spikes of excitatory neurons per second; they have delays of 1 .. 20 ms and plastic synapses."""
         return SHARE_EXCITATORY * self.neurons * self.rate_e_hz
 
     @property
     def spikes_i(self) -> float:
-        """Spikes of inhibitory neurons in a second; they have delays of 1 ms."""
+        """Spikes of inhibitory neurons per second; they have delays of 1 ms."""
         return (1 - SHARE_EXCITATORY) * self.neurons * self.rate_i_hz
 
     @property
@@ -103,40 +105,40 @@ class Load:
 
     @property
     def here(self) -> float:
-        """Chance that a source has a synapse on a given rank."""
+        """Probability that a source has a synapse on a given rank."""
         return 1 - math.exp(-self.out_degree / self.ranks)
 
     @property
     def visits(self) -> float:
-        """How often a rank comes upon a spike in flight in a second: until the longest of its source's delays on this rank."""
+        """Visits of pending spikes on a rank per second; spikes are pending for their longest delay there."""
         mean = self.out_degree / self.ranks
         steps = sum(1 - math.exp(-mean * (MAX_DELAY_MS - d + 1) / MAX_DELAY_MS) for d in range(1, MAX_DELAY_MS + 1))
         return self.spikes_e * steps + self.spikes_i * self.here
 
     @property
     def arrivals(self) -> float:
-        """What the visits would be if a spike were come upon only where it arrives: one for each of its source's delays on a rank."""
+        """Visits per second if spikes were visited only at arrival: once per distinct delay on the rank."""
         groups = MAX_DELAY_MS * (1 - math.exp(-self.out_degree / self.ranks / MAX_DELAY_MS))
         return self.spikes_e * groups + self.spikes_i * self.here
 
     @property
     def events(self) -> float:
-        """Synaptic events of a rank in a second."""
+        """Synaptic events of a rank per second."""
         return self.spikes * self.out_degree / self.ranks
 
     @property
     def plastic(self) -> float:
-        """Plastic synapses of a rank."""
+        """Number of plastic synapses on a rank."""
         return SHARE_EXCITATORY * self.neurons * self.out_degree / self.ranks
 
     @property
     def sources(self) -> float:
-        """Sources that have plastic synapses on a rank."""
+        """Number of sources with plastic synapses on a rank."""
         return SHARE_EXCITATORY * self.neurons * self.here
 
 
 def work(load: Load, c: Constants) -> dict[str, float]:
-    """Seconds that a rank computes for a biological second, by phase."""
+    """Computing time of a rank per biological second [s], by phase."""
     return {
         "deliver": c.visit * load.visits + c.event * load.events,
         "update": c.neuron * STEPS * load.neurons / load.ranks + c.call * STEPS,
@@ -146,40 +148,41 @@ def work(load: Load, c: Constants) -> dict[str, float]:
 
 
 def allgather_s(load: Load, latency: float, byte: float) -> float:
-    """Seconds a second of telling every rank all spikes: log2(P) rounds a step, and all ids into every rank."""
+    """Time per biological second to send all spikes to all ranks [s]: log2(P) rounds per step."""
     return STEPS * latency * math.log2(max(load.ranks, 1)) + byte * 4 * load.spikes * (load.ranks - 1) / load.ranks
 
 
 def directed_s(load: Load, c: Constants, latency: float, byte: float) -> float:
-    """Seconds a second if a spike is sent only to ranks that have targets, gathered by machine in sqrt(P) x sqrt(P) rounds.
+    """Time per biological second if spikes are sent only to ranks with targets [s].
 
-    A rank then receives only spikes that it has synapses for; a step costs 2 sqrt(P) messages instead of log2(P).
+    Spikes are gathered by machine in sqrt(P) x sqrt(P) rounds. A rank receives only spikes it has synapses
+    for. A step costs 2 sqrt(P) messages instead of log2(P).
     """
     messages = 2 * (math.sqrt(load.ranks) - 1)
     return STEPS * latency * messages + 2 * byte * 4 * load.spikes * load.here + c.look * load.spikes * load.here
 
 
 def measure_phases(neurons: int, out_degree: int, seconds: int, ranks: int) -> dict[str, Any]:
-    """Processor time by phase on so many ranks."""
+    """Processor time by phase on `ranks` ranks."""
     sizes = [f"--neurons={neurons}", f"--out-degree={out_degree}", f"--seconds={seconds}", f"--ranks={ranks}"]
     command = [sys.executable, "-m", "benchmarks.simulation", *sizes, "--cpu", "--json"]
     return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
 
 
 def measure_exchange() -> list[tuple[int, float]]:
-    """Seconds of an allgather between two ranks of this machine, by bytes a rank."""
+    """Time of an allgather between two ranks on this machine [s], by bytes per rank."""
     finished = subprocess.run([str(MPIEXEC), "-n", "2", sys.executable, "-c", _EXCHANGE], check=True, stdout=subprocess.PIPE, text=True)
     return [(int(n), float(s)) for n, s in json.loads(finished.stdout.splitlines()[-1])]
 
 
 def measure_look() -> dict[int, float]:
-    """Seconds to look at a spike whose source has no synapse here, by neurons of the network."""
+    """Time to skip a spike whose source has no synapse on the rank [s], by number of neurons."""
     found = {}
     rng = np.random.default_rng(1)
     for neurons in (10**5, 10**6, 10**7, 10**8):
         projection = Projection(np.zeros(neurons + 1, np.int64), np.empty(0, np.int32))
         flight = Flight(np.empty(1, np.uint64), np.empty(1, np.uint64), np.zeros(MAX_DELAY_MS + 2, np.int64))
-        # ids come rank by rank, increasing
+        # ids arrive rank by rank, in ascending order
         ids = np.sort(rng.integers(0, neurons, max(neurons // 120, 1000), dtype=np.int32))
         depart(ids, projection, flight)
         times = []
@@ -192,7 +195,7 @@ def measure_look() -> dict[int, float]:
 
 
 def fit(rows: list[dict[str, Any]], exchange: list[tuple[int, float]], look: dict[int, float]) -> tuple[Constants, dict[str, float]]:
-    """The constants, and for each phase the largest relative error of the fit."""
+    """Fit the constants; also return the largest relative error of each phase."""
     loads = [load_of(row) for row in rows]
     mean = {name: np.array([mean_phases(row)[name] for row in rows]) for name in ("deliver", "update", "plasticity")}
     deliver, deliver_error = _least_squares([[load.visits, load.events] for load in loads], mean["deliver"])
@@ -204,14 +207,14 @@ def fit(rows: list[dict[str, Any]], exchange: list[tuple[int, float]], look: dic
 
 
 def _least_squares(rows: list[list[float]], values: np.ndarray) -> tuple[list[float], float]:
-    """Non-negative constants for relative errors, and the largest of these."""
+    """Non-negative constants that minimise the squared relative errors, and the largest relative error."""
     matrix = np.array(rows) / values[:, None]
     solution, _ = nnls(matrix, np.ones(len(values)))
     return [float(x) for x in solution], float(np.abs(matrix @ solution - 1).max())
 
 
 def mean_phases(row: dict[str, Any]) -> dict[str, float]:
-    """Seconds of a rank for a biological second, by phase of work."""
+    """Mean time of a rank per biological second [s], by phase."""
     return {name: float(np.mean([phase[name] for phase in row["phases"]])) / row["seconds"] for name in ("deliver", "update", "plasticity")}
 
 
@@ -221,7 +224,7 @@ def load_of(row: dict[str, Any]) -> Load:
 
 
 def predict(c: Constants, row: dict[str, Any], latency: float, byte: float, per_rank: int, strong: int) -> list[dict[str, Any]]:
-    """Weak scaling (`per_rank` neurons a rank) and strong scaling (`strong` neurons) up to 10,000 ranks."""
+    """Weak scaling (`per_rank` neurons per rank) and strong scaling (`strong` neurons) up to 10,000 ranks."""
     rates = row["rate_hz_by_population"]
     table = []
     for kind, ranks in [("weak", 10**k) for k in range(5)] + [("strong", 10**k) for k in range(5)]:
@@ -238,14 +241,15 @@ def predict(c: Constants, row: dict[str, Any], latency: float, byte: float, per_
 
 def report(result: dict[str, Any]) -> None:
     """Print everything as tables."""
-    print("measured: processor seconds of a rank for a biological second")
+    print("measured: processor seconds per rank and biological second")
     print(f"{'ranks':>6}{'deliver':>10}{'update':>10}{'plasticity':>12}")
     for row in result["measured"]:
         print(f"{row['ranks']:>6}{row['deliver']:>10.3f}{row['update']:>10.3f}{row['plasticity']:>12.3f}")
     print("\nconstants [ns]: " + ", ".join(f"{name} {1e9 * value:.3g}" for name, value in result["constants"].items()))
     print("largest error of the fit: " + ", ".join(f"{name} {100 * value:.0f} %" for name, value in result["fit_error"].items()))
-    print("look at a spike from elsewhere [ns], by neurons: " + ", ".join(f"{n:,}: {1e9 * s:.1f}" for n, s in result["look"].items()))
-    print("\npredicted: seconds for a biological second")
+    skips = ", ".join(f"{n:,}: {1e9 * s:.1f}" for n, s in result["look"].items())
+    print(f"skip a spike without a synapse on the rank [ns], by neurons: {skips}")
+    print("\npredicted: wall seconds per biological second")
     print(f"{'':>8}{'ranks':>8}{'neurons':>16}{'compute':>10}{'calendar':>10}{'allgather':>11}{'directed':>10}")
     for row in result["predicted"]:
         print(
@@ -260,8 +264,8 @@ def main() -> None:
     parser.add_argument("--out-degree", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--latency-us", type=float, default=2.0, help="assumed: a message between machines [us]")
-    parser.add_argument("--bandwidth-gbs", type=float, default=10.0, help="assumed: what a rank can receive [GB/s]")
+    parser.add_argument("--latency-us", type=float, default=2.0, help="assumed latency of a message between machines [us]")
+    parser.add_argument("--bandwidth-gbs", type=float, default=10.0, help="assumed receive bandwidth per rank [GB/s]")
     parser.add_argument("--json", action="store_true", help="print only JSON")
     options = parser.parse_args()
     rows = []

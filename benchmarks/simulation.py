@@ -1,18 +1,19 @@
-"""Time the simulation of a network of N neurons with K synapses each, per synaptic event, and what it takes of memory.
+"""Measure the time per synaptic event and the memory of the simulation of N neurons with out-degree K.
 
     python -m benchmarks.simulation --neurons 100000 --out-degree 100 --seconds 2 [--ranks 2] [--seed 1 2 3] [--write] [--json]
 
-The network is the reference network's at another size: 80 % E, 20 % I, Bernoulli, plastic, kicked. A synaptic event is a spike times
-its source's out-degree. Compiled code is warm. What is measured:
+The network is the reference network at another size: 80 % E, 20 % I, Bernoulli, plastic, with random kicks. The
+number of synaptic events is the sum over spikes of the source's out-degree. The code is compiled before timing.
+Results:
 
-- build_s: drawing the synapses and bringing them into the order of delivery, in memory;
-- wall_s: stepping, STDP included, of the slowest rank; ns_per_event and real_time_factor follow from it;
-- bytes_per_synapse: peak memory of all ranks, spike lists included, less what they held after imports and compilation;
-- cpu_s: processor time of the same, of all ranks together (waiting for others is busy, too);
-- phases: the seconds of every rank, with --cpu of processor time. With --write also writing raster, weights and state as a run
-  does, to a scratch folder.
+- build_s: drawing the synapses and sorting them for delivery, in memory;
+- wall_s: simulation loop including STDP, of the slowest rank; ns_per_event, real_time_factor follow from it;
+- bytes_per_synapse: peak memory of all ranks, with spike lists, minus that after imports and compilation;
+- cpu_s: processor time of the loop, summed over ranks (busy waiting for other ranks counts);
+- phases: seconds of each phase on each rank; processor time with --cpu. With --write, also the time to write
+  raster, weights and state to a scratch folder as in a run.
 
-With several seeds (of wiring and drive) each is a run in processes of its own, and numbers are medians.
+With several seeds (of wiring and drive), each seed runs in separate processes, and the results are medians.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ STEPPING = ("step", "deliver", "update", "exchange", "plasticity")
 
 
 def network_run(n_neurons: int, out_degree: int, seconds: int, ranks: int, seed: int, results: str) -> RunConfig:
-    """The reference network with other sizes, in one segment, and in blocks that any of its shards stays small with."""
+    """The reference network at another size, in one segment; blocks respect the limit on shard size."""
     content = read_yaml(CONFIG)
     n_excitatory = n_neurons * 4 // 5
     network = content["network"]
@@ -59,7 +60,7 @@ def network_run(n_neurons: int, out_degree: int, seconds: int, ranks: int, seed:
     content["run"] = {"name": f"{n_neurons}-{out_degree}-{seed}", "results": results}
     content["drive"]["seed"] = seed
     content["simulation"] |= {"duration_s": seconds, "segment_s": seconds, "ranks": ranks, "weight_average": False}
-    # features are not run; a short tau fits a run of one second
+    # features are not computed; a short tau is valid for a run of one second
     content["features"] |= {"tau_ms": 1.0, "omega_window_s": seconds, "omega_dense": False, "neurons": 0}
     content["models"], content["explanation"]["methods"] = {}, {}
     content["report"]["raster_s"] = 1
@@ -67,7 +68,7 @@ def network_run(n_neurons: int, out_degree: int, seconds: int, ranks: int, seed:
 
 
 def drawn_columns(run: RunConfig, block: int) -> Columns:
-    """A block's synapses, drawn anew instead of read."""
+    """A block's synapses, drawn instead of read."""
     synapses = drawn_synapses(run, block)
     change = np.zeros(len(synapses), np.int32)
     return Columns(synapses.source, synapses.target, synapses.delay, synapses.weight, synapses.plastic, change)
@@ -80,12 +81,12 @@ def memory_now() -> int:
 
 
 def memory_peak() -> int:
-    """The most that it ever was [bytes]."""
+    """Peak resident memory of this process [bytes]."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def warm_up(comm: Comm | None, write: bool = False, folder: str = "unused") -> None:
-    """Load all compiled code, by a small network on as many ranks; with `write`, which needs a folder, also that of writing."""
+    """Load all compiled code with a small network; with `write`, also the code that writes, to `folder`."""
     rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     run = network_run(_CHUNK * max(4, ranks), 20, 1, ranks, 1, folder)
     if write and rank == 0:
@@ -102,7 +103,7 @@ def warm_up(comm: Comm | None, write: bool = False, folder: str = "unused") -> N
 
 
 def measure(run: RunConfig, comm: Comm | None, write: bool, cpu: bool) -> dict[str, Any] | None:
-    """Build, simulate and perhaps write on this rank; the result of all ranks on the first, None on the others."""
+    """Build, simulate and optionally write; returns the results of all ranks on the first rank, else None."""
     rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     warm_up(comm, write, str(run.folder / "warm-up"))
     before = memory_now()
@@ -133,7 +134,7 @@ def measure(run: RunConfig, comm: Comm | None, write: bool, cpu: bool) -> dict[s
 
 
 def summary(run: RunConfig, ranks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put the ranks' numbers together."""
+    """Combine the results of all ranks."""
     spikes, out_degree = (sum(rank[name] for rank in ranks) for name in ("spikes", "out_degree"))
     n_synapses, n_events = int(out_degree.sum()), int((spikes * out_degree).sum())
     phases = [rank["phases"] for rank in ranks]
@@ -162,9 +163,9 @@ def summary(run: RunConfig, ranks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def run_seed(options: argparse.Namespace, seed: int, folder: str) -> dict[str, Any]:
-    """One seed, in fresh processes."""
+    """Run one seed in new processes."""
     run = network_run(options.neurons, options.out_degree, options.seconds, options.ranks, seed, folder)
-    if options.write:  # the shards of weights take their sizes from the network's store
+    if options.write:  # the sizes of the weight shards are read from the network's store
         prepare(run)
         build_blocks(run, range(run.n_blocks))
     launcher = [] if options.ranks == 1 else [str(Path(sys.executable).with_name("mpiexec")), "-n", str(options.ranks)]
@@ -180,7 +181,7 @@ def run_seed(options: argparse.Namespace, seed: int, folder: str) -> dict[str, A
 
 
 def median_of(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The medians of the seeds' numbers, and all of them under "by_seed"."""
+    """Medians over seeds; the results of each seed are in "by_seed"."""
     if len(results) == 1:
         return results[0]
     numbers = {name: statistics.median(r[name] for r in results) for name, value in results[0].items() if isinstance(value, int | float)}
@@ -188,11 +189,12 @@ def median_of(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
-    """The phases of every rank of every seed, as a table."""
+    """Print the phases of every rank and seed as a table."""
     first = results[0]
     names = [name for name in first["phases"][0] if any(phase[name] for r in results for phase in r["phases"])]
     print(
-        f"{first['neurons']:,} neurons, {first['n_synapses']:,} plastic and static synapses, {first['seconds']} s on {first['ranks']} ranks"
+        f"{first['neurons']:,} neurons, {first['n_synapses']:,} synapses (plastic and static), "
+        f"{first['seconds']} s on {first['ranks']} ranks"
     )
     print(f"{'seed':>5}{'rank':>5}" + "".join(f"{name:>12}" for name in names) + "   [s]")
     for result in results:
@@ -200,8 +202,8 @@ def print_table(results: list[dict[str, Any]]) -> None:
             print(f"{result['seed']:>5}{rank:>5}" + "".join(f"{phases[name]:>12.2f}" for name in names))
     result = median_of(results)
     print(
-        f"{result['ns_per_event']:.2f} ns an event, {result['n_events']:,} events, {result['rate_hz']:.2f} Hz, "
-        f"real-time factor {result['real_time_factor']:.3f}, {result['bytes_per_synapse']:.1f} bytes a synapse, "
+        f"{result['ns_per_event']:.2f} ns per event, {result['n_events']:,} events, {result['rate_hz']:.2f} Hz, "
+        f"real-time factor {result['real_time_factor']:.3f}, {result['bytes_per_synapse']:.1f} bytes per synapse, "
         f"build {result['build_s']:.2f} s"
     )
 
@@ -213,8 +215,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--seed", type=int, nargs="+", default=[1])
-    parser.add_argument("--write", action="store_true", help="also write raster, weights and state, to a scratch folder")
-    parser.add_argument("--cpu", action="store_true", help="phases in processor time: more ranks than cores then tell something, too")
+    parser.add_argument("--write", action="store_true", help="also write raster, weights and state to a scratch folder")
+    parser.add_argument("--cpu", action="store_true", help="measure phases in processor time; useful with more ranks than cores")
     parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()

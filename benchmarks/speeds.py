@@ -1,10 +1,11 @@
-"""Measure this machine for `spikelens plan`: what one core needs for each kind of work, in a minute or two.
+"""Measure the speeds of this machine for `spikelens plan`; takes a minute or two.
 
     python -m benchmarks.speeds --out speeds.json
     spikelens plan config.yaml --speeds speeds.json
 
-Every stage is run at a small size in a scratch folder and divided by what it grows with; the keys are those of `spikelens.speeds.Speeds`.
-Times are of wall clocks, so nothing else should run on the machine; compiled code is warm.
+Each stage is run at a small size on one core in a scratch folder; its time is divided by the quantity that it
+scales with. The keys are those of `spikelens.speeds.Speeds`. Times are wall times of compiled code, so
+nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ from spikelens.stores import UNITS_PER_MV, layout, prepare, write_shard
 
 CONFIG = Path(__file__).parent.parent / "config.yaml"
 _SECONDS = 20
-"""Biological time of the run whose later stages are measured [s]."""
+"""Duration of the run whose later stages are measured [s of biological time]."""
 _SIZES = ((1_000, 10), (20_000, 2), (100_000, 1))
-"""Neurons, of 100 synapses each, and seconds of the networks on which synaptic events are timed."""
+"""Number of neurons (with 100 synapses each) and duration [s] of the networks for timing synaptic events."""
 
 
 def seconds(work: Callable[[], object], times: int = 2) -> float:
-    """The least wall time of so many calls."""
+    """Minimum wall time over `times` calls [s]."""
     walls = []
     for _ in range(times):
         start = time.perf_counter()
@@ -54,13 +55,13 @@ def seconds(work: Callable[[], object], times: int = 2) -> float:
 
 
 def process(*arguments: str) -> Callable[[], object]:
-    """A call of Python in a process of its own."""
+    """A function that runs Python in a separate process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment)
 
 
 def reference_run(folder: str) -> RunConfig:
-    """The reference network, for a short time, with short training."""
+    """The reference network with a short simulation and short training."""
     content = read_yaml(CONFIG)
     content |= {"run": {"name": "reference", "results": folder}, "sweep": {}}
     content["simulation"] |= {"duration_s": _SECONDS, "segment_s": _SECONDS}
@@ -75,7 +76,7 @@ def reference_run(folder: str) -> RunConfig:
 
 
 def starts(folder: str) -> dict[str, float]:
-    """What processes need before they work."""
+    """Start-up times of processes."""
     run = network_run(250, 20, 1, 1, 1, folder)
     prepare(run)
     build_blocks(run, range(run.n_blocks))
@@ -87,7 +88,7 @@ def starts(folder: str) -> dict[str, float]:
 
 
 def files(folder: str) -> dict[str, float]:
-    """Reading and writing shards that hold next to nothing: a network of few synapses in 20 blocks."""
+    """Time per file for reading and writing almost empty shards: a network with few synapses in 20 blocks."""
     run = network_run(5_000, 2, 1, 1, 1, folder)
     prepare(run)
     build_s = seconds(lambda: build_blocks(run, range(run.n_blocks)))
@@ -101,15 +102,15 @@ def files(folder: str) -> dict[str, float]:
 
 
 def loaded(run: RunConfig) -> Part:
-    """All of a run on one rank, loaded from its store in the least time of two."""
+    """A whole run on one rank, loaded from its store; the faster of two attempts."""
     parts = [Part(run, 0, range(run.n_blocks)) for _ in range(2)]
     return min(parts, key=lambda part: part.clock.seconds["load"])
 
 
 def synapses(folder: str, read_s: float, write_s: float) -> dict[str, float]:
-    """Building a network of 2 M synapses, loading it, and writing what a segment of it leaves, apart from the number of files."""
+    """Time per synapse to build 2 M synapses, load them and write a segment, without the cost per file."""
     run = network_run(20_000, 100, 1, 1, 1, folder)
-    # few and large, so that files weigh little
+    # few large blocks, so that the cost per file is small
     run = run.model_copy(update={"network": run.network.model_copy(update={"block_size": 10_000})})
     prepare(run)
     n, blocks, shards = sizes.expected(run).all, run.n_blocks, shards_per_block(run)
@@ -127,7 +128,10 @@ def synapses(folder: str, read_s: float, write_s: float) -> dict[str, float]:
 
 
 def stepped(n_neurons: int, n_seconds: int, few: bool) -> dict[str, float]:
-    """The least seconds of each phase, and mean "events", in a second of one rank that calls compiled code each second (`few`) or step."""
+    """Minimum time of each phase and mean number of "events" per biological second, on one rank.
+
+    Compiled code is called once per second (`few`) or once per step.
+    """
     run = network_run(n_neurons, 100, n_seconds + 1, 1, 1, "unused")
     part = Part(run, 0, range(run.n_blocks), None, lambda block: drawn_columns(run, block))
     part.few = few
@@ -138,13 +142,13 @@ def stepped(n_neurons: int, n_seconds: int, few: bool) -> dict[str, float]:
         part.simulate_second(1000 * second)
         phases.append([part.clock.seconds[name] - before[name] for name in STEPPING])
         n_events.append(out_degree[part.neurons.ids[part.raster.ids_of(second)]].sum())
-    # in the first second the network gets going
+    # the first second is a transient
     least = dict(zip(STEPPING, np.min(phases[1:], axis=0).tolist(), strict=True))
     return {**least, "events": float(np.mean(n_events[1:]))}
 
 
 def events() -> dict[str, Any]:
-    """Steps and synaptic events, at several sizes."""
+    """Time per step and per synaptic event, at several network sizes."""
     few, *larger = _SIZES
     phases = [stepped(*size, few=False) for size in larger]
     neuron_step_ns = 1e9 * phases[-1]["update"] / (1000 * larger[-1][0])
@@ -160,7 +164,7 @@ def events() -> dict[str, Any]:
 
 
 def features(run: RunConfig, read_s: float) -> dict[str, float]:
-    """What the parts of a block's features need, on the reference network."""
+    """Time of the parts of the features of a block, on the reference network."""
     steps, ids = read_spikes(run, 0, run.n_steps)
     n, windows, tau_ms = run.network.neurons, omega_windows(run, 0), run.features.tau_ms
     onto_block, change = read_synapses(run, 0, 0)
@@ -178,14 +182,14 @@ def features(run: RunConfig, read_s: float) -> dict[str, float]:
 
 
 def models(run: RunConfig) -> dict[str, float]:
-    """Steps of training, of the autoencoder and of the TFT on neurons, this one on small batches and large ones."""
+    """Time of training steps of the autoencoder and of the TFT of neurons, the latter for two batch sizes."""
     import torch
 
     from spikelens.models.load import new_module
     from spikelens.models.run import train
 
     torch.set_num_threads(1)
-    for name in run.models:  # the explanation wants them
+    for name in run.models:  # the explanation needs them
         train(run, name, 1, threads=1)
     models: Any = run.models
     n, autoencoder, tft = run.network.neurons, models["autoencoder"], models["tft_neuron"]
@@ -208,7 +212,7 @@ def models(run: RunConfig) -> dict[str, float]:
 
 
 def end(run: RunConfig, tft_ns_per_unit: float) -> dict[str, float]:
-    """Explanation and report of the short run."""
+    """Time of the explanation and the report of the short run."""
     from spikelens.explanation.run import explain
     from spikelens.report.run import make_report
 
@@ -220,7 +224,7 @@ def end(run: RunConfig, tft_ns_per_unit: float) -> dict[str, float]:
 
 
 def machine() -> str:
-    """The processor, its cores and today's date."""
+    """Name of the processor, number of cores, and today's date."""
     info = Path("/proc/cpuinfo")
     names = (
         [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
@@ -252,19 +256,19 @@ def measure() -> Speeds:
 
 
 def _rounded(name: str, value: Any) -> Any:
-    """Numbers with three figures; small differences between measurements mean nothing where they are below 0."""
+    """Round to three significant digits; a difference of measurements that is not positive is an error."""
     if isinstance(value, list):
         return [_rounded(name, part) for part in value]
     if isinstance(value, str):
         return value
     if value <= 0:
-        raise SpikelensError(f"{name} cannot be measured: the machine is too busy; start again when nothing else runs")
+        raise SpikelensError(f"{name} cannot be measured: the machine is too busy; try again when it is idle")
     return float(f"{value:.3g}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="file to write, for `spikelens plan --speeds`")
+    parser.add_argument("--out", type=Path, required=True, help="output file, for `spikelens plan --speeds`")
     options = parser.parse_args()
     try:
         content = measure().model_dump_json(indent=2)

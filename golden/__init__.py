@@ -1,1 +1,1 @@
-"""Tiny runs of every stage and model, whose bits decide the results versions of the code (`src/spikelens/versions.json`)."""
+"""Tiny runs of all stages and models. Their bits determine the version numbers in `versions.json`."""

@@ -1,9 +1,10 @@
-"""The golden runs: make them, and tell their results by checksums.
+"""Run the golden configurations and print checksums of their results.
 
     python -m golden.runs CONFIGURATIONS FOLDER [--exact]
 
-runs each CONFIGURATIONS/*.yaml below FOLDER with the code that Python finds, and prints as JSON what `Golden` holds. Of another version
-of the code, the module of that version is called: it knows what its code writes.
+runs each CONFIGURATIONS/*.yaml in a subfolder of FOLDER with the code that Python imports, and prints a
+`Golden` as JSON. For another version of the code, call this module of that version: it knows which files its
+code writes.
 """
 
 from __future__ import annotations
@@ -31,23 +32,23 @@ from spikelens.versions import Item
 CONFIGURATIONS = Path(__file__).parent
 STAGES = ("network", "simulate", "features", "train", "infer", "explain", "report")
 EXACT_STAGES = STAGES[:3]
-"""Commands of stages that give the same integers on any machine."""
+"""Commands of the stages whose integer results are the same on any machine."""
 _TIMES = ("wall_s", "wall_seconds", "seconds")
-"""Keys of JSON files that hold times."""
+"""Keys of JSON files whose values are times."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """What the golden runs gave."""
+    """Checksums of the results of the golden runs."""
 
     files: dict[Item, dict[str, str]]
-    """Item -> file, below the folder of its results -> checksum of its content without times."""
+    """Item -> file, relative to the folder of its results -> checksum of its content without times."""
     exact: dict[str, str]
-    """Array of integers -> checksum of its values, which are the same on any machine."""
+    """Integer array -> checksum of its values, which are the same on any machine."""
 
 
 def golden(configurations: Path, folder: Path, commands: Sequence[str] = STAGES) -> Golden:
-    """Run every golden configuration and take the checksums of what it gave."""
+    """Run every golden configuration and compute the checksums of its results."""
     files: dict[Item, dict[str, str]] = {}
     exact: dict[str, str] = {}
     for configuration in sorted(configurations.glob("*.yaml")):
@@ -61,22 +62,22 @@ def golden(configurations: Path, folder: Path, commands: Sequence[str] = STAGES)
 
 
 def make(configuration: Path, folder: Path, commands: Sequence[str]) -> RunConfig:
-    """Run commands of stages on a golden configuration in a folder, as a user would call them."""
+    """Run the commands of stages on a golden configuration in a folder, as a user would."""
     folder.mkdir(parents=True)
     write_tables(folder)
     (folder / "config.yaml").write_bytes(configuration.read_bytes())
     place = f"results/{configuration.stem}"
     with contextlib.chdir(folder):
         for command in (("prepare", "config.yaml"), *((command, place) for command in commands)):
-            with contextlib.redirect_stdout(sys.stderr):  # what is printed here is JSON alone
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for JSON only
                 code = spikelens(list(command))
             if code:
-                raise SystemExit(f"{configuration}: `spikelens {' '.join(command)}` ended with {code}")
+                raise SystemExit(f"{configuration}: `spikelens {' '.join(command)}` exited with {code}")
         return load_run(place)
 
 
 def write_tables(folder: Path) -> None:
-    """Write the tables that golden configurations name, by formulas without random numbers."""
+    """Write the input tables of the golden configurations, by formulas without random numbers."""
     edges = [(source, (source + 7 * k * k + 1) % 100, 1 + (source + k) % 9) for source in range(100) for k in range(1, 13)]
     edges = sorted({edge for edge in edges if edge[0] != edge[1]})
     lines = [f"{source},{target},{delay},{9.0 if source < 80 else -6.0},{int(source < 80)}" for source, target, delay in edges]
@@ -86,7 +87,7 @@ def write_tables(folder: Path) -> None:
 
 
 def results(run: RunConfig) -> Iterator[tuple[Item, str, Path]]:
-    """Every file that jobs of a run write: of which item, its name below the item's folder, and where it is."""
+    """Every file that the jobs of a run write: its item, its name relative to the item's folder, its path."""
     for job in jobs_of(run):
         item = f"{job.stage}/{item_of(run, job.stage, job.work.item).kind}" if job.work.item else job.stage
         for file in job.files:
@@ -95,7 +96,7 @@ def results(run: RunConfig) -> Iterator[tuple[Item, str, Path]]:
 
 
 def checksum(path: Path) -> str:
-    """Hash a file without the times that it tells."""
+    """Hash a file without the measured times in it."""
     reader = _WITHOUT_TIMES.get(path.suffix)
     content = path.read_bytes() if reader is None else reader(path.read_text(encoding="utf-8")).encode()
     return _digest(content)
@@ -122,7 +123,7 @@ _WITHOUT_TIMES: dict[str, Callable[[str], str]] = {
 
 
 def exact_arrays(run: RunConfig) -> Iterator[tuple[str, str]]:
-    """Checksums of the integers that network, simulation and bins of spikes hold, whatever their compression."""
+    """Checksums of the integer arrays of network, simulation and spike counts, independent of compression."""
     groups = {f"{store}": layout(run, store) for store in stores_of(run)}
     for store in BLOCK_STORES:
         groups |= {f"{store}/{block}": block_group(run, store, block) for block in range(run.n_blocks)}
@@ -139,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configurations", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--exact", action="store_true", help="run the stages alone whose integers are the same on any machine")
+    parser.add_argument("--exact", action="store_true", help="run only the stages whose integer results are the same on any machine")
     options = parser.parse_args()
     commands = EXACT_STAGES if options.exact else STAGES
     print(json.dumps(asdict(golden(options.configurations.resolve(), options.folder.resolve(), commands))))

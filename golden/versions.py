@@ -1,8 +1,9 @@
-"""Bring `src/spikelens/versions.json` up to date: `make versions`, or `make versions BUMP="simulation models/autoencoder"`.
+"""Update `src/spikelens/versions.json`: `make versions`, or `make versions BUMP="simulation models/tft"`.
 
-The golden runs are made with the listed code, from the commit that has it, and with the present code, on this machine. Of each item whose
-code has changed, the number stays if every bit of its results does, and goes up by one if not; the new hash is written beside it. BUMP
-raises the numbers of items without a comparison; BUMP=all does so for all.
+The golden runs are computed on this machine with the listed code, from its commit, and with the present code.
+For each item whose code has changed, the version number stays if its results are bit-identical, and is raised
+by one otherwise. The new hash is written next to it. BUMP raises the numbers of the given items without a
+comparison; BUMP=all raises all.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from spikelens.versions import ITEMS, LISTED, Item, Version, code_hash, items_of
 
 REPOSITORY = Path(__file__).parent.parent
 EXACT = CONFIGURATIONS / "exact.json"
-"""Checksums of the integers of network, simulation and bins of spikes in the golden runs: the same on any machine."""
+"""Checksums of the integer results of the golden runs, which are the same on any machine."""
 _FILE = f"src/spikelens/{LISTED}"
 _HASHES = "import json; from spikelens.versions import ITEMS, code_hash; print(json.dumps({item: code_hash(item) for item in ITEMS}))"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of an item's version, and why."""
+    """The new version of an item, and the reason."""
 
     item: Item
     before: Version | None
@@ -42,12 +43,12 @@ class Decision:
 
 
 def stale(known: Mapping[Item, Version]) -> list[Item]:
-    """Items whose listed hash is not that of the present code."""
+    """Items whose listed hash differs from that of the present code."""
     return [item for item in ITEMS if item not in known or known[item].code != code_hash(item)]
 
 
 def decide(known: Mapping[Item, Version], bumped: Collection[Item], differing: Mapping[Item, str]) -> list[Decision]:
-    """The new version of every item; `differing` says of items with other bits which files have them."""
+    """The new version of every item. `differing`: item whose results differ -> how they differ."""
     changed, decisions = stale(known), []
     for item in ITEMS:
         before = known.get(item)
@@ -57,57 +58,62 @@ def decide(known: Mapping[Item, Version], bumped: Collection[Item], differing: M
         elif item in bumped:
             why = "raised by hand"
         else:
-            why = differing.get(item, "same bits" if item in changed else "unchanged")
+            why = differing.get(item, "results identical" if item in changed else "code unchanged")
         decisions.append(Decision(item, before, Version(number, code_hash(item)), why))
     return decisions
 
 
 def differing_items(known: Mapping[Item, Version], items: Collection[Item]) -> dict[Item, str]:
-    """Of some items, those whose golden results differ between the listed and the present code, and in which files.
+    """The items whose golden results differ between the listed and the present code, and in which files.
 
-    Both codes run the golden configurations of the listed code.
+    Both versions run the golden configurations of the listed code.
     """
     with tempfile.TemporaryDirectory(prefix="spikelens-versions-") as name:
         folder = Path(name)
         listed_code = unpack_listed_code(known, folder)
-        print(f"golden runs with the listed code, of commit {listed_code.name[:9]}, then with the present code", file=sys.stderr)
+        print(
+            f"golden runs with the listed code (commit {listed_code.name[:9]}), then with the present code",
+            file=sys.stderr,
+        )
         before = _golden(listed_code, listed_code / "golden", folder / "before").files
         after = _golden(REPOSITORY, listed_code / "golden", folder / "after").files
-    # figures of a kind are files of the report
+    # the figures of a kind are files of the report
     pairs = {item: [files.get("report" if item.startswith("report/") else item, {}) for files in (before, after)] for item in items}
     return {item: _difference(*pair) for item, pair in pairs.items() if pair[0] != pair[1] or not pair[1]}
 
 
 def _difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    return f"other bits: {len(names)} of {len(before.keys() | after.keys())} files, e.g. {names[0]}" if names else "not compared before"
+    if not names:
+        return "not compared: no golden results"
+    return f"results differ: {len(names)} of {len(before.keys() | after.keys())} files, e.g. {names[0]}"
 
 
 def _golden(tree: Path, configurations: Path, folder: Path, *options: str) -> Golden:
-    """Make golden runs with a version of the code."""
+    """Compute the golden runs with the code in `tree`."""
     found = _python(tree, "-m", "golden.runs", str(configurations), str(folder), *options)
     if found.returncode:
         raise SpikelensError(
-            f"the code in {tree} fails at the golden runs in {configurations}: fix it. If it is not meant to run the configurations of the "
-            f"listed code, raise the numbers of the items whose results differ by hand (BUMP=ITEM, BUMP=all). It ended with:\n"
-            f"{found.stderr[-2000:]}"
+            f"the code in {tree} fails on the golden runs in {configurations}. Fix it; or, if it need not run "
+            "the configurations of the listed code, raise the numbers of the items whose results differ by hand "
+            f"(BUMP=ITEM, BUMP=all). Error output:\n{found.stderr[-2000:]}"
         )
     return Golden(**json.loads(found.stdout))
 
 
 def _python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with the code of a version; one thread, as jobs have."""
+    """Run Python with the code in `tree`, with one thread like the jobs of the workflow."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *arguments], cwd=tree, env=environment, capture_output=True, text=True, check=False)
 
 
 def unpack_listed_code(known: Mapping[Item, Version], folder: Path) -> Path:
-    """Find the newest commit whose code is the listed code, and unpack it into a folder of its name.
+    """Find the newest commit that contains the listed code, and unpack it into a folder named by its hash.
 
     Raises
     ------
     SpikelensError
-        If no commit since the list was committed has it.
+        If no commit since the last change of the list contains it.
     """
     last = _git("log", "-1", "--format=%H", "--", _FILE).decode().strip()
     later = _git("log", "--format=%H", f"{last}..HEAD", "--", "src/spikelens").decode().split() if last else []
@@ -118,9 +124,9 @@ def unpack_listed_code(known: Mapping[Item, Version], folder: Path) -> Path:
         if hashes.returncode == 0 and all(item in known and known[item].code == code for item, code in json.loads(hashes.stdout).items()):
             return folder / commit
     raise SpikelensError(
-        f"{_FILE} lists code that no commit since {last[:9] or 'the first'} has, so there is nothing to compare the present code with. "
-        f"If the file has changes that are not committed, `git checkout {_FILE}` and call this again; in a shallow clone, first "
-        "`git fetch --unshallow`; else raise the numbers by hand with BUMP=all"
+        f"{_FILE} lists code that is in no commit since {last[:9] or 'the first'}, so there is nothing to compare "
+        f"with. If the file has uncommitted changes, run `git checkout {_FILE}` and try again. In a shallow clone, "
+        "run `git fetch --unshallow` first. Otherwise raise the numbers by hand with BUMP=all"
     )
 
 
@@ -128,27 +134,25 @@ def _git(*arguments: str) -> bytes:
     try:
         return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, check=True).stdout
     except FileNotFoundError:
-        raise SpikelensError("git was not found: the listed code is compared from the repository's history; install git") from None
+        raise SpikelensError("git not found: it is needed to read the listed code; install git") from None
     except subprocess.CalledProcessError as error:
         raise SpikelensError(f"`git {' '.join(arguments)}` failed in {REPOSITORY}: {error.stderr.decode().strip()}") from None
 
 
 def bumped_items(names: Iterable[str]) -> set[Item]:
-    """The items that BUMP names: items, "models" for each of them, or "all"."""
+    """The items named in BUMP: single items, "models" for all models, or "all"."""
     groups = {"all": ITEMS, "models": items_of("models"), **{item: (item,) for item in ITEMS}}
     unknown = [name for name in names if name not in groups]
     if unknown:
-        raise SpikelensError(f"BUMP={unknown[0]}: expected all, models, or of {', '.join(ITEMS)}")
+        raise SpikelensError(f"BUMP={unknown[0]}: expected all, models, or one of {', '.join(ITEMS)}")
     return {item for name in names for item in groups[name]}
 
 
 def update(bump: Iterable[str]) -> list[Decision]:
-    """Decide on the version of every item, and write the list and the checksums of exact results."""
+    """Determine the new version of every item; write the list and the checksums of exact results."""
     path, bumped = REPOSITORY / _FILE, bumped_items(bump)
     if Path(spikelens.__file__).parent != path.parent:
-        raise SpikelensError(
-            f"the code that Python finds is {spikelens.__file__}; expected that of {path.parent}: set PYTHONPATH to its parent"
-        )
+        raise SpikelensError(f"Python imports spikelens from {spikelens.__file__}; expected {path.parent}: set PYTHONPATH to its parent")
     known = listed(path)
     compared = [item for item in stale(known) if item in known and item not in bumped]
     decisions = decide(known, bumped, differing_items(known, compared) if compared else {})
@@ -156,7 +160,8 @@ def update(bump: Iterable[str]) -> list[Decision]:
         with tempfile.TemporaryDirectory(prefix="spikelens-exact-") as name:
             exact = _golden(REPOSITORY, CONFIGURATIONS, Path(name, "exact"), "--exact").exact
         EXACT.write_text(json.dumps(exact, indent=1) + "\n")
-        versions = {**known, **{decision.item: decision.after for decision in decisions}}  # a name that is gone keeps its number
+        # a removed item keeps its number
+        versions = {**known, **{decision.item: decision.after for decision in decisions}}
         path.write_text(json.dumps({item: {"version": n, "code": code} for item, (n, code) in versions.items()}, indent=1) + "\n")
     return decisions
 
@@ -173,7 +178,7 @@ def table(decisions: Iterable[Decision]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bump", metavar="ITEM", action="append", default=[], help="raise the number of this item, without a comparison")
+    parser.add_argument("--bump", metavar="ITEM", action="append", default=[], help="raise the number of this item without a comparison")
     try:
         print(table(update(parser.parse_args().bump)))
     except SpikelensError as error:

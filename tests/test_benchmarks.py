@@ -1,4 +1,4 @@
-"""The comparison with other simulators, without them: order of the runs, medians, what is said of one that cannot run. And our speeds."""
+"""Comparison with other simulators, tested without them: order of runs, medians, failures. And our speeds."""
 
 import argparse
 import json
@@ -49,11 +49,11 @@ def test_runs_are_interleaved_and_medians_taken():
 
 def test_compilation_is_told_by_the_run_that_compiled():
     everyone = [simulator("Brian2", [row(9.0, compile_s=21.0), row(9.0, compile_s=0.3), row(9.0, compile_s=0.3)])]
-    assert "and 21 s to compile" in compare.table(compare.measure([SIZE], 3, everyone))
+    assert "plus 21 s compilation" in compare.table(compare.measure([SIZE], 3, everyone))
 
 
 def test_a_shorter_run_of_a_peer_is_said_to_be_one():
-    assert "1 s of it" in compare.table(compare.measure([SIZE], 1, [simulator("NEST", [row(100.0, seconds=1)])]))
+    assert "only 1 s simulated" in compare.table(compare.measure([SIZE], 1, [simulator("NEST", [row(100.0, seconds=1)])]))
 
 
 def test_a_peer_that_cannot_run_is_named_with_its_reason_and_not_run_again(monkeypatch, capsys):

@@ -424,12 +424,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "window longer than a segment": (
         {"models.tft_neuron.bin_ms": 70_000, "features.step_ms": 1000},
         "models.tft_neuron.bin_ms = 70000",
-        "at most a segment",
+        "at most one segment",
     ),
     "split that does not add to 1": ({"training.split": [0.6, 0.2, 0.3]}, "training.split = [0.6, 0.2, 0.3]", "add up to 1"),
     "split into two": ({"training.split": [0.6, 0.4]}, "training.split = [0.6, 0.4]", "expected 3 entries"),
     "heads that do not divide": ({"models.tft_neuron.attention_heads": 3}, "models.tft_neuron.attention_heads = 3", "hidden_size = 16"),
-    "too little data for the TFT": ({"models.tft_neuron.history": 300}, "models.tft_neuron.history = 300", "simulate longer"),
+    "too little data for the TFT": ({"models.tft_neuron.history": 300}, "models.tft_neuron.history = 300", "Simulate longer"),
     "too little data for the autoencoder": ({"models.autoencoder.sequences": 9000}, "models.autoencoder.sequences = 9000", "at most 6500"),
     "no time left for the models": ({"training.start_s": 200}, "training.start_s = 200", "less than simulation.duration_s = 180"),
     "no time left for the methods": (
@@ -489,8 +489,9 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "time constant too long for the autoencoder": (
         {"models.autoencoder.tau_ms": 2900.0},
         "models.autoencoder.tau_ms = 2900.0",
-        "the validation range, 0.2 of the 130,000 ms from training.start_s on, less its part of the gaps of 20 tau_ms + "
-        "steps = 58,020 ms, has 0 ms and none of the sequences of 20 ms; expected at least one: simulate longer",
+        "the validation range contains none of the sequences of 20 ms; expected at least one. "
+        "The range is 0.2 of the 130,000 ms after training.start_s, minus its part of the gaps of 20 tau_ms + "
+        "steps = 58,020 ms: 0 ms. Simulate longer",
     ),
 }
 
@@ -636,7 +637,7 @@ def test_run_too_short_for_the_sequences_is_refused_before_it_starts(changes: di
     with pytest.raises(ConfigError) as caught:
         load_runs(small_config(tmp_path, changes))
     assert {problem.key for problem in caught.value.problems} >= {"models.autoencoder.tau_ms"}
-    assert "and none of the sequences of 20 ms" in str(caught.value)
+    assert "contains none of the sequences of 20 ms" in str(caught.value)
 
 
 def test_missing_configuration_is_refused_by_name(tmp_path: Path, refusal: Callable[[Path], str]) -> None:

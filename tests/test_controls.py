@@ -1,6 +1,6 @@
-"""Null controls are legal runs, from the check to the report: no synapse, no spike, one neuron, every pair connected.
+"""Null controls are valid runs: no synapse, no spike, one neuron, all pairs connected.
 
-Each is a small whole run by the commands that the workflow calls. What has nothing to show says so in words.
+Each test runs all commands of the workflow on a small run. Figures without data contain a message instead.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALL_PAIRS = {
     name: {"p": 1.0, "weight_mv": 0.5 if name[0] == "E" else -0.5, "delay_ms": [1, 9], "plastic": name[0] == "E"}
     for name in ("E->E", "E->I", "I->E", "I->I")
 }
-NO_SYNAPSE = "the network has no synapse"
+NO_SYNAPSE = "the network has no synapses"
 CONTROLS: dict[str, dict[str, Any]] = {
     "p is 0": {f"network.connections.{name}.p": 0.0 for name in ("E->E", "E->I", "I->E")},
     "no connections": {"network.connections": {}},
@@ -59,7 +59,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
 
 
 def whole_run(folder: Path, changes: dict[str, Any]) -> RunConfig:
-    """A run by all commands; a warning of a library, as of a figure without data, is an error in the report."""
+    """A run of all commands; in the report, warnings of libraries (figure without data) are errors."""
     run = load_runs(small_config(folder, {**LITTLE, **changes}))[0]
     prepare(run)
     for stage in STAGES:
@@ -72,7 +72,7 @@ def whole_run(folder: Path, changes: dict[str, Any]) -> RunConfig:
 
 
 def words(run: RunConfig, figure: str) -> set[str]:
-    """What is written in a figure: matplotlib draws letters as paths, with the text beside them in a comment."""
+    """The text in a figure: matplotlib draws letters as paths and writes the text in a comment."""
     content = (place_of(run, "report") / f"{figure}.svg").read_text(encoding="utf-8")
     return {text.strip() for text in re.findall(r"<!-- (.*?) -->", content, re.DOTALL)}
 
@@ -91,21 +91,21 @@ def test_a_null_control_runs_to_the_end_and_its_report_says_what_it_lacks(tmp_pa
     told = summary["report"]["remarks"]
     n = run.network.neurons
     if control in ("p is 0", "no connections", "empty table", "one neuron"):
-        assert told == [f"{NO_SYNAPSE}: there is no connectivity to score"]
+        assert told == [f"{NO_SYNAPSE}, so that connectivity cannot be scored"]
         assert summary["network"]["synapses"] == 0
         assert summary["simulation"]["spikes"] > 0
         assert spikelens.open(run.path).synapses.sizes["synapse"] == 0
         assert all(NO_SYNAPSE in words(run, figure) for figure in ("network", "weights", "omega"))
-        assert {"no score of connectivity", told[0]} <= words(run, "scores")
+        assert {"no connectivity scores", told[0]} <= words(run, "scores")
     elif control == "p is 1":
         assert summary["network"]["synapses"] == n * (n - 1)
         assert [text.split(":")[0] for text in told] == [f"{name} has no score" for name in ALL_PAIRS]
-        assert "no score of connectivity" in words(run, "scores")
+        assert "no connectivity scores" in words(run, "scores")
     else:
-        assert told == ["no neuron ever spikes: rates, forecasts and scores tell nothing"]
+        assert told == ["no neuron spikes: rates, forecasts and scores are meaningless"]
         assert summary["simulation"]["spikes"] == 0
         assert summary["explanation"]["scores"]
         assert said.count("no neuron spikes; is the drive too weak") == run.n_segments
     assert all(f"{run.path}: {text}\n" in said for text in told)
     assert page.count('class="remark"') == len(told)
-    assert ("No class of edges has a score" in page) == (control != "silent")
+    assert ("No edge class has a score of attention" in page) == (control != "silent")

@@ -1,4 +1,4 @@
-"""Scores of the wiring: known answers, scikit-learn and scipy, planted synapses, and what controls must take away."""
+"""Scores of the wiring against known answers, scikit-learn and scipy, planted synapses, and controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STRATA = (0.0, 1.0, 3.0, 5.0, 10.0)
 
 
 def random_classes(seed=0, n_e=120, n_i=30, p=0.1):
-    """E->E, E->I and I->E synapses at random, plastic from E."""
+    """Random E->E, E->I and I->E synapses; those from E are plastic."""
     rng = np.random.default_rng(seed)
     n = n_e + n_i
     members = {"E": np.arange(n_e), "I": np.arange(n_e, n)}
@@ -43,7 +43,7 @@ def random_classes(seed=0, n_e=120, n_i=30, p=0.1):
 
 
 def exact(score, positive, negative):
-    """AUROC and average precision of a matrix score by this project's counting."""
+    """AUROC and average precision of a matrix score, computed by this project."""
     levels = scores.score_levels(score, positive | negative)
     counts = [scores.count_levels(levels, chosen, int(levels.max()) + 1) for chosen in (positive, negative)]
     return float(scores.auroc(*counts)), scores.average_precision(*counts)
@@ -304,11 +304,11 @@ def row(name, auroc, low, high, time_range=(0, 1)):
 @pytest.mark.parametrize(
     ("trained", "untrained", "plain", "expected"),
     [
-        ((0.50, 0.49, 0.51), (0.50, 0.49, 0.51), 0.65, "does not tell synapses apart"),
-        ((0.45, 0.44, 0.46), (0.50, 0.49, 0.51), 0.65, "less alike"),
-        ((0.55, 0.53, 0.57), (0.54, 0.53, 0.55), 0.50, "untrained model does as well"),
-        ((0.58, 0.57, 0.59), (0.51, 0.50, 0.52), 0.66, "plain correlation"),
-        ((0.80, 0.79, 0.81), (0.51, 0.50, 0.52), 0.66, "shows synapses beyond"),
+        ((0.50, 0.49, 0.51), (0.50, 0.49, 0.51), 0.65, "does not predict synapses better than shuffled labels"),
+        ((0.45, 0.44, 0.46), (0.50, 0.49, 0.51), 0.65, "less correlated between connected neurons"),
+        ((0.55, 0.53, 0.57), (0.54, 0.53, 0.55), 0.50, "not better than the untrained model"),
+        ((0.58, 0.57, 0.59), (0.51, 0.50, 0.52), 0.66, "not better than the correlation of rates"),
+        ((0.80, 0.79, 0.81), (0.51, 0.50, 0.52), 0.66, "the untrained model and the correlation of rates"),
     ],
 )
 def test_verdict_follows_from_the_numbers(trained, untrained, plain, expected):
@@ -346,7 +346,7 @@ EDGES = pd.DataFrame(
 
 @pytest.fixture
 def tiny(make_run, tmp_path):
-    """Eight neurons in blocks of three with a given edge table; the even neurons are looked at. 4 s in segments of 3 s and 1 s."""
+    """Eight neurons in blocks of three with an edge table; even ones are scored. Segments of 3 s and 1 s."""
     table = tmp_path / "edges.csv"
     EDGES.to_csv(table, index=False)
     changes = {

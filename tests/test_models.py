@@ -1,4 +1,4 @@
-"""The models' promises: no spike shared between ranges, scaling from training alone, the same weights from the same seed, and learning."""
+"""Models: ranges share no spike, scaling uses training data only, same seed gives same weights, and they learn."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ TINY = {
 
 
 def tiny_run(folder: Path, changes: dict | None = None, raster: np.ndarray | None = None) -> RunConfig:
-    """A run of 12 neurons that holds spikes and rates, and nothing else."""
+    """A run of 12 neurons that contains only spikes and rates."""
     run = load_runs(small_config(folder, {**TINY, **(changes or {})}))[0]
     prepare(run)
     write_activity(run, random_raster(run) if raster is None else raster)
@@ -63,7 +63,7 @@ def random_raster(run: RunConfig, seed: int = 0) -> np.ndarray:
 
 
 def write_activity(run: RunConfig, raster: np.ndarray) -> None:
-    """Store a raster, and the spike counts per bin that belong to it."""
+    """Store a raster and its spike counts per bin."""
     counts = raster.reshape(-1, run.features.step_ms, run.network.neurons).sum(axis=1).astype(np.uint16)
     by_population = np.zeros((len(counts), run.n_blocks, 2), np.int32)
     for block, (p, (first, end)) in itertools.product(range(run.n_blocks), enumerate(run.populations.values())):
@@ -301,7 +301,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
 
 
 def test_a_forecast_learns_a_rate_that_repeats(tmp_path):
-    """Every neuron fires in one sample of four: a mean or the last value cannot tell which."""
+    """Each neuron fires in one of four samples: the mean and the last value cannot predict which."""
     changes = {"models.tft_neuron.epochs": 12, "models.tft_neuron.learning_rate": 0.01, "models.tft_neuron.samples_per_epoch": 1500}
     run = load_runs(small_config(tmp_path, {**TINY, **changes}))[0]
     window = run.models["tft_neuron"].bin_ms
@@ -318,7 +318,7 @@ def test_a_forecast_learns_a_rate_that_repeats(tmp_path):
 
 
 def test_an_autoencoder_learns_traces_that_go_together(tmp_path):
-    """Two groups of six neurons fire together, at random: two numbers tell most of all twelve traces."""
+    """Two groups of six neurons fire together, at random: two numbers explain most of the twelve traces."""
     changes = {"models.autoencoder.epochs": 40, "models.autoencoder.learning_rate": 0.01}
     run = load_runs(small_config(tmp_path, {**TINY, **changes}))[0]
     raster = np.repeat(np.random.default_rng(3).random((run.n_steps, 2)) < 0.02, 6, axis=1)
@@ -363,7 +363,11 @@ def test_training_stops_at_the_end_of_patience_and_keeps_the_best_epoch(tmp_path
     [
         ("tft_population", "learning_rate", "lower models.tft_population.learning_rate"),
         ("autoencoder", "learning_rate", "lower models.autoencoder.learning_rate"),
-        ("autoencoder", "weight_decay", "lower models.autoencoder.weight_decay: times learning_rate it is 1e+27"),
+        (
+            "autoencoder",
+            "weight_decay",
+            "lower models.autoencoder.weight_decay: each step shrinks every weight by the fraction learning_rate x weight_decay = 1e+27",
+        ),
     ],
 )
 def test_training_that_diverges_names_the_key_to_lower(tmp_path, name, key, remedy):
@@ -400,7 +404,7 @@ def test_a_model_read_back_gives_the_same_outputs(tmp_path, trained):
 
 
 class Trap:
-    """Leaves a file behind if it is ever unpickled."""
+    """Creates a file if it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The report shows a run as its stores have it: every item is there, valid, the same each time, and its numbers are right."""
+"""The report shows the content of the stores: complete, valid, reproducible, with correct numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_BYTES = 1_000_000
 
 @dataclass
 class Truth:
-    """What the synthetic run is made of, as dense arrays over the whole network."""
+    """The content of the synthetic run, as dense arrays over the whole network."""
 
     weight: np.ndarray
     """(boundary, source, target) in 2^-16 mV, the start first; only where `synapse`."""
@@ -47,7 +47,7 @@ class Truth:
 
 
 def synthetic_run(folder: Path, changes: dict | None = None) -> tuple[RunConfig, Truth]:
-    """A run whose stores are filled with random numbers of the right kind, without any stage's code."""
+    """A run whose stores contain random numbers of the right type, written without the code of the stages."""
     run = load_runs(small_config(folder, changes))[0]
     prepare(run)
     rng = np.random.default_rng(7)
@@ -159,7 +159,7 @@ def _random_scores(run: RunConfig, rng: np.random.Generator) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunConfig, Truth]:
-    """A synthetic run with its report; a warning (a glyph that the font lacks, a layout that collapsed) is an error."""
+    """A synthetic run with its report; warnings (missing glyph, collapsed layout) are errors."""
     run, truth = synthetic_run(tmp_path_factory.mktemp("report"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -232,7 +232,7 @@ def test_a_second_report_has_the_same_bytes(reported):
 
 
 class _Rows(HTMLParser):
-    """Rows of every table of a page, and any reference to something outside it."""
+    """The rows of every table of a page, and all of its links to other resources."""
 
     def __init__(self) -> None:
         super().__init__()

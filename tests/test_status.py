@@ -1,4 +1,4 @@
-"""What `spikelens status` says of a run is what snakemake and its jobs have made of it, in every state that there is."""
+"""`spikelens status` shows the true state of every job, in all states that exist."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from spikelens.simulation.run import simulate_segment
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """A finished run, shared with the tests of the workflow: only to be read or copied."""
+    """A finished run, shared with the tests of the workflow: read or copy it only."""
     return Project(made_once(tmp_path_factory, "finished", finish))
 
 
 def told(project, *arguments):
-    """What the command says, run where snakemake runs."""
+    """The output of the command, run in snakemake's working directory."""
     finished = project.spikelens("status", RUN, *arguments)
     assert finished.returncode == 0, finished.stdout
     return json.loads(finished.stdout) if "--json" in arguments else finished.stdout
 
 
 def states(run, now=None):
-    """Job -> state, of those that do not wait."""
+    """Job -> state, without the waiting jobs."""
     return {f"{job.rule} {job.name}": job.state for job in status.look(run, now).jobs if job.state != "waiting"}
 
 
@@ -73,7 +73,7 @@ def test_what_is_lost_is_named(finished, tmp_path):
     lost = [(job["rule"], job["name"], job["state"]) for job in told(project, "--json")["jobs"]]
     assert [job[2] for job in lost] == ["lost"]
     assert lost[0][0] == "features"
-    assert "was done, but files are missing: snakemake makes it again:" in told(project)
+    assert "was done, but files are missing: snakemake will run it again:" in told(project)
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_a_job_is_seen_running_then_unclear_after_a_kill_and_ended_once_unlocked
 
 
 def simulation_of(run, now):
-    """How the first segment stands."""
+    """The state of the first segment."""
     return next(job for job in status.look(run, now).jobs if (job.rule, job.name) == ("simulation", "0"))
 
 
@@ -135,7 +135,7 @@ def simulation_of(run, now):
 
 
 def marker(run, file, number=None):
-    """What snakemake 9.27 leaves of a job that it has begun: FilePersistence._record_path, for a name that needs no folders."""
+    """Write the marker of a started job as snakemake 9.27 does: FilePersistence._record_path."""
     folder = run.folder.parent / ".snakemake" / "incomplete"
     folder.mkdir(parents=True, exist_ok=True)
     name = base64.urlsafe_b64encode(f"{run.path}/{file}".encode()).decode()
@@ -166,7 +166,7 @@ INFO = "2026-11-25 14:30:00,123 INFO simulation, segment 1 of 3: 5 of 1,000 ms"
 
 @pytest.fixture
 def begun(make_run, monkeypatch):
-    """A run with one segment made, as snakemake leaves it, and one by hand; looked at from where its snakemake would be started."""
+    """A run with one segment made as by snakemake and one by hand; the working directory is snakemake's."""
     run = make_run({**QUICK, "simulation.record.neurons": [0, 150], "simulation.record.synapses": []})
     build_blocks(run, range(run.n_blocks))
     for segment in range(2):
@@ -180,9 +180,7 @@ def begun(make_run, monkeypatch):
 
 def test_a_job_is_done_once_it_has_a_manifest_and_every_file_of_it(begun):
     done = {f"network {block}": "done" for block in range(4)}
-    assert states(begun) == done | {"simulation 0": "done"}, (
-        "all shards of the second segment are there, too, but nobody says that they are whole"
-    )
+    assert states(begun) == done | {"simulation 0": "done"}, "all shards of the second segment exist as well, but without a manifest"
     assert "segments: 0 done, 1-2 waiting" in status.as_text(status.look(begun))
     (begun.folder / job_of(begun, "simulation", "0").files[-1]).unlink()
     assert states(begun) == done | {"simulation 0": "lost"}
@@ -220,7 +218,7 @@ def test_the_end_of_a_log_tells_how_a_job_without_result_ended(begun, lines, sta
 
 
 def test_a_marked_job_runs_while_snakemake_holds_its_lock_and_gives_signs_of_life(begun):
-    """Marked, a job is not done even where all of its files are there: snakemake would make it again."""
+    """A job with a marker is not done even if all of its files exist: snakemake would run it again."""
     now = time.time()
     marker(begun, job_of(begun, "simulation", "0").made)
     assert states(begun)["simulation 0"] == "unclear"
@@ -242,7 +240,7 @@ def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", "/nowhere")
     without = status.look(begun)
     assert [job.state for job in without.jobs if job.state != "waiting" and job.rule == "features"] == ["queued"] * 4
-    assert "whether submitted jobs still wait cannot be told: there is no squeue here" in status.as_text(without)
+    assert "the state of submitted jobs is unknown: there is no squeue here" in status.as_text(without)
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "squeue").write_text("#!/bin/sh\necho 100 PENDING; echo 101 RUNNING; echo 102 COMPLETING; echo 9 PENDING\n")
@@ -260,14 +258,14 @@ def test_many_jobs_of_a_state_are_counted_and_ten_are_shown(begun):
         if job.rule == "features":
             marker(begun, job.made)
     text = status.as_text(status.look(begun))
-    assert len(re.findall(r"^  features \d-\d: no line yet \(\d+ s ago\)$", text, re.M)) == 10
+    assert len(re.findall(r"^  features \d-\d: no output yet \(\d+ s ago\)$", text, re.M)) == 10
     assert "and 2 more (--json lists all)" in text
 
 
 def test_where_nothing_is_known_of_snakemake_that_is_said(begun, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["status", begun.path]) == 0
-    assert "no folder .snakemake knows of this run: what is running cannot be told" in capsys.readouterr().out
+    assert "no .snakemake folder of this run found, so running jobs are unknown" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):

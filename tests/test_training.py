@@ -1,4 +1,4 @@
-"""What training promises on several ranks and after a kill: the same model."""
+"""Training on several ranks, and training resumed after a kill, gives the same model."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ UNEVEN = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> RunConfig:
-    """A run with spikes and rates, and no model."""
+    """A run with spikes and rates and without models."""
     return tiny_run(tmp_path_factory.mktemp("data"), UNEVEN)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(data, tmp_path_factory) -> RunConfig:
-    """The same with all models, trained by one process in one go."""
+    """The same run with all models, trained by one process without interruption."""
     run = copy_of(data, tmp_path_factory.mktemp("undisturbed") / "run")
     for name in MODEL_NAMES:
         train(run, name, 1)
@@ -102,7 +102,7 @@ def losses_of(run: RunConfig, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_parts_of_a_batch_give_the_gradient_of_its_mean_loss(data, name):
-    """Of the last batch, too, which has parts of other sizes, or none."""
+    """Also for the last batch, whose parts have different sizes or are empty."""
     model = data.models[name]
     task = model.task(data, 1)
     module = new_module(model if name == "autoencoder" else model.model_copy(update={"dropout": 0.0}), task.scaling, 1)
@@ -134,7 +134,7 @@ def test_parts_draw_dropout_of_their_own(data):
 
 @pytest.mark.slow
 def test_any_number_of_ranks_trains_the_very_same_model(undisturbed, on_two_ranks, data, tmp_path):
-    """With dropout, and batches that ranks cannot share evenly; three ranks go on from what one rank has left after an epoch."""
+    """With dropout, and batches that ranks cannot share evenly. Three ranks resume what one rank has begun."""
     on_three = copy_of(data, tmp_path / "three")
     for name in MODEL_NAMES:
         train_until(on_three, name, after_epoch(1))
@@ -144,7 +144,7 @@ def test_any_number_of_ranks_trains_the_very_same_model(undisturbed, on_two_rank
             assert weights_of(run, name) == weights_of(undisturbed, name), (run.path, name)
             assert np.array_equal(losses_of(run, name), losses_of(undisturbed, name))
             assert {**description_of(run, name), "wall_s": 0} == {**description_of(undisturbed, name), "wall_s": 0}
-    assert len(re.findall("going on after epoch 1", messages)) == len(MODEL_NAMES), "the first rank alone says so"
+    assert len(re.findall("resuming after epoch 1", messages)) == len(MODEL_NAMES), "only the first rank logs it"
 
 
 @pytest.mark.slow
@@ -163,13 +163,13 @@ def test_a_rank_that_is_killed_ends_all_and_is_named_and_then_it_goes_on_to_the_
     assert lasted_s < 10
     assert job.returncode != 0
     assert not (checkpoint.parent / "model.json").exists(), text
-    assert "going on after epoch" in launch(run, 2, "--model", "tft_neuron")
+    assert "resuming after epoch" in launch(run, 2, "--model", "tft_neuron")
     assert weights_of(run, "tft_neuron") == weights_of(on_two_ranks, "tft_neuron")
 
 
 def test_more_ranks_than_parts_are_refused(data):
-    """One of them would have nothing to do, and know nothing of the dropout that the others draw."""
-    with pytest.raises(SpikelensError, match=r"5 ranks share the parts of a batch, but models\.autoencoder\.parts = 4: take fewer ranks"):
+    """A rank without a part would be idle, and its random generator would diverge from that of the others."""
+    with pytest.raises(SpikelensError, match=r"5 ranks share the parts of a batch, but models\.autoencoder\.parts = 4: use fewer ranks"):
         train(data, "autoencoder", 1, ranks=Ranks(rank=0, size=5))
     assert not model_folder(data, "autoencoder", 1).exists()
 
@@ -187,7 +187,7 @@ def test_another_number_of_ranks_than_asked_for_is_refused(data, capsys, monkeyp
 
 
 def after_epoch(epoch: int, sign: signal.Signals = signal.SIGKILL):
-    """Strike as soon as an epoch's checkpoint and line of history are written."""
+    """Send the signal as soon as the checkpoint and the history line of an epoch are written."""
 
     def prepare():
         write = Epochs._write
@@ -203,7 +203,7 @@ def after_epoch(epoch: int, sign: signal.Signals = signal.SIGKILL):
 
 
 def in_epoch(epoch: int, sign: signal.Signals = signal.SIGKILL):
-    """Strike after the second batch of an epoch."""
+    """Send the signal after the second batch of an epoch."""
 
     def prepare():
         shown = Epochs.shown
@@ -220,7 +220,7 @@ def in_epoch(epoch: int, sign: signal.Signals = signal.SIGKILL):
 
 
 def train_until(run: RunConfig, name: str, strike) -> int | None:
-    """Train in a process of its own, which a signal strikes; its exit code."""
+    """Train in a separate process that receives a signal; return its exit code."""
 
     def body():
         strike()
@@ -244,7 +244,7 @@ def train_until(run: RunConfig, name: str, strike) -> int | None:
     ids=["autoencoder, after 1", "autoencoder, in 3", "autoencoder, at the end", "TFT, in 2", "TFT, after 2"],
 )
 def test_a_training_that_is_killed_goes_on_to_the_very_same_weights(data, undisturbed, tmp_path, name, strike):
-    """Also where the job's outputs are deleted, as snakemake does."""
+    """Also if the outputs of the job are deleted, as snakemake does."""
     run = copy_of(data, tmp_path / "run")
     assert train_until(run, name, strike) == -signal.SIGKILL
     folder = model_folder(run, name, 1)
@@ -282,7 +282,7 @@ def test_a_training_that_has_no_time_for_another_epoch_ends_with_a_message_and_g
         ended.append(main(["train", run.path, "--model", "autoencoder", "--limit-min", "0.0001"]))
         if ended[-1]:
             message = capsys.readouterr().err
-            assert f"training autoencoder, seed 1: the next epoch would not be done in time, {len(ended)} are; the same command" in message
+            assert f"training autoencoder, seed 1: the next epoch would not finish in time, {len(ended)} are done;" in message
             assert "0 min are left of 0.0001 min, --limit-min)" in message
     assert ended == [2] * (len(history_of(run, "autoencoder")) - 1) + [0]
     assert len(ended) > 1
@@ -319,7 +319,7 @@ def test_a_damaged_checkpoint_is_named_and_training_starts_anew(interrupted, und
         train(run, "autoencoder", 1)
     (said,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert f"{path} is damaged" in said.getMessage()
-    assert "going on" not in caplog.text
+    assert "resuming" not in caplog.text
     assert weights_of(run, "autoencoder") == weights_of(undisturbed, "autoencoder")
 
 
@@ -344,7 +344,7 @@ def test_the_checkpoint_of_another_configuration_is_left_alone(interrupted, tmp_
     shutil.copytree(model_folder(interrupted, "autoencoder", 1), model_folder(run, "autoencoder", 1))
     with caplog.at_level(logging.INFO, "spikelens"):
         train(run, "autoencoder", 1)
-    assert "checkpoint.safetensors belongs to another configuration" in caplog.text
+    assert "checkpoint.safetensors was written with another configuration" in caplog.text
     assert [line["epoch"] for line in history_of(run, "autoencoder")] == [1]
 
 
@@ -355,4 +355,4 @@ def test_a_checkpoint_does_not_depend_on_the_number_of_ranks_it_is_to_go_on_with
     (run.folder / "config.json").write_text(json.dumps(content))
     with caplog.at_level(logging.INFO, "spikelens"):
         train(load_run(run.folder), "autoencoder", 1)
-    assert "going on after epoch 2" in caplog.text
+    assert "resuming after epoch 2" in caplog.text

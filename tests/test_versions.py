@@ -1,4 +1,4 @@
-"""By which number, or hash, code enters the keys of results; what of it counts; and how `make versions` decides."""
+"""Version number or hash of the code in keys of results; which code counts; `make versions`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGE = REPOSITORY / "src/spikelens"
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A copy of the package for a test to edit, whose code is the one that is hashed; the list is of it as it was."""
+    """A copy of the package that a test may edit. Its code is hashed; the list is from before the edit."""
     copy = tmp_path / "spikelens"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     list_code(copy)
@@ -38,7 +38,7 @@ def package(tmp_path, monkeypatch):
 
 
 def list_code(package: Path) -> None:
-    """List the code as it is, under version 3: what is tested does not depend on whether the repository's list is stale."""
+    """List the present code as version 3: tests do not depend on a stale list of the repository."""
     (package / LISTED).write_text(json.dumps({item: {"version": 3, "code": code_hash(item)} for item in ITEMS}))
 
 
@@ -49,7 +49,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def edited_items() -> list[str]:
-    """Items whose code enters keys by its hash."""
+    """Items whose keys contain the hash of the code."""
     code_hash.cache_clear()
     versions._read_module.cache_clear()
     return [item for item in ITEMS if results_version(item) != 3]
@@ -123,12 +123,12 @@ class A(B, metaclass=M):
 
 
 def test_the_same_source_gives_the_same_text_under_every_python():
-    """Known by its digest: the versions of `ast.dump` differ, and a new Python would give every result another key."""
+    """A known digest: `ast.dump` differs between Python versions and would change the key of every result."""
     assert hashlib.sha256(computing(SYNTAX).encode()).hexdigest() == "38e36d8a0c18d4b2c5ab09a06c190ce245f297cee1980cad57055a99617c80de"
 
 
 def interpreter(version) -> str | None:
-    """A Python of this version: on PATH, or among those that pyenv keeps, whose commands on PATH work only once chosen."""
+    """A Python of this version: on PATH, or of pyenv, whose commands on PATH work only if selected."""
     kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python")
     for python in (shutil.which(f"python{version}"), *map(str, kept)):
         if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
@@ -193,7 +193,7 @@ def test_a_new_file_that_nothing_imports_counts_for_no_item(package):
 
 
 class Reworded(ast.NodeTransformer):
-    """Other words in every docstring, in what is raised, logged or warned of, and in the configuration's descriptions."""
+    """Change all docstrings, all texts of errors, logs and warnings, and all descriptions of keys."""
 
     def visit_Expr(self, node):
         told = node.value
@@ -344,7 +344,8 @@ def test_numbers_go_up_where_bits_differ_or_by_hand_and_stay_otherwise():
     known = {item: Version(4, code_hash(item)) for item in ITEMS if item != "report"}
     for item in ("network", "simulation"):
         known[item] = Version(4, "another")
-    decisions = {d.item: d for d in decide(known, bumped_items(["features", "models"]), {"simulation": "other bits: 2 of 9 files"})}
+    differing = {"simulation": "results differ: 2 of 9 files"}
+    decisions = {d.item: d for d in decide(known, bumped_items(["features", "models"]), differing)}
     numbers = {item: decision.after.number for item, decision in decisions.items()}
     assert numbers == {
         **dict.fromkeys(ITEMS, 4),
@@ -353,15 +354,15 @@ def test_numbers_go_up_where_bits_differ_or_by_hand_and_stay_otherwise():
         **dict.fromkeys(versions.items_of("models"), 5),
         "report": 1,
     }
-    assert decisions["network"].why == "same bits"
+    assert decisions["network"].why == "results identical"
     assert all(decision.after.code == code_hash(item) for item, decision in decisions.items())
-    with pytest.raises(SpikelensError, match=r"BUMP=simulaton: expected all, models, or of network"):
+    with pytest.raises(SpikelensError, match=r"BUMP=simulaton: expected all, models, or one of network"):
         bumped_items(["simulaton"])
 
 
 @pytest.fixture
 def clone(tmp_path):
-    """A repository of its own, with one commit: the code, its list, and the smallest golden run."""
+    """A separate repository with one commit: the code, its list, and the smallest golden run."""
     folder = tmp_path / "clone"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "drawn.yaml", "varied.yaml")
     for name in ("src/spikelens", "golden"):
@@ -396,7 +397,10 @@ def numbers(folder: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_golden_runs_of_both_codes_decide(clone):
-    """An unused function changes no bit, a lower threshold those of the simulation; of code that is as it was the number stays."""
+    """An unused function does not change results, a lower threshold changes the simulation's.
+
+    The version number of unchanged code stays.
+    """
     with (clone / "src/spikelens/network/build.py").open("a") as file:
         file.write("\n\ndef unused() -> int:\n    return 3\n")
     edit(clone / "src/spikelens/simulation/kernel.py", "_THRESHOLD_MV = np.float32(30.0)", "_THRESHOLD_MV = np.float32(20.0)")
@@ -405,8 +409,8 @@ def test_golden_runs_of_both_codes_decide(clone):
     assert updated.returncode == 0, updated.stderr[-3000:]
     # the features' code has the kernel's among it; later stages have other keys through the simulation's number
     assert numbers(clone) == {**dict.fromkeys(ITEMS, 3), "simulation": 4, "features": 4}
-    assert re.search(r"^network +3 .* same bits$", updated.stdout, re.M)
-    assert re.search(r"^simulation +3 -> 4 .* other bits: \d+ of \d+ files, e\.g\. table/", updated.stdout, re.M)
+    assert re.search(r"^network +3 .* results identical$", updated.stdout, re.M)
+    assert re.search(r"^simulation +3 -> 4 .* results differ: \d+ of \d+ files, e\.g\. table/", updated.stdout, re.M)
     again = make_versions(clone)
     assert again.stdout.count("unchanged") == len(ITEMS)
 

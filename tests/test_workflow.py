@@ -226,7 +226,7 @@ def test_slurm_without_sbatch_is_refused_at_once(tmp_path):
     command["env"]["PATH"] = str(commands)
     refused = subprocess.run(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     assert refused.returncode == 2, refused.stdout
-    assert "sbatch not found: log in to a node that submits jobs" in refused.stdout
+    assert "sbatch not found: log in to a submit node" in refused.stdout
     assert "Traceback" not in refused.stdout
     assert not project.results.exists()
 

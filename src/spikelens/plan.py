@@ -1,8 +1,8 @@
-"""What a configuration will cost, before anything is submitted: `spikelens plan`.
+"""Expected cost of a configuration before anything is submitted: `spikelens plan`.
 
-Sizes come from `sizes`, seconds from `speeds`, or, where a run of this very configuration has left them, from the benchmarks of its
-jobs. The whole is an estimate: a network's mean rate is not known beforehand, and is assumed. Whether jobs fit the limit of a
-cluster's partition is judged by `walltime`.
+Sizes come from `sizes`. Times come from `speeds`, or from the benchmarks of an earlier run of the same
+configuration. The result is an estimate: the mean rate of the network is not known in advance, so that it is
+assumed. `walltime` checks whether jobs fit the time limit of a cluster partition.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Jobs:
     jobs: int
     cores: int
     memory_mb: int
-    """What a job asks for."""
+    """Memory requested per job, `mem_mb`."""
     runtime_min: int
-    """And for how long."""
+    """Time requested per job, `runtime`."""
     seconds: float
-    """Of one job, in the mean."""
+    """Mean expected time of one job."""
     source: str
-    """"speeds" or "measured": by which its seconds were found."""
+    """Source of `seconds`: "speeds" or "measured"."""
     peak_mb: float | None
-    """The most that a job of this run took, where it was measured."""
+    """Largest measured memory of a job of this rule; None if not measured."""
 
     @property
     def core_hours(self) -> float:
@@ -46,7 +46,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What one run will be and cost."""
+    """Size and expected cost of one run."""
 
     path: str
     has_network: bool
@@ -95,7 +95,10 @@ def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float, until: Stage | None
 
 
 def expected_seconds(run: RunConfig, speeds: Speeds, rate_hz: float) -> walltime.SecondsOf:
-    """Expected seconds of a rule's job, also of a run that differs in its segments or ranks: as measured here, where anything was."""
+    """Expected seconds of a job of a rule, also for a run with other segments or ranks.
+
+    Scaled by the ratio of measured to expected time where this run has been measured.
+    """
     by_speeds = walltime.by_speeds(speeds, rate_hz)
     slower = {rule: seconds / by_speeds(run, rule) for rule, (seconds, _) in measured_jobs(run).items()}
     return lambda other, rule: slower.get(rule, 1.0) * by_speeds(other, rule)
@@ -112,31 +115,33 @@ def _jobs(run: RunConfig, speeds: Speeds, rate_hz: float) -> Iterator[Jobs]:
 
 
 def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
-    """Mean seconds and largest memory [MB] of the jobs of each rule, from the benchmarks of a run of this very configuration.
+    """Mean seconds and largest memory [MB] of the jobs of each rule, from benchmarks of this configuration.
 
-    Another configuration's benchmarks are kept elsewhere. What the cluster gives a job may differ.
+    Benchmarks of other configurations are in other folders.
     """
     rows_of = {work.rule: rows for work in work_of(run) if (rows := benchmarks(run, work))}
     return {rule: (statistics.mean(row[0] for row in rows), max(row[1] for row in rows)) for rule, rows in rows_of.items()}
 
 
 def benchmarks(run: RunConfig, work: Work) -> list[tuple[float, float]]:
-    """Seconds and largest memory [MB] of each job that snakemake has measured."""
+    """Seconds and largest memory [MB] of each job with a snakemake benchmark."""
     last = (measured[-1] for job in work.jobs if (measured := read_benchmark(root(run) / job.benchmark)))
     return [(seconds, memory_mb) for seconds, memory_mb in last if memory_mb is not None]
 
 
-# --- the whole ----------------------------------------------------------------------------------------------------------
+# --- totals and output --------------------------------------------------------------------------------------
 
 
 def wall_seconds(plans: Sequence[RunPlan], cores: int, job_s: float) -> float:
-    """Expected time from the first job to the last on so many cores: stage by stage, the longest chain of jobs or all work divided.
+    """Expected wall time of all jobs on `cores` cores: the sum over stages.
 
-    Segments of a run follow each other; all other jobs of a stage may run side by side, and so may runs of a sweep. A job of more
-    ranks than there are cores takes longer by as much.
+    For each stage: the longest chain of jobs, or the total work divided by the number of cores, whichever is
+    longer. Segments of a run are sequential. All other jobs of a stage, and runs of a sweep, may run in
+    parallel. A job with more ranks than cores is slower by their ratio.
     """
     total = 0.0
-    for stage, of_items in itertools.product(STAGES, (True, False)):  # items of a stage come before what is made of them all
+    # the items of a stage come before the job that uses all of them
+    for stage, of_items in itertools.product(STAGES, (True, False)):
         chain = work = 0.0
         for row in (row for plan in plans for row in plan.rules if stage_of(row.rule) == stage and bool(item_of(row.rule)) == of_items):
             seconds = row.seconds * max(1.0, row.cores / cores) + job_s
@@ -147,7 +152,7 @@ def wall_seconds(plans: Sequence[RunPlan], cores: int, job_s: float) -> float:
 
 
 def totals(plans: Sequence[RunPlan], cores: int, job_s: float) -> dict[str, Any]:
-    """The sum of all runs."""
+    """Totals over all runs."""
     return {
         "runs": len(plans),
         "jobs": sum(row.jobs for plan in plans for row in plan.rules),
@@ -162,13 +167,13 @@ def totals(plans: Sequence[RunPlan], cores: int, job_s: float) -> dict[str, Any]
 
 
 def as_json(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds) -> dict[str, Any]:
-    """Everything that `as_text` shows, and a bit more."""
+    """The content of `as_text`, with some more details."""
     runs = [asdict(plan) | {"rules": [asdict(row) | {"core_hours": row.core_hours} for row in plan.rules]} for plan in plans]
     return {"assumed": {"rate_hz": rate_hz, "speeds": speeds.machine}, "runs": runs, "total": totals(plans, cores, speeds.job_s)}
 
 
 def as_text(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds) -> str:
-    """A table for each run, one row a rule, and the sum."""
+    """A table for each run, with one row per rule, and the totals."""
     total = totals(plans, cores, speeds.job_s)
     runs = f"{total['runs']} runs, " if len(plans) > 1 else ""
     lines = [line for plan in plans for line in (*_run_lines(plan), "")]
@@ -178,7 +183,7 @@ def as_text(plans: Sequence[RunPlan], cores: int, rate_hz: float, speeds: Speeds
         f"Assumed: a mean rate of {rate_hz:g} Hz (--rate-hz), all epochs of training, and the speeds (--speeds) of\n  {speeds.machine}",
     ]
     if any(row.source == "measured" for plan in plans for row in plan.rules):
-        lines.append("measured: by the jobs of an earlier run of this configuration")
+        lines.append("measured: mean over the jobs of an earlier run of this configuration")
     return "\n".join(lines)
 
 
@@ -210,7 +215,7 @@ def _run_lines(plan: RunPlan) -> Iterator[str]:
 
 
 def _rounded(number: float) -> str:
-    """A number with three figures."""
+    """A number with three significant digits."""
     return f"{float(f'{number:.3g}'):,.0f}"
 
 

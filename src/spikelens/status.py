@@ -1,8 +1,9 @@
-"""Where a run stands: its jobs done, running, failed and waiting, from what they left on disk. `spikelens status` prints it.
+"""The state of a run: its jobs done, running, failed and waiting, from files on disk. For `spikelens status`.
 
-Nothing is locked or written, and no job is asked. A job is done when every file that its manifest lists is there (`manifests`). Of the
-others, snakemake's markers (.snakemake/incomplete) tell which it has begun, and their logs how far they are. Files cannot
-tell a job that thinks from one that was killed: where that is so, it is said.
+It locks and writes nothing and does not contact the jobs. A job is done if all files in its manifest exist
+(`manifests`). For the other jobs, snakemake's markers (.snakemake/incomplete) show which have been started,
+and the logs show their progress. A silent job that computes and a job that was killed leave the same files:
+such a job is reported as "unclear".
 """
 
 from __future__ import annotations
@@ -34,28 +35,28 @@ STATES: tuple[State, ...] = get_args(State)
 MEANING: dict[State, str] = {
     "done": "done",
     "running": "running",
-    "queued": "submitted, not begun",
-    "unclear": "begun, not ended: running or killed",
+    "queued": "submitted, not started",
+    "unclear": "started, not finished: still running or killed",
     "failed": "failed",
     "ended": "ended without a result: killed or cancelled",
-    "lost": "was done, but files are missing: snakemake makes it again",
+    "lost": "was done, but files are missing: snakemake will run it again",
     "waiting": "waiting",
 }
 
 SIGN_OF_LIFE_S = 60.0
-"""A job that has written no line for so long may have been killed; one that computes may be silent for longer, too."""
+"""A job whose log is older may have been killed; a job that computes may be silent for longer as well [s]."""
 _SHOWN = 10
-"""Jobs of one state that the text lists."""
+"""Maximum number of jobs per state that the text lists."""
 _END_BYTES = 8_192
-"""What is read of a log's end."""
+"""Number of bytes read from the end of a log."""
 _LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ([A-Z]+) (.*)$")
 _KILLED = "ended first, without a message"  # what watch.py writes of a rank
 _FAILED_JOB = re.compile(r"^ +log: (.+) \(check log file\(s\) for error details\)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a job stands."""
+class JobStatus:
+    """The state of a job."""
 
     rule: Rule
     name: str
@@ -64,12 +65,12 @@ class Standing:
     line: str | None = None
     """The last line of its log."""
     age_s: float | None = None
-    """Seconds since it was written, or since the job was begun."""
+    """Seconds since this line was written, or since the job was started."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What the jobs of a rule took that snakemake has measured: the last time that each ended well."""
+    """Measured time of the jobs of a rule: the last successful run of each."""
 
     measured_jobs: int
     wall_s: float
@@ -78,21 +79,21 @@ class Spent:
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands."""
+    """The state of a run."""
 
     path: str
     folder: str
-    """Where the results and logs of all runs of the configuration are."""
-    jobs: tuple[Standing, ...]
+    """Folder of the results and logs of all runs of the configuration."""
+    jobs: tuple[JobStatus, ...]
     spent: dict[Rule, Spent]
     notes: tuple[str, ...]
 
 
 def look(run: RunConfig, now: float | None = None) -> Status:
-    """Look at a run's folder; `now` [s since 1970] may be another time than the present."""
+    """Inspect a run's folder; `now` [s since 1970] replaces the current time."""
     workflow = Workflow(run)
-    seen = Seen(run, workflow, time.time() if now is None else now)
-    jobs = tuple(seen.standing(job) for job in jobs_of(run))
+    states = JobStates(run, workflow, time.time() if now is None else now)
+    jobs = tuple(states.of(job) for job in jobs_of(run))
     spent = {}
     for work in work_of(run):
         rows = benchmarks(run, work)
@@ -102,23 +103,24 @@ def look(run: RunConfig, now: float | None = None) -> Status:
     return Status(run.path, str(root(run)), jobs, spent, (*workflow.notes, *not_run, *manifests.under_other_versions(run)))
 
 
-# --- what snakemake knows -----------------------------------------------------------------------------------------------
+# --- snakemake's files --------------------------------------------------------------------------------------
 
 
 class Workflow:
-    """What snakemake has noted of a run, in the folder .snakemake of where it was started.
+    """Snakemake's record of a run, in the folder .snakemake of its working directory.
 
     Attributes
     ----------
-    begun : dict
-        File of a job that snakemake has begun or submitted, below the run's folder -> when [s since 1970], and SLURM's number of the
-        job while it is submitted and not begun. Of snakemake 9.27: a file in .snakemake/incomplete, named by the path in base 64.
+    started : dict
+        Output file of each job that snakemake has started or submitted, relative to the run's folder -> start
+        time [s since 1970] and, of a submitted job that has not started, its SLURM id. In snakemake 9.27 this
+        is a file in .snakemake/incomplete, whose name is the path in base 64.
     locked : bool
-        Whether snakemake holds its lock on the run's files: it runs, or was killed.
+        Whether the run's files are locked: snakemake is running or was killed.
     failed : set of str
-        Logs of the jobs that failed in the last call of snakemake, from its own log.
+        Logs of the jobs that failed in the last call of snakemake, from snakemake's log.
     notes : list of str
-        What could not be known.
+        Messages about what could not be determined.
     """
 
     def __init__(self, run: RunConfig) -> None:
@@ -127,10 +129,10 @@ class Workflow:
         self.folder = self._find(run)
         if self.folder is None:
             self.notes.append(
-                f"no folder .snakemake knows of this run: what is running cannot be told; call this where snakemake was started "
-                f"(it knows the run as {self._own})"
+                "no .snakemake folder of this run found, so running jobs are unknown; run this command in the folder "
+                f"where snakemake was started (it knows the run as {self._own})"
             )
-        self.begun = {} if self.folder is None else dict(self._begun(self.folder / "incomplete"))
+        self.started = {} if self.folder is None else dict(self._started_jobs(self.folder / "incomplete"))
         self.locked = self.folder is not None and self._is_locked(self.folder / "locks")
         self.failed = set() if self.folder is None else self._failed(self.folder / "log")
 
@@ -140,19 +142,20 @@ class Workflow:
                 return folder / ".snakemake"
         return None
 
-    def _begun(self, folder: Path) -> Iterator[tuple[str, tuple[float, str | None]]]:
+    def _started_jobs(self, folder: Path) -> Iterator[tuple[str, tuple[float, str | None]]]:
         for parent, _, names in os.walk(folder):
-            before = "".join(part.removeprefix("@") for part in Path(parent).relative_to(folder).parts)  # a long name is cut into folders
+            # snakemake splits a long name into folders
+            before = "".join(part.removeprefix("@") for part in Path(parent).relative_to(folder).parts)
             for name in names:
                 try:
                     path = base64.urlsafe_b64decode(before + name).decode()
                     if not path.startswith(f"{self._own}/"):
                         continue
                     marker = Path(parent, name)
-                    begun, content = marker.stat().st_mtime, marker.read_text(encoding="utf-8")
-                except (OSError, ValueError, binascii.Error):  # gone by now, or no marker
+                    started, content = marker.stat().st_mtime, marker.read_text(encoding="utf-8")
+                except (OSError, ValueError, binascii.Error):  # deleted meanwhile, or not a marker
                     continue
-                yield path.removeprefix(f"{self._own}/"), (begun, _external_id(content))
+                yield path.removeprefix(f"{self._own}/"), (started, _external_id(content))
 
     def _is_locked(self, folder: Path) -> bool:
         return any(f"{self._own}/" in _text(path) for path in folder.glob("*.output.lock"))
@@ -166,17 +169,17 @@ class Workflow:
 
     @cached_property
     def slurm_states(self) -> dict[str, str] | None:
-        """States of the submitted jobs; None: SLURM cannot be asked."""
-        numbers = {number for _, number in self.begun.values() if number is not None}
+        """States of the submitted jobs; None if SLURM cannot be queried."""
+        numbers = {number for _, number in self.started.values() if number is not None}
         try:
             return slurm.states(numbers)
         except SpikelensError as error:
-            self.notes.append(f"whether submitted jobs still wait cannot be told: {error}")
+            self.notes.append(f"the state of submitted jobs is unknown: {error}")
             return None
 
 
 def _configured_path(run: RunConfig) -> str:
-    """The folder of all runs as snakemake knows it: that of config.json, not that of the command line."""
+    """The folder of all runs as snakemake knows it: as in config.json, not as on the command line."""
     path = Path(read_json(run.folder / "config.json", {"path": str})["path"])
     return str(path.parent if "=" in path.name else path)
 
@@ -184,7 +187,7 @@ def _configured_path(run: RunConfig) -> str:
 def _external_id(content: str) -> str | None:
     try:
         number = json.loads(content)["external_jobid"]
-    except (ValueError, KeyError, TypeError):  # being written just now
+    except (ValueError, KeyError, TypeError):  # incomplete: it is being written
         return None
     return None if number is None else str(number)
 
@@ -196,27 +199,28 @@ def _text(path: Path) -> str:
         return ""
 
 
-# --- what there is ------------------------------------------------------------------------------------------------------
+# --- files of the jobs --------------------------------------------------------------------------------------
 
 
-class Seen:
-    """Judges the jobs of a run by its files."""
+class JobStates:
+    """Determines the states of the jobs of a run from its files."""
 
     def __init__(self, run: RunConfig, workflow: Workflow, now: float) -> None:
         self._run, self._workflow, self._now = run, workflow, now
         self._folder, self._size = root(run), manifests.listed()
-        # written whenever snakemake starts: an older log is of a call before, and its job waits again
+        # written at each start of snakemake: an older log is from an earlier call, and its job is waiting
+        # again
         self._started = (run.folder / "config.json").stat().st_mtime
 
-    def standing(self, job: Job) -> Standing:
-        """How a job stands."""
-        marker = self._workflow.begun.get(job.made)
+    def of(self, job: Job) -> JobStatus:
+        """The state of a job."""
+        marker = self._workflow.started.get(job.made)
         found = manifests.state(self._folder, job, self._size)
         if marker is None and found == "whole":
-            return Standing(job.rule, job.name, "done", job.log)
-        log = _End.of(Path(self._folder, job.log))
+            return JobStatus(job.rule, job.name, "done", job.log)
+        log = _LogEnd.of(Path(self._folder, job.log))
         if marker is not None:
-            return self._begun(job, *marker, log)
+            return self._of_started(job, *marker, log)
         if log is None or log.written < self._started:
             unchanged: State = "lost" if found == "lost" else "waiting"
             state: State = "failed" if job.log in self._workflow.failed else unchanged
@@ -228,44 +232,47 @@ class Seen:
             state = "unclear" if self._now - log.written < SIGN_OF_LIFE_S else "ended"
         return self._with_log(job, state, None if state == "waiting" else log)
 
-    def _begun(self, job: Job, begun: float, number: str | None, log: _End | None) -> Standing:
-        """How a job stands that snakemake has begun or submitted; lines of an earlier attempt tell nothing of this one."""
-        log = None if log is None or log.written < begun else log
+    def _of_started(self, job: Job, started: float, number: str | None, log: _LogEnd | None) -> JobStatus:
+        """The state of a job that snakemake has started or submitted; logs of earlier attempts are ignored."""
+        log = None if log is None or log.written < started else log
         if log is not None and log.error:
             return self._with_log(job, "failed", log)
         if number is not None:
             states = self._workflow.slurm_states
-            return self._with_log(job, _of_slurm(states.get(number)) if states is not None else "queued", log, begun)
-        age_s = self._now - max(begun, 0.0 if log is None else log.written)
+            return self._with_log(job, _of_slurm(states.get(number)) if states is not None else "queued", log, started)
+        age_s = self._now - max(started, 0.0 if log is None else log.written)
         if self._workflow.locked:
             state: State = "running" if age_s < SIGN_OF_LIFE_S else "unclear"
         else:
             state = "unclear" if age_s < SIGN_OF_LIFE_S else "ended"
-        return self._with_log(job, state, log, begun)
+        return self._with_log(job, state, log, started)
 
-    def _with_log(self, job: Job, state: State, log: _End | None, begun: float | None = None) -> Standing:
-        since = begun if log is None else log.written
+    def _with_log(self, job: Job, state: State, log: _LogEnd | None, started: float | None = None) -> JobStatus:
+        since = started if log is None else log.written
         age_s = None if since is None else round(max(self._now - since, 0.0), 1)
-        return Standing(job.rule, job.name, state, job.log, None if log is None else log.line, age_s)
+        return JobStatus(job.rule, job.name, state, job.log, None if log is None else log.line, age_s)
 
 
 def _of_slurm(state: str | None) -> State:
-    """What SLURM's word for a submitted job means; None: SLURM does not know it any more, and snakemake has not noticed yet."""
+    """Translate SLURM's state of a submitted job.
+
+    None: SLURM no longer knows the job, and snakemake has not noticed yet.
+    """
     if state is None:
         return "unclear"
     return "queued" if state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED") else "running"
 
 
 @dataclass(frozen=True)
-class _End:
-    """The end of a log: its last line of ours, when it was written, and whether it tells of an error."""
+class _LogEnd:
+    """The end of a log: our last line, when it was written, and whether it reports an error."""
 
     line: str
     written: float
     error: bool
 
     @classmethod
-    def of(cls, path: Path) -> _End | None:
+    def of(cls, path: Path) -> _LogEnd | None:
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -277,16 +284,17 @@ class _End:
             if _KILLED in line:
                 return cls(line, status.st_mtime, True)
             if found := _LOG_LINE.match(line):
-                bug = f": {lines[-1]}" if found[1] == "CRITICAL" and lines[-1] != line else ""  # a traceback ends with what was raised
+                # the last line of a traceback names the exception
+                bug = f": {lines[-1]}" if found[1] == "CRITICAL" and lines[-1] != line else ""
                 return cls(found[2] + bug, status.st_mtime, found[1] in ("ERROR", "CRITICAL"))
         return cls("", status.st_mtime, False)
 
 
-# --- telling ------------------------------------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------------------
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """Counts of each rule, and every job that is neither done nor waiting."""
+    """Numbers of jobs by rule and state, and every job that is neither done nor waiting."""
     rules: list[dict[str, Any]] = []
     for rule in status.spent:
         count = Counter(job.state for job in status.jobs if job.rule == rule)
@@ -306,7 +314,7 @@ def _segments(status: Status, state: State) -> list[int]:
 
 
 def as_text(status: Status, *, segments: bool = True) -> str:
-    """A table of the rules, the segments, and the jobs that one might want to know of."""
+    """A table of the rules, the segments, and the jobs that are neither done nor waiting."""
     n_done = sum(job.state == "done" for job in status.jobs)
     shown: list[State] = [state for state in STATES if state in ("done", "running", "failed", "waiting")]
     others: list[State] = [state for state in STATES if state not in shown and any(job.state == state for job in status.jobs)]
@@ -326,7 +334,7 @@ def as_text(status: Status, *, segments: bool = True) -> str:
 
 
 def _job_lines(status: Status, state: State) -> Iterator[str]:
-    """The jobs in a state, with the last line and the name of their log."""
+    """The jobs in a state, each with the last line and the path of its log."""
     jobs = [job for job in status.jobs if job.state == state]
     if jobs:
         yield f"{MEANING[state]}:"
@@ -334,13 +342,13 @@ def _job_lines(status: Status, state: State) -> Iterator[str]:
         age = "" if job.age_s is None else f" ({_age(job.age_s)} ago)"
         name = job.rule if job.name == job.rule else f"{job.rule} {job.name}"
         see = f"; see {status.folder}/{job.log}" if state in ("failed", "ended", "unclear") else ""
-        yield f"  {name}: {job.line or ('no line yet' if state in ('running', 'queued') else 'no line')}{age}{see}"
+        yield f"  {name}: {job.line or ('no output yet' if state in ('running', 'queued') else 'no output')}{age}{see}"
     if len(jobs) > _SHOWN:
         yield f"  and {len(jobs) - _SHOWN:,} more (--json lists all)"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """Increasing numbers as "0-3, 5"."""
+    """Format ascending numbers as "0-3, 5"."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

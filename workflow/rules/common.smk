@@ -1,4 +1,5 @@
-# Helpers, no rules: the configuration, what a job asks for, and what jobs.py says in the way that rules take it.
+# Helpers, no rules: the configuration, the resources of a job, and the jobs of jobs.py in the form that rules
+# need.
 
 import functools
 import os
@@ -15,10 +16,10 @@ from spikelens.fingerprint import reads_of
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
 
-# Whether this is read in a job that was submitted to SLURM, and not by a snakemake that somebody runs inside an allocation of theirs.
+# True in a job that snakemake submitted to SLURM; false if snakemake itself runs inside a SLURM allocation.
 SUBMITTED = workflow.remote_exec and "SLURM_JOB_ID" in os.environ
 
-# Commands come from the environment that snakemake itself runs in, whether or not it is activated.
+# Commands are taken from the environment that snakemake runs in, even if it is not activated.
 shell.executable("bash")
 shell.prefix(
     f"set -euo pipefail; submitted={'1' if SUBMITTED else ''}; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
@@ -31,7 +32,8 @@ def refuse(error):
     os._exit(2)
 
 
-# What snakemake itself makes of the files is not used: it reads 0010 as 8, and knows neither `base` nor our defaults.
+# Snakemake's own parsing of the configuration is not used: it reads 0010 as 8 and knows neither `base` nor
+# our defaults.
 try:
     LOAD, SOURCE = snakefile.source_of(workflow, config)
     RUNS = LOAD("network")  # every target needs the network; `whole` checks the other stages
@@ -59,19 +61,19 @@ wildcard_constraints:
 
 
 def refuse_without_sbatch():
-    """Jobs that can't be submitted would be tried again, silently, for ten minutes and more.
+    """Check that sbatch exists: otherwise submission would be retried silently for ten minutes and more.
 
     Raises
     ------
     SpikelensError
-        If jobs go to SLURM and sbatch is not there.
+        If jobs are submitted to SLURM and sbatch does not exist.
     """
     if workflow.executor_plugin.name == "slurm" and shutil.which("sbatch") is None:
-        raise SpikelensError("sbatch not found: log in to a node that submits jobs, or load SLURM's module")
+        raise SpikelensError("sbatch not found: log in to a submit node, or load the SLURM module")
 
 
 def start():
-    """Make the runs' folder ready for the first job."""
+    """Prepare the folder of the runs for the first job."""
     try:
         refuse_without_sbatch()
         snakefile.start(RUNS)
@@ -83,8 +85,8 @@ def start():
 snakefile.at_start(workflow, start)
 
 
-# What is to be done, of all runs: the jobs of each key, by their folder, with a run that they belong to. Runs of a sweep share some; of
-# these runs, the one with most jobs counts.
+# The jobs of all runs, by their folder, each with a run that they belong to. Runs of a sweep share jobs; of
+# these runs, the one with the most jobs is used.
 ROOT = places.root(RUNS[0])
 OWNERS = {}
 for run in RUNS:
@@ -94,7 +96,7 @@ for run in RUNS:
 
 
 def owner(stage, wildcards):
-    """The run and the jobs that the wildcards of a stage's rule name."""
+    """The run and the jobs that the wildcards of a stage's rule refer to."""
     return OWNERS["/".join(filter(None, (stage, wildcards.get("item"), wildcards.key)))]
 
 
@@ -104,18 +106,21 @@ def run_of(stage):
 
 
 def below(path):
-    """A path from where snakemake is, of one below the folder that all runs share."""
+    """Convert a path relative to the common folder of all runs to one relative to the working directory."""
     return f"{ROOT}/{path}"
 
 
 @functools.cache
 def flags(path, stage, item=""):
-    """For each job of a stage of a run, or of an item of it, the flag that its results are there. It does not say how new they are."""
+    """For each job of a stage of a run, or of one of its items, the flag that its results exist.
+
+    Its age is not the age of the results.
+    """
     return [below(job.made) for work in WORK[path] if (work.stage, work.item) == (stage, item) for job in work.jobs]
 
 
 def made(stage):
-    """What the jobs of a stage have as input: the flags of everything that they read."""
+    """The input of the jobs of a stage: the flags of all results that they read."""
 
     def found(wildcards):
         run, work = owner(stage, wildcards)
@@ -141,11 +146,11 @@ def whole(*stages):
 
 
 def ask(stage):
-    """What the jobs of a stage ask for; one that failed asks for more when it is tried again."""
+    """The resources of the jobs of a stage; a retry after a failure requests more."""
     first = {folder: asked(folder, 1) for folder, (_, work) in OWNERS.items() if work.stage == stage}
     names = dict.fromkeys(name for wanted in first.values() for name in wanted)
     values = {name: {wanted.get(name) for wanted in first.values()} for name in names}
-    # snakemake takes long to call a function for each job: what is the same for all is no function
+    # snakemake is slow at calling a function for each job: resources equal for all jobs are constants
     grows = ("runtime", "mem_mb", "mem_mb_per_cpu")
     return {name: asked_for(stage, name) if name in grows or len(values[name]) > 1 else values[name].pop() for name in names}
 
@@ -156,7 +161,7 @@ def asked_for(stage, name):
 
 @functools.cache
 def asked(folder, attempt):
-    """All that a job asks for. What is left out is not asked for."""
+    """The resources that a job requests; those that are missing are not requested."""
     run, work = OWNERS[folder]
     ranks, limit = n_ranks(run, work.rule), run.cluster.limit_min
     minutes = attempt * runtime_min(run, work.rule)
@@ -164,15 +169,15 @@ def asked(folder, attempt):
         "runtime": minutes if limit is None else min(minutes, limit),
         "mem_mb": attempt * memory_mb(run, work.rule),
         "tasks": ranks,
-        # a rank that is alone needs no launcher, and the SLURM plugin refuses one
+        # a single rank needs no launcher, and the SLURM plugin refuses one
         "mpi": launcher(run) if ranks > 1 else "",
     }
     if ranks > 1:
-        # of a job on several nodes, SLURM takes mem_mb for the memory of each, and threads for cores of each rank
+        # for a job on several nodes, SLURM interprets mem_mb per node, and threads as cores per rank
         wanted |= {"cpus_per_task": 1, "mem_mb_per_cpu": attempt * rank_memory_mb(run, work.rule)}
         per_node = run.cluster.ranks_per_node
         if per_node is not None:
-            # the plugin takes tasks_per_node in the place of tasks only, and none that is 1
+            # the plugin accepts tasks_per_node only instead of tasks, and not if it is 1
             wanted |= {"nodes": -(-ranks // per_node), "slurm_extra": f"--ntasks-per-node={per_node}"}
     if work.stage == "models" and run.cluster.gpus:
         wanted |= {"gpu": ranks, "tasks_per_gpu": 1}
@@ -183,17 +188,23 @@ MODULES = RUNS[0].cluster.modules
 
 
 def launcher(run):
-    """Inside a job that snakemake submitted, mpiexec would put every rank on the first node: SLURM's variables are hidden from it."""
+    """The MPI launcher of a run.
+
+    In a submitted job, mpiexec does not see SLURM's variables and would start all ranks on the first node.
+    """
     return run.cluster.srun if SUBMITTED else "mpiexec"
 
 
 def together(group):
-    """Jobs of a group are submitted together; only on a cluster, since snakemake (9.27) plans groups in a time that grows with their square."""
+    """The group of jobs that are submitted together, on a cluster only.
+
+    In snakemake (9.27) the planning time of groups grows with the square of their size.
+    """
     return lambda wildcards: group if workflow.non_local_exec else None
 
 
-# Parts of commands: how ranks are started, how many, and the time that a submitted job has (elsewhere there is no limit), so that a
-# command that sees that it will not do ends early.
+# Parts of commands: the launcher, the number of ranks, and the time limit of a submitted job, so that a
+# command that would exceed it ends early. Local jobs have no limit.
 LAUNCH = "mpi={resources.mpi:q}; ${{mpi:+$mpi -n {resources.tasks}}}"
 RANKS = "${{mpi:+--ranks {resources.tasks}}}"
 LIMIT = "${{submitted:+--limit-min {resources.runtime}}}"

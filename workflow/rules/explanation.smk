@@ -1,4 +1,5 @@
-# Stage 5: each method scores pairs of neurons, in one job or in one for each block of targets; then all scores are held against the wiring, with controls.
+# Stage 5: each method scores pairs of neurons, in one job or in one per block of targets; then all scores are compared with the
+# wiring, with controls.
 
 
 rule infer:

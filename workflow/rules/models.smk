@@ -1,5 +1,5 @@
-# Stage 4: one job a model and seed, on MPI ranks where models.<name>.ranks is more than 1. A checkpoint that a killed job has left beside
-# its outputs is none of them: snakemake would delete it.
+# Stage 4: one job per model and seed, on MPI ranks if models.<name>.ranks is more than 1. The checkpoint is
+# not declared as an output, because snakemake deletes the outputs of a killed job.
 
 
 rule train:

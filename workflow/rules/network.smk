@@ -1,4 +1,4 @@
-# Stage 1: the synapses, one job a block. No job needs another's block.
+# Stage 1: the synapses, one job per block. Jobs do not depend on each other.
 
 
 rule build_network:

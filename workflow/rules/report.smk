@@ -1,10 +1,10 @@
-# Stage 6: figures, the page that shows them, summary.json.
+# Stage 6: figures, the HTML page, summary.json.
 
 from spikelens.report.contents import PAGE, SUMMARY
 
 
 def embedded(file, caption):
-    """A file that snakemake's own report embeds; of a sweep, one for each run."""
+    """A file embedded in snakemake's own report; for a sweep, one per run."""
     labels = {"file": file} if len(RUNS) == 1 else {"file": file, "key": "{key}"}
     return report(below(f"report/{{key}}/{file}"), caption=f"../report/{caption}", category="report", labels=labels)
 

@@ -1,5 +1,5 @@
-# Stage 2: one job a segment, on MPI ranks; segment k starts from the state at the end of segment k-1.
-# Every input is `ancient`: results are deterministic, so that a segment made again leaves the later ones as they are.
+# Stage 2: one job per segment, on MPI ranks; segment k starts from the final state of segment k-1. All inputs
+# are `ancient`: results are deterministic, so that later segments remain valid if a segment is run again.
 
 
 def segment_before(wildcards):

@@ -1,1 +1,1 @@
-"""Explanation: what the models learnt, and whether their attention shows the wiring, with the controls that such a claim needs."""
+"""Explanation: does attention reveal the wiring? Scores of pairs of neurons, with controls."""

@@ -1,4 +1,4 @@
-"""Which Temporal Fusion Transformer an explanation method means by its option `model`."""
+"""Resolve the option `model` of an explanation method: a Temporal Fusion Transformer of single neurons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
 
 AUTO = "auto"
-"""The first TFT of single neurons."""
+"""Value of the option: the first TFT of single neurons."""
 
 
 def of_neurons(run: RunConfig) -> list[str]:
@@ -20,18 +20,18 @@ def of_neurons(run: RunConfig) -> list[str]:
 
 
 def named(run: RunConfig, option: str | None) -> str | None:
-    """The name of the model that an option means; None if there is none."""
+    """The name of the model that the option refers to; None if there is none."""
     return next(iter(of_neurons(run)), None) if option == AUTO else option
 
 
 def model_of(run: RunConfig, option: str | None) -> Any:
-    """The model that an option means; None if there is none."""
+    """The model that the option refers to; None if there is none."""
     name = named(run, option)
     return None if name is None else run.models[name]
 
 
 def check_model(run: RunConfig, where: str, option: str | None) -> Iterator[Problem]:
-    """Refuse an option that names no TFT of single neurons."""
+    """Yield a problem if the option does not name a TFT of single neurons."""
     known = of_neurons(run)
     if option not in (AUTO, None, *known):
         hint = f"expected a TFT of single neurons: {', '.join(known)}" if known else "no model is a TFT of single neurons"

@@ -1,8 +1,10 @@
-"""What is read off a Temporal Fusion Transformer's attention: how alike two neurons' is, and where in the past one neuron's lies.
+"""Statistics of the attention of a Temporal Fusion Transformer.
 
-Attention is (window, neuron, decoder step, head, encoder step). The weights over encoder steps and the decoder steps so far add up
-to 1, so that a neuron's plain mean says only how the past is weighed against the steps being forecast; hence its place and spread
-in the past are looked at too.
+For pairs: correlation of the attention of two neurons. For single neurons: location and spread of attention
+in the past. Attention is (window, neuron, decoder step, head, encoder step). Its weights over the encoder
+steps and the earlier decoder steps sum to 1. The plain mean over encoder steps therefore shows only how the
+weight is divided between the past and the forecast steps, so that the lag and the entropy are computed as
+well.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ Floats = NDArray[np.float64]
 
 
 def correlation(parts: Iterable[NDArray[Any]]) -> Floats:
-    """Pearson's correlation between neurons of their concatenated values, (n, n); 0 where a neuron's values are constant.
+    """Pearson correlation between neurons of their concatenated values, (n, n); 0 where values are constant.
 
     Parameters
     ----------
     parts : each (n_neurons, n_values)
-        Pieces of every neuron's values; one is held in float64 at a time. Values are taken relative to the first piece's mean,
-        so that no digits are lost to it.
+        Pieces of the values of all neurons; one piece at a time is converted to float64. The mean of the
+        first piece is subtracted from all values to avoid cancellation.
     """
     products: Floats | float = 0.0
     total: Floats | float = 0.0
@@ -39,19 +41,25 @@ def correlation(parts: Iterable[NDArray[Any]]) -> Floats:
         n_values += values.shape[1]
     covariance = np.asarray(products) / n_values - np.outer(total, total) / n_values**2
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    # float32's rounding is no variation
+    # ignore variation within float32 rounding
     varies = deviation > 1e-6 * largest
     scale = np.where(varies, deviation, 1.0)
     return np.clip(np.where(np.outer(varies, varies), covariance / np.outer(scale, scale), 0.0), -1.0, 1.0)
 
 
 def mean_correlation(mean_attention: NDArray[Any]) -> Floats:
-    """Correlation between neurons of their attention averaged over windows (neuron, decoder step, head, encoder step)."""
+    """Correlation between neurons of their attention, averaged over windows.
+
+    Input (neuron, decoder step, head, encoder step).
+    """
     return correlation([mean_attention.reshape(len(mean_attention), -1)])
 
 
 def aligned_correlation(attention: NDArray[Any]) -> Floats:
-    """Correlation between neurons of their attention in the same windows (window, neuron, decoder step, head, encoder step)."""
+    """Correlation between neurons of their attention, window by window.
+
+    Input (window, neuron, decoder step, head, encoder step).
+    """
     return correlation(_by_window(attention))
 
 
@@ -61,7 +69,7 @@ def _by_window(attention: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def neuron_quantities(mean_attention: NDArray[Any]) -> dict[str, Floats]:
-    """Each neuron's attention in a few numbers, means over decoder steps and heads.
+    """Summary statistics of each neuron's attention, averaged over decoder steps and heads.
 
     Parameters
     ----------
@@ -71,9 +79,10 @@ def neuron_quantities(mean_attention: NDArray[Any]) -> dict[str, Floats]:
     Returns
     -------
     dict of (n_neurons,)
-        attention_on_history: sum over encoder steps, that is n_encoder_steps times the plain mean (what is missing to 1 lies on the
-        steps being forecast); attention_lag: mean distance back from the forecast's start, weighted by attention [samples];
-        attention_entropy: spread over the encoder steps, 0 all on one, 1 even on all; attention_latest: share of the last one.
+        attention_on_history: sum over encoder steps, i.e. n_encoder_steps times the plain mean; the rest to 1
+        is attention to earlier forecast steps. attention_lag: attention-weighted mean distance back from the
+        start of the forecast [samples]. attention_entropy: entropy over encoder steps, normalised: 0 if all
+        attention is on one step, 1 if it is uniform. attention_latest: share of the latest encoder step.
     """
     attention = np.asarray(mean_attention, np.float64)
     n_past = attention.shape[-1]

@@ -1,6 +1,6 @@
-"""What the explanation holds beside its store: tables, one row a line.
+"""Tables of the explanation stage, besides its store: one row per line.
 
-The Snakefile declares them as outputs, so that this module imports nothing that takes time.
+The Snakefile declares them as outputs, so this module avoids slow imports.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from spikelens.files import NUMBER, Fields
 
 SCORES = "scores.json"
-"""How well each score of a pair of neurons tells whether there is a synapse; below the stage's folder."""
+"""How well each score of pairs of neurons predicts synapses; in the folder of the stage."""
 ASSOCIATIONS = "associations.json"
-"""How attention goes with causal components and weights."""
+"""Correlations of attention with causal components and weights."""
 TABLES = (SCORES, ASSOCIATIONS)
 SCORE_FIELDS: Fields = {
     **dict.fromkeys(("score", "saw", "edge_class", "stratum"), str),
@@ -19,4 +19,4 @@ SCORE_FIELDS: Fields = {
     **dict.fromkeys(("ci", "time_range_ms"), list),
     "seed": dict,
 }
-"""What each row of scores.json has."""
+"""Fields of each row of scores.json."""

@@ -1,4 +1,4 @@
-"""What a relation must survive before it is believed: shuffled labels, and rates held fixed."""
+"""Controls: shuffled labels, and partial correlation given the firing rate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from spikelens.explanation.scores import ALL, INTERVAL, EdgeClass, Mask, auroc, 
 
 
 def shuffle_within_populations(edges: EdgeClass, rng: np.random.Generator) -> Mask:
-    """Give the neurons of each population each other's synapses: same graph, other names, (n_sources, n_targets).
+    """Permute the labels of the neurons within each population, (n_sources, n_targets); same graph.
 
-    In-degrees, out-degrees, reciprocity and every difference between populations stay; only who is who is lost. Within one
-    population sources and targets are the same neurons and are renamed alike.
+    In-degrees, out-degrees, reciprocity and differences between populations are preserved; only the identity
+    of the neurons is lost. If source and target population are the same, both are permuted alike.
     """
     sources = rng.permutation(len(edges.sources))
     same = np.array_equal(edges.sources, edges.targets)
@@ -24,9 +24,9 @@ def shuffle_within_populations(edges: EdgeClass, rng: np.random.Generator) -> Ma
 
 
 def score_shuffled(score: NDArray[Any], edges: EdgeClass, n_shuffles: int, seed: int) -> list[dict[str, Any]]:
-    """Score an edge class against shuffled labels: one row as from `score_class`, or none.
+    """Evaluate a score on shuffled labels: one row as in `score_class`, none if all pairs are connected.
 
-    auroc and ap are means over the shuffles, ci the range that 95 % of the AUROCs fall in.
+    auroc and ap are means over the shuffles; ci is the central 95 % range of the AUROCs.
     """
     n_positive, n_candidates = int(edges.synapse.sum()), int(edges.candidate.sum())
     if n_positive == n_candidates:
@@ -52,13 +52,13 @@ def score_shuffled(score: NDArray[Any], edges: EdgeClass, n_shuffles: int, seed:
 
 
 def is_constant(values: ArrayLike) -> bool:
-    """Whether values differ by no more than rounding: such a quantity has no correlation with anything."""
+    """Whether values are constant up to rounding, so that no correlation is defined."""
     array = np.asarray(values, np.float64)
     return array.size < 2 or bool(np.ptp(array) <= 1e-6 * np.abs(array).max())
 
 
 def residuals(values: NDArray[np.float64], given: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a straight line through `given` leaves of `values`."""
+    """Residuals of a linear regression of `values` on `given`."""
     centred, against = values - values.mean(), given - given.mean()
     slope = (centred @ against) / max(float(against @ against), np.finfo(np.float64).tiny)
     left: NDArray[np.float64] = centred - slope * against
@@ -66,9 +66,10 @@ def residuals(values: NDArray[np.float64], given: NDArray[np.float64]) -> NDArra
 
 
 def partial_spearman(x: ArrayLike, y: ArrayLike, held: ArrayLike) -> float:
-    """Rank correlation of x and y with `held` kept fixed: Pearson's correlation of what the rank of `held` leaves of their ranks.
+    """Partial Spearman correlation of x and y given `held`.
 
-    0 if `held` explains either wholly.
+    Pearson correlation of the residuals of the ranks of x and y after regression on the ranks of `held`; 0 if
+    `held` explains either completely.
     """
     ranks = [rankdata(values).astype(np.float64) for values in (x, y, held)]
     left_x, left_y = (residuals(rank, ranks[2]) for rank in ranks[:2])
@@ -79,9 +80,9 @@ def partial_spearman(x: ArrayLike, y: ArrayLike, held: ArrayLike) -> float:
 
 
 def association(x: NDArray[np.float64], y: NDArray[np.float64], rate_hz: NDArray[np.float64]) -> dict[str, Any] | None:
-    """Spearman's rho of x and y over neurons, its p-value, and rho with the rate held fixed.
+    """Spearman's rho of x and y over neurons, its p-value, and the partial rho given the rate.
 
-    Neurons for which y is not known (NaN) are left out; None if fewer than four are left, or x or y is constant.
+    Neurons with NaN in y are excluded. None if fewer than four remain, or if x or y is constant.
     """
     known = np.isfinite(y)
     x, y, rate_hz = x[known], y[known], rate_hz[known]
@@ -92,9 +93,9 @@ def association(x: NDArray[np.float64], y: NDArray[np.float64], rate_hz: NDArray
 
 
 def similarity(x: NDArray[Any], y: NDArray[Any]) -> dict[str, Any] | None:
-    """Pearson's and Spearman's correlation of two scores over pairs of neurons; None if either is constant.
+    """Pearson and Spearman correlation of two scores over pairs of neurons; None if either is constant.
 
-    There is no p-value: pairs that share a neuron are not independent.
+    Without a p-value, because pairs that share a neuron are not independent.
     """
     if is_constant(x) or is_constant(y):
         return None

@@ -1,7 +1,8 @@
-"""The explanation's second half: hold what the methods computed against the wiring, and write two lists.
+"""Second half of the explanation stage: compare the output of the methods with the wiring; write two tables.
 
-scores.json says how well each score of a pair of neurons tells whether there is a synapse; associations.json how scores of attention go
-with Omega, and each neuron's attention with its weights. Both name the seeds and the time range that a number comes from.
+scores.json: how well each score of pairs of neurons predicts synapses. associations.json: how attention
+correlates with Omega, and each neuron's attention with its weights. Each row contains the seeds and the time
+range of the data.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def judge(run: RunConfig) -> None:
-    """Score every method of a run, and write scores.json and associations.json; both are empty where the wiring is not known."""
+    """Evaluate every method of a run; write scores.json and associations.json, both empty if the wiring is not known."""
     started, truth = time.monotonic(), Truth(run)
     scores: list[dict[str, Any]] = []
     associations: list[dict[str, Any]] = []
@@ -50,14 +51,14 @@ def judge(run: RunConfig) -> None:
 
 
 class Truth:
-    """The wiring as built, as far as it is asked for."""
+    """The true wiring, read on demand and cached."""
 
     def __init__(self, run: RunConfig) -> None:
         self._run = run
         self._classes: dict[bytes, list[EdgeClass]] = {}
 
     def classes(self, neurons: Ids) -> list[EdgeClass]:
-        """The classes of edges among some neurons."""
+        """The edge classes among the given neurons."""
         key = np.asarray(neurons, np.int64).tobytes()
         if key not in self._classes:
             wiring, run = read_wiring(self._run, neurons), self._run
@@ -73,7 +74,7 @@ class Truth:
 
 
 def _write_rows(run: RunConfig, file: str, rows: list[dict[str, Any]]) -> None:
-    """Write a list, one row a line; NaN is refused."""
+    """Write a table, one row per line; NaN raises ValueError."""
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
     write_atomically(place_of(run, "explanation") / file, f"[\n{lines}\n]\n".encode())
 
@@ -95,7 +96,7 @@ def _rows(run: RunConfig, score: PairScore, edges: EdgeClass) -> Iterator[dict[s
 
 
 def _similarities(run: RunConfig, omega: PairScore, attention: PairScore, classes: list[EdgeClass]) -> Iterator[dict[str, Any]]:
-    """How correlations of attention go with Omega, over all candidate pairs of each edge class."""
+    """Correlation of an attention score with Omega over all candidate pairs of each edge class."""
     if not np.array_equal(omega.neurons, attention.neurons):
         return
     for edges in classes:
@@ -106,7 +107,7 @@ def _similarities(run: RunConfig, omega: PairScore, attention: PairScore, classe
 
 
 def _neuron_associations(run: RunConfig, quantity: NeuronQuantity, truth: Truth) -> Iterator[dict[str, Any]]:
-    """How a quantity of each neuron goes with its mean in- and out-weight, for all neurons and each population."""
+    """Correlation of a quantity with mean in- and out-weight, for all neurons and for each population."""
     neurons = quantity.neurons
     parts = {ALL: slice(None), **{name: slice(*np.searchsorted(neurons, bounds)) for name, bounds in run.populations.items()}}
     for against, weights in truth.mean_weights.items():

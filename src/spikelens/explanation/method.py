@@ -1,6 +1,7 @@
-"""What an explanation method is to the rest of the workflow: the base of all kinds. Nothing that takes time is imported here.
+"""The base class of all explanation methods: their interface to the workflow. No slow imports here.
 
-A method gives scores of ordered pairs of neurons. It does not know the wiring unless it says so; `judge` holds its scores against it.
+A method scores ordered pairs of neurons. It does not use the wiring unless `PairScore.saw` says so. `judge`
+compares the scores with the wiring.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairScore:
-    """A score of pairs of neurons, and what it was computed from.
+    """A score of pairs of neurons, and the data it was computed from.
 
     Attributes
     ----------
     name
-        Of the score, in the rows of scores.json.
+        Name of the score in scores.json.
     saw
-        What it was computed from, like "spikes" or "spikes and wiring".
+        Its input data, like "spikes" or "spikes and wiring".
     neurons
-        (n,) ids of the neurons that the matrix is of.
+        (n,) ids of the neurons in the matrix.
     matrix
         (n, n) [source, target].
     time_range
-        The time that it was computed on [ms].
+        Time range of its data [ms].
     seed
-        Of a trained model, if one was used.
+        Seed of the trained model, if one was used.
     shuffled
-        Whether it is scored against shuffled labels as well.
+        Whether it is evaluated against shuffled labels as well.
     """
 
     name: str
@@ -62,27 +63,27 @@ class Method(Item):
     """Whether jobs are divided by blocks of target neurons; arrays then have `by` with "block" for their targets."""
 
     def output(self, run: RunConfig) -> Layout:
-        """Arrays and coordinates of what it computes."""
+        """Arrays and coordinates of its output."""
         raise NotImplementedError
 
     def compute(self, run: RunConfig) -> Mapping[str, NDArray[Any]]:
-        """The arrays of `output`, by one job."""
+        """Compute the arrays of `output` in one job."""
         raise NotImplementedError
 
     def compute_targets(self, run: RunConfig, block: int) -> Mapping[str, NDArray[Any]]:
-        """The shards of one block of targets, where `BY_TARGETS`; each block has a job of its own."""
+        """Compute the shards of one block of targets, if `BY_TARGETS`; each block has its own job."""
         raise NotImplementedError
 
     def scores(self, run: RunConfig, output: Group) -> Iterator[PairScore]:
-        """Its scores, one matrix at a time, read from its output."""
+        """Yield its scores, one matrix at a time, read from its output."""
         raise NotImplementedError
 
     def neuron_quantities(self, run: RunConfig, output: Group) -> Iterator[NeuronQuantity]:
-        """What it says of single neurons, to be held against their weights."""
+        """Quantities of single neurons, which `judge` correlates with their weights."""
         return iter(())
 
     def memory(self, run: RunConfig) -> float:
-        """Memory that a job is expected to need [bytes]; by default that of a few matrices of all pairs."""
+        """Expected memory of a job [bytes]; default: a few matrices of all pairs."""
         n = min(run.n_neurons, MAX_DENSE_NEURONS)
         return 300e6 + 64.0 * n**2
 
@@ -91,20 +92,20 @@ class Method(Item):
         return speeds.start_s + speeds.reading_seconds(run)
 
     def figures(self, name: str) -> tuple[Shown, ...]:
-        """Its figures in the report, where it is called `name`."""
+        """Its figures in the report; `name` is its name in the configuration."""
         return ()
 
 
 @dataclass(frozen=True)
 class NeuronQuantity:
-    """A number for each of some neurons.
+    """One number per neuron.
 
     Attributes
     ----------
     name
-        Of the quantity, in the rows of associations.json.
+        Name of the quantity in associations.json.
     neurons, values, rate_hz
-        (n,) ids, numbers, and rates [Hz] in the same time.
+        (n,) ids, values, and rates [Hz] in the same time range.
     """
 
     name: str

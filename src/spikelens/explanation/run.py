@@ -1,4 +1,4 @@
-"""The explanation's first half: compute the scores of pairs of neurons by one method."""
+"""First half of the explanation stage: compute the output of one method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def compute(run: RunConfig, name: str, block: int | None = None) -> None:
-    """Compute what a method gives, all or for one block of targets, and write it into its store."""
+    """Compute the output of a method, all of it or for one block of targets, and write it to its store."""
     started, output, method = time.monotonic(), method_output(run, name), run.methods[name]
     ensure(output)
     found = method.compute(run) if block is None else method.compute_targets(run, block)

@@ -1,8 +1,8 @@
-"""How well a score of ordered pairs of neurons tells pairs with a synapse from pairs without.
+"""How well a score of ordered pairs of neurons separates pairs with a synapse from pairs without.
 
-Everything here is counting. A score is turned into levels (its distinct values, in rising order), and AUROC and average
-precision follow from how many pairs with and without a synapse stand at each level; ties are thereby exact. The same counts in
-a few hundred coarser levels, kept by target, make the bootstrap a matrix product.
+Everything is computed from counts. A score is converted to levels (its sorted distinct values). AUROC and
+average precision follow from the number of pairs with and without a synapse at each level, so that ties are
+exact. With counts per target in a few hundred coarser levels, the bootstrap is a matrix product.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 Levels = NDArray[np.int64]
 
 BOOTSTRAP_LEVELS = 500
-"""Quantile classes of a score in the bootstrap: the AUROC of a resample is then off by far less than its interval is wide."""
+"""Quantile bins of a score in the bootstrap; their error in the AUROC is much smaller than the interval."""
 INTERVAL = (0.025, 0.975)
 ALL = "all"
 
@@ -29,8 +29,8 @@ ALL = "all"
 class EdgeClass:
     """The candidate pairs from one population to another, and which of them have a synapse.
 
-    Matrices are [source, target] among the neurons looked at; `strata` divides the pairs with a synapse by the synapse's
-    weight, under names like "3-4" [mV], and is empty where weights do not change.
+    Matrices are [source, target]. `strata` groups the pairs with a synapse by its weight, with names like
+    "3-4" [mV]; it is empty if no weight is plastic.
     """
 
     name: str
@@ -41,25 +41,25 @@ class EdgeClass:
     strata: Mapping[str, Mask]
 
     def part(self, matrix: NDArray[Any]) -> NDArray[Any]:
-        """The class's part of a matrix over all neurons looked at."""
+        """The submatrix of this class, from a matrix of all neurons considered."""
         return matrix[np.ix_(self.sources, self.targets)]
 
 
 def edge_classes(
     synapse: Mask, weight: Floats, plastic: Mask, members: Mapping[str, NDArray[np.int64]], names: Iterable[str], strata: Sequence[float]
 ) -> list[EdgeClass]:
-    """Divide all ordered pairs of distinct neurons by their populations; classes without any synapse are left out.
+    """Group all ordered pairs of distinct neurons by population; classes without a synapse are omitted.
 
     Parameters
     ----------
     synapse, weight, plastic : (n, n)
-        [source, target]: whether there is a synapse, its time-averaged weight [mV], and whether STDP changes it.
+        [source, target]: whether a synapse exists, its time-averaged weight [mV], and whether it is plastic.
     members
-        Positions in the matrices of each population's neurons.
+        Matrix indices of the neurons of each population.
     names
-        Classes as "source->target".
+        Edge classes as "source->target".
     strata
-        Edges of the classes of weight [mV]; half-open but for the last.
+        Bin edges of the weight [mV]; bins are half-open except for the last.
     """
     classes = []
     for name in names:
@@ -74,7 +74,7 @@ def edge_classes(
 
 
 def weight_strata(weight: Floats, synapse: Mask, strata: Sequence[float]) -> dict[str, Mask]:
-    """Divide the pairs with a synapse by its weight: [a, b) for neighbouring edges, the last with its end; none beyond the edges."""
+    """Bin the pairs with a synapse by weight: [a, b), the last bin [a, b]; others are omitted."""
     divided = {}
     for low, high in itertools.pairwise(strata):
         below = weight <= high if high == strata[-1] else weight < high
@@ -83,12 +83,12 @@ def weight_strata(weight: Floats, synapse: Mask, strata: Sequence[float]) -> dic
 
 
 def score_levels(score: NDArray[Any], candidate: Mask) -> Levels:
-    """Number the distinct values of a score among the candidates, in rising order; -1 elsewhere.
+    """Rank the distinct values of a score among the candidates, from 0 in ascending order; -1 elsewhere.
 
     Raises
     ------
     ValueError
-        If a candidate's score is not finite: no order could be right.
+        If the score of a candidate is not finite, so that it has no rank.
     """
     values = score[candidate]
     if not np.isfinite(values).all():
@@ -104,12 +104,15 @@ def count_levels(levels: Levels, chosen: Mask, n_levels: int) -> Floats:
 
 
 def auroc(positive: Floats, negative: Floats) -> Floats:
-    """Probability that a pair with a synapse scores higher than one without, ties counting half (Mann-Whitney's U / n n').
+    """Probability that a pair with a synapse scores higher than one without; ties count half.
+
+    This is Mann-Whitney's U / (n n').
 
     Parameters
     ----------
     positive, negative : (..., n_levels)
-        Pairs with and without a synapse at each level, in rising order; NaN comes out where either has none.
+        Number of pairs with and without a synapse at each level, in ascending order. The result is NaN where
+        either is empty.
     """
     below = np.cumsum(negative, axis=-1) - negative
     pairs = positive.sum(-1) * negative.sum(-1)
@@ -119,9 +122,9 @@ def auroc(positive: Floats, negative: Floats) -> Floats:
 
 
 def average_precision(positive: Floats, negative: Floats) -> float:
-    """Mean over the pairs with a synapse of the precision among all pairs that score at least as high; counts as for `auroc`.
+    """Average precision, from counts as in `auroc`.
 
-    It is the sum over thresholds of precision times gain in recall, as in scikit-learn.
+    The sum over thresholds of precision times the increase in recall, as in scikit-learn.
     """
     held = np.flatnonzero(positive)
     found = np.cumsum(positive[::-1])[::-1][held]
@@ -130,7 +133,7 @@ def average_precision(positive: Floats, negative: Floats) -> float:
 
 
 def resample_targets(n_targets: int, n_resamples: int, rng: np.random.Generator) -> Floats:
-    """How often each target is drawn in each bootstrap resample, (n_resamples, n_targets)."""
+    """Number of times each target is drawn in each bootstrap resample, (n_resamples, n_targets)."""
     return rng.multinomial(n_targets, np.full(n_targets, 1 / n_targets), size=n_resamples).astype(np.float64)
 
 
@@ -142,17 +145,17 @@ def count_by_target(levels: Levels, chosen: Mask, n_levels: int) -> Floats:
 
 
 def interval(point: float, positive: Floats, negative: Floats, draws: Floats) -> list[float]:
-    """The bootstrap's 95 % interval of an AUROC, over targets.
+    """95 % bootstrap interval of an AUROC; targets are resampled.
 
     Parameters
     ----------
     point
-        The exact AUROC; the interval is shifted by what the coarse levels do to it.
+        The exact AUROC. The interval is shifted by its difference from the AUROC of the coarse levels.
     positive, negative : (n_targets, n_levels)
-        Pairs of each target with and without a synapse at each coarse level.
+        Number of pairs of each target with and without a synapse at each coarse level.
     draws : (n_resamples, n_targets)
-        As from `resample_targets`. Resamples without any positive or negative say nothing and are passed over; if all are,
-        the interval is [0, 1].
+        From `resample_targets`. Resamples without a positive or without a negative are skipped. If all are
+        skipped, the interval is [0, 1].
     """
     resampled = auroc(draws @ positive, draws @ negative)
     resampled = resampled[np.isfinite(resampled)]
@@ -164,20 +167,23 @@ def interval(point: float, positive: Floats, negative: Floats, draws: Floats) ->
 
 
 def score_class(score: NDArray[Any], edges: EdgeClass, n_bootstraps: int, seed: int) -> list[dict[str, Any]]:
-    """Score an edge class as a whole and by the weight of its synapses; negatives are always all pairs without a synapse.
+    """Evaluate a score on an edge class as a whole and by weight stratum.
+
+    The negatives are always all pairs without a synapse.
 
     Parameters
     ----------
     score : (n_sources, n_targets)
-        The class's part of a score. Higher is taken to mean a synapse, for inhibition too: an AUROC below 0.5 says that
-        connected pairs score lower, as rates do that inhibition pulls apart.
+        The submatrix of this class. A higher score predicts a synapse, also for inhibition. An AUROC below
+        0.5 means that connected pairs score lower, e.g. because inhibition anticorrelates their rates.
     n_bootstraps, seed
-        Resamples of targets, the same ones for every score.
+        Number and seed of the resamples of targets; the same resamples are used for every score.
 
     Returns
     -------
     list of dict
-        stratum, auroc, ap, ci, n_positive, n_negative; strata without a synapse are left out, and everything if every pair has one.
+        stratum, auroc, ap, ci, n_positive, n_negative. Strata without a synapse are omitted. The list is
+        empty if every pair has a synapse.
     """
     negative = edges.candidate & ~edges.synapse
     if not negative.any():
@@ -209,14 +215,14 @@ def score_class(score: NDArray[Any], edges: EdgeClass, n_bootstraps: int, seed: 
 
 
 def coarsen(levels: Levels, candidate: Mask, n_coarse: int = BOOTSTRAP_LEVELS) -> tuple[Levels, int]:
-    """Merge neighbouring levels into at most `n_coarse` with about equally many candidates each; (levels, their number)."""
+    """Merge adjacent levels into at most `n_coarse` of similar size; return levels and their number."""
     counts = np.bincount(levels[candidate])
     below = np.cumsum(counts) - counts
     merged = np.unique(below * n_coarse // counts.sum(), return_inverse=True)[1]
     return np.where(candidate, merged[levels], -1), int(merged.max()) + 1
 
 
-# --- what the numbers say about the claim --------------------------------------------------------------------------------
+# --- the verdict --------------------------------------------------------------------------------------------
 
 ATTENTION_SCORES = ("attention_correlation", "attention_correlation_aligned")
 UNTRAINED = ", untrained"
@@ -226,22 +232,24 @@ OMEGA_DENSE = "omega_dense"
 
 
 def is_attention(score: str) -> bool:
-    """Whether a score is of attention, trained or not."""
+    """Whether a score is computed from attention, of a trained or an untrained model."""
     return score.removesuffix(UNTRAINED) in ATTENTION_SCORES
 
 
 def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Judge the claim "attention shows connectivity" for each edge class and attention score, by rules stated in `conclusion`.
+    """Test "attention shows connectivity" for each edge class and attention score; see `conclusion`.
 
     Parameters
     ----------
     scores
-        Rows of scores.json; only the stratum "all" is used. Rows of several seeds become one: mean AUROC, widest interval.
+        Rows of scores.json; only the stratum "all" is used. Rows of several seeds are merged: mean AUROC,
+        union of the intervals.
 
     Returns
     -------
     dict
-        verdict[edge class][score]: trained, untrained, shuffled, rate_correlation (each {auroc, ci}; None if missing), conclusion.
+        verdict[edge class][score]: trained, untrained, shuffled, rate_correlation (each {auroc, ci}; None if
+        missing), conclusion.
     """
     judged: dict[str, dict[str, dict[str, Any]]] = {}
     whole = [row for row in scores if row["stratum"] == ALL]
@@ -260,7 +268,7 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
 
 
 def _merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """One AUROC and interval for the rows of several seeds."""
+    """Merge the rows of several seeds: mean AUROC, union of the intervals."""
     if not rows:
         return None
     lows, highs = zip(*(row["ci"] for row in rows), strict=True)
@@ -274,23 +282,28 @@ def conclusion(
     shuffled: Mapping[str, Any] | None,
     rate_correlation: Mapping[str, Any] | None,
 ) -> str:
-    """Say in one sentence what attention shows of an edge class.
+    """One sentence on what attention shows about an edge class.
 
-    The rules, in this order: the interval must lie outside the range under shuffled labels; above it, not below; above the
-    interval of the untrained model; above the plain correlation of rates.
+    The rules, in this order: the interval must not overlap the range for shuffled labels; it must be above
+    this range; it must be above the interval of the untrained model; it must be above the AUROC of the rate
+    correlation.
     """
     low, high = trained["ci"]
     null_low, null_high = shuffled["ci"] if shuffled else (0.5, 0.5)
-    what = f"{edge_class}: attention (AUROC {trained['auroc']:.3f}, {low:.3f} to {high:.3f})"
+    what = f"{edge_class}: attention (AUROC {trained['auroc']:.3f}, 95 % interval {low:.3f} to {high:.3f})"
     null = f"shuffled labels ({null_low:.3f} to {null_high:.3f})"
     if low <= null_high and high >= null_low:
-        return f"{what} does not tell synapses apart better than {null}."
+        return f"{what} does not predict synapses better than {null}."
     if high < null_low:
-        return f"{what} is less alike between connected neurons than under {null}."
+        return f"{what} is less correlated between connected neurons than under {null}."
     if untrained and low <= untrained["ci"][1]:
-        return f"{what} exceeds {null}, but an untrained model does as well ({untrained['auroc']:.3f}): nothing learnt shows."
+        return (
+            f"{what} predicts synapses better than {null}, but not better than the untrained model "
+            f"({untrained['auroc']:.3f}): the effect is not learnt."
+        )
     if rate_correlation and low <= rate_correlation["auroc"]:
         return (
-            f"{what} exceeds its controls, but plain correlation of rates shows as much without a model ({rate_correlation['auroc']:.3f})."
+            f"{what} predicts synapses better than its controls, but not better than the correlation of rates, "
+            f"which needs no model ({rate_correlation['auroc']:.3f})."
         )
-    return f"{what} shows synapses beyond {null}, the untrained model and plain correlation of rates."
+    return f"{what} predicts synapses better than {null}, the untrained model and the correlation of rates."

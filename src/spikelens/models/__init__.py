@@ -1,1 +1,1 @@
-"""The sequence models: what they are trained on, the models themselves, trivial baselines, training, and loading."""
+"""Sequence models: training data, networks, trivial baselines, training, and loading."""

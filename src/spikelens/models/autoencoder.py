@@ -1,4 +1,4 @@
-"""The LSTM autoencoder of spike traces: a sequence of all neurons' traces is pressed into one state, and unfolded again."""
+"""LSTM autoencoder: encodes a sequence of all neurons' spike traces in one state and decodes it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ _ENCODED_AT_ONCE = 256
 class SequenceAutoencoder(pl.LightningModule):
     """LSTM encoder -> last state, repeated -> LSTM decoder -> linear read-out.
 
-    Traces come and go as they are; inside, each neuron's training mean is taken off and one scale, common to all, divided out, so
-    that the loss is the mean squared error of the traces in units of their training variance.
+    Input and output are raw traces. Internally, each neuron's training mean is subtracted and the traces are
+    divided by one scale shared by all neurons. The loss is therefore the mean squared error in units of the
+    training variance.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, units: int, learning_rate: float, weight_decay: float) -> None:
-        """Take each neuron's training mean, (n_neurons,), and the common deviation, (1,), and keys of `config.Autoencoder`."""
+        """`mean` (n_neurons,): each neuron's training mean. `std` (1,): the shared standard deviation.
+
+        The other arguments are the options of `LstmAutoencoder`.
+        """
         super().__init__()
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.register_buffer("mean", mean, persistent=False)
@@ -34,10 +38,11 @@ class SequenceAutoencoder(pl.LightningModule):
         self._start_in_the_linear_range()
 
     def _start_in_the_linear_range(self) -> None:
-        """Let no gate be saturated by the sum over many neurons, and no state be forgotten, when training starts.
+        """Initialise the weights so that no gate is saturated and no state is forgotten when training starts.
 
-        PyTorch draws an LSTM's weights by the number of units alone; with a thousand neurons the first states would be nearly
-        binary random codes. Forget gates start open (Jozefowicz, Zaremba & Sutskever, ICML 2015).
+        PyTorch scales an LSTM's initial weights by the number of units only. With a thousand inputs the gates
+        saturate, and the first states would be nearly binary random codes. Forget gates start open
+        (Jozefowicz, Zaremba & Sutskever, ICML 2015).
         """
         n_neurons, units = self.readout.out_features, self.readout.in_features
         with torch.no_grad():
@@ -47,7 +52,7 @@ class SequenceAutoencoder(pl.LightningModule):
                 bias[units : 2 * units] += 1
 
     def forward(self, traces: Tensor) -> tuple[Tensor, Tensor]:
-        """Rebuild (n, steps, n_neurons) traces; also the encoder's states, (n, steps, units)."""
+        """Reconstruct traces (n, steps, n_neurons); also return the encoder states (n, steps, units)."""
         rebuilt, states = self._rebuild(self._scaled(traces))
         return rebuilt * self.std + self.mean, states
 
@@ -76,7 +81,7 @@ class SequenceAutoencoder(pl.LightningModule):
 
 
 def encode(module: SequenceAutoencoder, sequences: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Rebuild sequences of traces.
+    """Reconstruct sequences of traces.
 
     Parameters
     ----------
@@ -88,7 +93,7 @@ def encode(module: SequenceAutoencoder, sequences: NDArray[np.float32]) -> tuple
     reconstruction
         (n, steps, n_neurons) float32.
     states
-        (n, steps, units) float32, of the encoder after each step.
+        (n, steps, units) float32, the encoder state after each step.
     """
     parts = []
     with torch.inference_mode():

@@ -1,7 +1,8 @@
-"""Where a training stands after an epoch, in one file, so that one that is killed goes on from there, to the same weights.
+"""Checkpoint: the state of a training run after an epoch, in one file.
 
-The file is safetensors and holds tensors, numbers and the hash of both; nothing is ever pickled. It is no output of a rule: snakemake
-would delete it with the failed job's others.
+A training run that was killed resumes from it and ends with the same weights. The file is safetensors and
+holds tensors, numbers and the hash of both; nothing is pickled. It is not declared as an output of a rule,
+because Snakemake deletes the outputs of a failed job.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that the rest of a training follows from.
+    """The complete state of a training run.
 
     Attributes
     ----------
     tensors
-        By group and name: weights now, weights of the best epoch, the optimiser's state, states of random generators.
+        By group and name: current weights, weights of the best epoch, state of the optimiser, states of the
+        random generators.
     history
-        A line of history.jsonl for each epoch done.
+        The lines of history.jsonl, one for each completed epoch.
     best_epoch
-        The epoch with the best validation loss, from 1; 0 before the first.
+        The epoch with the best validation loss, counted from 1; 0 before the first epoch.
     """
 
     tensors: Mapping[str, Mapping[str, Tensor]]
@@ -44,7 +46,7 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, belongs_to: Mapping[str, Any]) -> None:
-    """Write a checkpoint in place of the one before; `belongs_to`: what a training must be to go on from it."""
+    """Replace the checkpoint; only a training run with the same `belongs_to` can resume from it."""
     named = ((f"{group}/{name}", tensor) for group, tensors in checkpoint.tensors.items() for name, tensor in tensors.items())
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named}
     state = json.dumps({**belongs_to, "history": checkpoint.history, "best_epoch": checkpoint.best_epoch}, allow_nan=False)
@@ -52,7 +54,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, belongs_to: Mapping[str
 
 
 def read_checkpoint(path: Path, belongs_to: Mapping[str, Any], ranks: Ranks) -> Checkpoint | None:
-    """Read a checkpoint, or say why it is of no use: it is damaged, or another training's. All ranks get what the first one reads."""
+    """Read a checkpoint on the first rank and broadcast it.
+
+    None, with a log message, if it is damaged or belongs to another training run.
+    """
     content = ranks.read_by_first(path.read_bytes() if ranks.rank == 0 and path.is_file() else None)
     if content is None:
         return None
@@ -60,13 +65,16 @@ def read_checkpoint(path: Path, belongs_to: Mapping[str, Any], ranks: Ranks) -> 
         tensors = safetensors.torch.load(content)
         metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
         if _hash(tensors, metadata["state"]) != metadata["sha256"]:
-            raise ValueError("its hash is another")
+            raise ValueError("its hash does not match")
         state = json.loads(metadata["state"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s is damaged (%s): training starts anew", path, error)
+        log.warning("%s is damaged (%s): training starts from scratch", path, error)
         return None
     if any(state.get(key) != value for key, value in belongs_to.items()):
-        log.info("%s belongs to another configuration, or to another version of the code or its libraries: training starts anew", path)
+        log.info(
+            "%s was written with another configuration or another version of the code or its libraries: training starts from scratch",
+            path,
+        )
         return None
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -76,5 +84,5 @@ def read_checkpoint(path: Path, belongs_to: Mapping[str, Any], ranks: Ranks) -> 
 
 
 def _hash(tensors: Mapping[str, Tensor], state: str) -> str:
-    """Hash the file as it would be without the hash: names, types, shapes, values and state."""
+    """Hash the file without its hash field: names, types, shapes, values and state."""
     return hashlib.sha256(safetensors.torch.save(dict(tensors), {"state": state})).hexdigest()

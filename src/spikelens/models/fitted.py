@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and with whom a model is trained.
+    """Folder, ranks and deadline of a training run.
 
     Attributes
     ----------
     folder
-        Where its files are written.
+        Its output folder.
     ranks
-        This process among those that train it.
+        This process among the ranks that train it.
     deadline
-        When the process must have ended: an epoch that would not be done by then is not begun.
+        Time limit of the process: an epoch that would not finish before it is not started.
     """
 
     folder: Path
@@ -41,11 +41,11 @@ class Fitted:
     Attributes
     ----------
     weights
-        Arrays by name; with the options and the scaling, they are the model.
+        Arrays by name. Weights, options and scaling define the model.
     description
-        What model.json says of it: "scaling", "ranges_ms", "scores", "baselines" and "units" at least.
+        Content of model.json: at least "scaling", "ranges_ms", "scores", "baselines" and "units".
     output
-        Arrays as `Model.output` lays them out.
+        Arrays with the layout of `Model.output`.
     """
 
     weights: Mapping[str, torch.Tensor]

@@ -1,4 +1,4 @@
-"""What a model is to the rest of the workflow: the base of all kinds. Nothing that takes time is imported here."""
+"""The base classes of all kinds of models: their interface to the workflow. No slow imports here."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 HISTORY = "history.jsonl"
-"""What a trained model leaves: the names of its files, in a folder for each seed."""
+"""Names of the files of a trained model, in one folder per seed."""
 TORCH_BASE = 550e6
 """Memory of a process with torch [bytes]."""
 
 
 class Model(Item):
-    """A model that is trained on a run, once for each seed."""
+    """A model that is trained on a run, once per seed."""
 
     FAMILY = "models"
     NO_RESULTS: ClassVar[tuple[str, ...]] = ("seeds",)
@@ -43,51 +43,52 @@ class Model(Item):
 
     @property
     def learns(self) -> bool:
-        """Whether it leaves a history of its training."""
+        """Whether it writes a training history."""
         return HISTORY in self.FILES
 
     def figures(self, name: str) -> tuple[Shown, ...]:
-        """Its figures in the report, where it is called `name`."""
+        """Its figures in the report; `name` is its name in the configuration."""
         return ()
 
     def output(self, run: RunConfig) -> Layout:
-        """Arrays and coordinates of what the model makes of the test range."""
+        """Arrays and coordinates of its output on the test range."""
         raise NotImplementedError
 
     def n_weights(self, run: RunConfig) -> int:
-        """Number of weights, about."""
+        """Approximate number of weights."""
         return 0
 
     def memory(self, run: RunConfig) -> float:
-        """Memory that a rank is expected to need [bytes]."""
+        """Expected memory of a rank [bytes]."""
         return TORCH_BASE
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
-        """Expected time of one seed [s]; by default that of reading the spikes."""
+        """Expected training time of one seed [s]; default: reading the spikes."""
         return speeds.start_torch_s + speeds.reading_seconds(run)
 
     def fit(self, run: RunConfig, name: str, seed: int, setting: Setting) -> Fitted | None:
-        """Train it. None on ranks that write nothing."""
+        """Train the model. None on ranks other than the first."""
         raise NotImplementedError
 
 
-Epochs = Annotated[Positive, Field(description="at most; early stopping may end sooner")]
-BatchSize = Annotated[Positive, Field(description="sequences or windows a step of the optimiser")]
+Epochs = Annotated[Positive, Field(description="maximum number of epochs; early stopping may end sooner")]
+BatchSize = Annotated[Positive, Field(description="sequences or windows per optimiser step")]
 LearningRate = Annotated[PositiveFloat, Field(description="learning rate of Adam")]
 
 
 class NetworkModel(Model):
-    """A model that torch trains by gradient descent, epoch by epoch."""
+    """A PyTorch network, trained by gradient descent, epoch by epoch."""
 
     NO_RESULTS = ("seeds", "ranks")
     FILES = (WEIGHTS, DESCRIPTION, HISTORY)
 
     epochs: Epochs
-    patience: Annotated[Positive, Field(description="epochs without a better validation loss before training ends")] = 5
+    patience: Annotated[Positive, Field(description="training ends after this many epochs without a better validation loss")] = 5
     batch_size: BatchSize = 64
     learning_rate: LearningRate = 0.001
     parts: Annotated[
-        Positive, Field(description="parts of a batch that are computed one by one; another number is another draw of dropout and rounding")
+        Positive,
+        Field(description="parts of a batch, computed one by one; changing it changes dropout and rounding"),
     ] = 1
     ranks: Annotated[Positive, Field(description="MPI ranks that share the parts of a batch; results do not depend on it")] = 1
 
@@ -97,27 +98,33 @@ class NetworkModel(Model):
 
     @property
     def own_parts(self) -> int:
-        """Parts of a batch that a rank computes; the rank that has most."""
+        """Largest number of parts of a batch that one rank computes."""
         return -(-self.parts // self.ranks)
 
     def weights_bytes(self, run: RunConfig) -> float:
-        """The gradients of each part of a batch, here, of all ranks, and joined; weights, the best ones, and the optimiser's state."""
+        """Memory of weights and gradients [bytes].
+
+        For each part of a batch: its gradient on this rank, as received from all ranks, and concatenated.
+        Besides: the weights, the best weights, and the state of the optimiser.
+        """
         return 4.0 * self.n_weights(run) * (3 * self.parts + 6)
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
         if self.ranks > self.parts:
             yield Problem(
-                f"{where}.ranks", self.ranks, f"ranks share the parts of a batch: expected at most parts = {self.parts}; set that, too"
+                f"{where}.ranks",
+                self.ranks,
+                f"ranks share the parts of a batch: expected at most parts = {self.parts}; increase parts as well",
             )
         if self.parts > self.batch_size:
             yield Problem(f"{where}.parts", self.parts, f"expected at most batch_size = {self.batch_size}")
 
     def module(self, mean: Any, std: Any) -> Any:
-        """The untrained network, a LightningModule, for data with this training mean and deviation."""
+        """The untrained network, a LightningModule; `mean` and `std` are those of the training data."""
         raise NotImplementedError
 
     def task(self, run: RunConfig, seed: int) -> Task:
-        """What it is trained and tested on."""
+        """Its training, validation and test data."""
         raise NotImplementedError
 
     def fit(self, run: RunConfig, name: str, seed: int, setting: Setting) -> Fitted | None:

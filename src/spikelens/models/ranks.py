@@ -1,9 +1,10 @@
-"""Several MPI ranks that train one model, to the same bits as a single one.
+"""Training of one model on several MPI ranks, bit-identical to training on one.
 
-A batch is computed in a fixed number of parts (`models.<name>.parts`), each by itself; ranks share the parts, and add up their gradients
-in the order of the parts. A part's numbers do not depend on which rank computes it: each holds the same weights, and the dropout of
-a part is drawn from a seed of its own. So nothing depends on the number of ranks. Summing each rank's own gradients, as is common, would
-round differently, and training makes much of little: of 1e-8 in a loss after an epoch, up to 7e-4 after four.
+Each batch is split into a fixed number of parts (`models.<name>.parts`). The ranks share the parts, and
+gradients are summed in the order of the parts. The gradient of a part does not depend on the rank that
+computes it: all ranks hold the same weights, and the dropout of each part has its own seed. Results therefore
+do not depend on the number of ranks. The usual all-reduce of one gradient per rank would round differently,
+and training amplifies small differences: 1e-8 in a loss after one epoch becomes up to 7e-4 after four.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ if TYPE_CHECKING:
     from mpi4py.MPI import Comm
 
 _BETWEEN_CALLS_S = 0.01
-"""Time between two calls that let MPI work."""
+"""Time between two calls that let MPI make progress [s]."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train one model; by itself, the only one."""
+    """This process among the ranks that train one model; by default the only one."""
 
     comm: Comm | None = None
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Number among the ranks on this machine."""
+    """Rank among those on this machine."""
 
     @property
     def device(self) -> torch.device:
-        """This rank's GPU, where there are any; a launcher may show each rank its own alone."""
+        """This rank's GPU if there is one, else the CPU. A launcher may expose only one GPU to each rank."""
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", self.local_rank % torch.cuda.device_count())
@@ -51,7 +52,7 @@ class Ranks:
         return range(self.rank * n_parts // self.size, (self.rank + 1) * n_parts // self.size)
 
     def gather(self, own: Tensor, n_parts: int) -> Tensor:
-        """Rows of all parts, (n_parts, n), from those of this rank's, (n_own, n)."""
+        """Gather the rows of all parts, (n_parts, n), from this rank's rows, (n_own, n)."""
         if self.size == 1:
             return own
         most = -(-n_parts // self.size)
@@ -63,7 +64,7 @@ class Ranks:
         return torch.cat([rows[:count] for rows, count in zip(gathered, counts, strict=True)])
 
     def merge(self, values: Tensor) -> Tensor:
-        """Join arrays of which each rank has filled in other elements, and left 0 elsewhere."""
+        """Sum arrays over ranks, where each rank has filled in different elements and left the others 0."""
         if self.size == 1:
             return values
         merged = values.to(self.device, copy=True)
@@ -72,11 +73,11 @@ class Ranks:
         return merged.to(values.device)
 
     def read_by_first(self, content: bytes | None) -> bytes | None:
-        """What the first rank has read, on every rank."""
+        """Broadcast what the first rank has read."""
         return content if self.comm is None else self.comm.bcast(content)  # type: ignore[no-any-return]
 
     def wait(self) -> None:
-        """Wait for all ranks, however long it takes."""
+        """Wait for all ranks, without a timeout."""
         if self.comm is not None:
             self.comm.Barrier()
 
@@ -87,12 +88,12 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(comm: Comm | None) -> Iterator[Ranks]:
-    """Let torch.distributed connect the ranks of a communicator, by nccl where there are GPUs, else by gloo.
+    """Connect the ranks of a communicator by torch.distributed, with nccl on GPUs and gloo on CPUs.
 
     Raises
     ------
     SpikelensError
-        If the ranks do not reach each other.
+        If the ranks cannot connect to each other.
     """
     if comm is None:
         yield ALONE
@@ -103,17 +104,18 @@ def joined(comm: Comm | None) -> Iterator[Ranks]:
     with _messages_going_out(comm):
         environment, here = MPIEnvironment(), comm.Split_type(MPI.COMM_TYPE_SHARED)
         ranks = Ranks(comm, environment.global_rank(), environment.world_size(), here.Get_rank())
-        # a machine's own name may lead nowhere
+        # the host's own name may not resolve
         address = "127.0.0.1" if here.Get_size() == ranks.size else environment.main_address
         port = environment.main_port
         backend = "gloo" if ranks.device.type == "cpu" else "nccl"
         try:
-            socket.getaddrinfo(address, port)  # torch would ask again for half an hour
+            socket.getaddrinfo(address, port)  # torch would retry for half an hour
             dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=ranks.rank, world_size=ranks.size)
         except (OSError, RuntimeError) as error:
             raise SpikelensError(
-                f"the ranks do not reach each other through {address}:{port} ({error}); if a machine's name leads to an address that "
-                f"others cannot use, name the network interface they share, e.g. {backend.upper()}_SOCKET_IFNAME=eth0"
+                f"the ranks cannot connect to each other through {address}:{port} ({error}); if the host name "
+                "resolves to an address that other hosts cannot reach, set the network interface to use, "
+                f"e.g. {backend.upper()}_SOCKET_IFNAME=eth0"
             ) from error
         yield ranks
         dist.destroy_process_group()
@@ -121,10 +123,11 @@ def joined(comm: Comm | None) -> Iterator[Ranks]:
 
 @contextmanager
 def _messages_going_out(comm: Comm) -> Iterator[None]:
-    """Let MPI do its work now and then, while this rank computes, or waits for others by other means.
+    """Let MPI make progress while this rank computes or waits in torch.distributed.
 
-    MPI may return from a broadcast before its message is on its way, and sends it during a later call. Without one, the ranks that
-    wait for the message, and this one that waits for them elsewhere, would do so for ever; between machines they did.
+    MPI may return from a broadcast before the message is sent, and send it during a later MPI call. Without a
+    later call, other ranks wait for the message while this rank waits for them in torch.distributed: a
+    deadlock, which occurred between machines.
     """
     from mpi4py import MPI
 
@@ -147,17 +150,18 @@ def _messages_going_out(comm: Comm) -> Iterator[None]:
 
 @contextmanager
 def _waiting_for_others() -> Iterator[None]:
-    """Tell a broken connection from a fault of this rank's."""
+    """Report a broken connection as the loss of another rank, not as an error of this one."""
     try:
         yield
     except RuntimeError as error:
-        raise LostRankError(f"another rank cannot be reached any more ({error})") from error
+        raise LostRankError(f"lost the connection to another rank ({error})") from error
 
 
 def repeatable() -> None:
-    """Let torch use algorithms that give the same bits each time; on a GPU, that takes a setting of cuBLAS's.
+    """Make torch use deterministic algorithms; on a GPU this needs a setting of cuBLAS.
 
-    On a GPU it may use others where it has none, and warns: the TFT's linear interpolation goes back through such a one.
+    On a GPU, torch warns and falls back to a non-deterministic algorithm where it has no deterministic one,
+    e.g. in the backward pass of the TFT's linear interpolation.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())

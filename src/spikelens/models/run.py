@@ -1,4 +1,4 @@
-"""The models stage: train one model with one seed, and write what it leaves: weights, model.json, and what it makes of the test range."""
+"""The models stage: train one model with one seed; write weights, model.json and the test-range output."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from spikelens.stores import ensure, model_output, write_shard
 
 
 def _environment_threads() -> int:
-    """Threads by OMP_NUM_THREADS, which may list those of nested regions, like 2,1."""
+    """Number of threads from OMP_NUM_THREADS, which may be a list for nested regions, like 2,1."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return max(int(first), 1) if first.isdecimal() else 1
 
 
 def train(run: RunConfig, name: str, seed: int, threads: int | None = None, ranks: Ranks = ALONE, deadline: Deadline | None = None) -> None:
-    """Train a model and write its files into its `model_folder`. All ranks call it alike; the first one writes.
+    """Train a model and write its files to its `model_folder`. All ranks call it; the first rank writes.
 
     Parameters
     ----------
     threads
-        Taken from OMP_NUM_THREADS, of a list its first number, where it is not given, and 1 without either.
+        Default: OMP_NUM_THREADS (of a list, the first number), or 1 if that is not set.
 
     Raises
     ------
     SpikelensError
-        If training diverged, or would not end in time; the next call goes on with it.
+        If training diverged, or would not finish before the deadline; then the next call resumes it.
     """
     torch.set_num_threads(threads or _environment_threads())
     started, model = time.monotonic(), run.models[name]

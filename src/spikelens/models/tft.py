@@ -1,12 +1,12 @@
-"""The Temporal Fusion Transformer (Lim et al. 2021) on running rates: pytorch-forecasting's v1 network, fed by slicing.
+"""Temporal Fusion Transformer (Lim et al. 2021) on running rates: the v1 network of pytorch-forecasting.
 
-Its inputs are, for every sample of a window, the rate (unknown ahead) and the time step (known ahead), and the identity of the
-series. The time step counts from the forecast's start in units of the history, -1 .. horizon / history: it says where in the
-window a sample stands and nothing of when in the run, so that the test range, which is later than all training, asks for no
-extrapolation and tells nothing of itself.
+The inputs are the rate (an unknown future input), the time step (a known future input) and the identity of
+the series. The time step is relative to the start of the forecast, in units of the history: -1 .. horizon /
+history. It encodes the position in the window and not the time in the run. The test range is later than all
+training data, so an absolute time would require extrapolation and would identify the test range.
 
-The network is built by its constructor and its batches are slices of one tensor: the pandas data set that usually stands before
-it builds every sample by itself and costs more than the network.
+Batches are slices of one tensor. The library's pandas-based TimeSeriesDataSet builds each sample separately,
+which costs more than the network itself.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from pytorch_forecasting import RMSE, TemporalFusionTransformer
 from torch import Tensor, nn
 
 _FORECAST_AT_ONCE = 2_048
-"""Windows forecast at a time."""
+"""Windows in one forward pass."""
 
 
 class RateForecaster(pl.LightningModule):
-    """A TFT that takes and gives rates [Hz]; inside, they are z-scores by each series' training mean and deviation.
+    """A TFT whose input and output are rates [Hz].
 
-    It minimises the squared error, so a forecast is a mean: most neurons are silent in most samples, and their median rate is 0.
+    Internally, rates are z-scored with the training mean and standard deviation of each series. The loss is
+    the squared error, so that the forecast is a mean. A median would be useless: most neurons are silent in
+    most samples, so that their median rate is 0.
     """
 
     def __init__(
@@ -43,7 +45,10 @@ class RateForecaster(pl.LightningModule):
         dropout: float,
         learning_rate: float,
     ) -> None:
-        """Take each series' training mean and deviation, (n_series,) [Hz], and the keys of `config.Tft`."""
+        """`mean`, `std` (n_series,): training mean and standard deviation of each series [Hz].
+
+        The other arguments are the options of `Tft`.
+        """
         super().__init__()
         self.history, self.horizon, self.learning_rate = history, horizon, learning_rate
         self.register_buffer("mean", mean, persistent=False)
@@ -52,10 +57,11 @@ class RateForecaster(pl.LightningModule):
         self.network = _network(len(mean), history, hidden_size, attention_heads, dropout)
 
     def forward(self, history: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
-        """Forecast from (n, history) rates [Hz] of the series with indices (n,).
+        """Forecast the series with indices (n,) from their rates (n, history) [Hz].
 
-        Returns the forecast (n, horizon) [Hz], and the attention (n, horizon, heads, history) of its steps on the past ones; what
-        is missing to a sum of 1 goes to earlier steps of the forecast.
+        Returns the forecast (n, horizon) [Hz] and the attention (n, horizon, heads, history) of its steps to
+        the past samples. The attention to past samples sums to less than 1: the rest goes to earlier steps of
+        the forecast.
         """
         mean, std = self.mean[series, None], self.std[series, None]
         prediction, attention = self._run_network((history - mean) / std, series)
@@ -64,7 +70,7 @@ class RateForecaster(pl.LightningModule):
     def _run_network(self, scaled: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
         n = len(series)
         time_step = self.time_step.expand(n, -1)
-        # columns are those of x_reals; the rate ahead is unknown and never read, a zero holds its place
+        # columns as in x_reals; the future rate is a zero placeholder that is never read
         known = torch.stack([time_step, nn.functional.pad(scaled, (0, self.horizon))], dim=-1)
         identity = series[:, None, None].expand(-1, self.history + self.horizon, 1)
         output = self.network(
@@ -97,14 +103,14 @@ class RateForecaster(pl.LightningModule):
 
 
 def _prediction(output: dict[str, Any]) -> Tensor:
-    """The network's output as it is: `RateForecaster` does the scaling."""
+    """The raw output of the network: `RateForecaster` does the scaling."""
     prediction: Tensor = output["prediction"]
     return prediction
 
 
 def _network(n_series: int, history: int, hidden_size: int, attention_heads: int, dropout: float) -> TemporalFusionTransformer:
     with warnings.catch_warnings():
-        # the network keeps its loss among its hyperparameters, and Lightning warns about that
+        # Lightning warns because the loss is one of the network's hyperparameters
         warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`.*")
         return TemporalFusionTransformer(
             hidden_size=hidden_size,
@@ -113,7 +119,7 @@ def _network(n_series: int, history: int, hidden_size: int, attention_heads: int
             hidden_continuous_size=min(8, hidden_size),
             max_encoder_length=history,
             output_size=1,
-            # the base class wants a metric; the loss is computed here, on z-scores
+            # the base class requires a metric; the loss is computed in `RateForecaster`, on z-scores
             loss=RMSE(),
             logging_metrics=nn.ModuleList(),
             log_interval=-1,
@@ -130,21 +136,21 @@ def _network(n_series: int, history: int, hidden_size: int, attention_heads: int
 def forecast(
     module: RateForecaster, values: NDArray[np.float32], starts: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Forecast every series from the windows that start at the given samples.
+    """Forecast every series for the windows that start at the given samples.
 
     Parameters
     ----------
     values
         (n_samples, n_series) rates [Hz], such as `RateSeries.values`.
     starts
-        (n_windows,) first sample of each window's history; the forecast begins `history` samples later.
+        (n_windows,) first sample of each window's history; the forecast starts `history` samples later.
 
     Returns
     -------
     prediction
         (n_windows, n_series, horizon) float32 [Hz].
     attention
-        (n_windows, n_series, horizon, heads, history) float32, of each forecast step on each past one.
+        (n_windows, n_series, horizon, heads, history) float32, of each forecast step to each past sample.
     """
     prediction, attention = (np.concatenate(parts) for parts in zip(*_forecasts(module, values, starts), strict=True))
     shape = (len(starts), values.shape[1])
@@ -152,7 +158,7 @@ def forecast(
 
 
 def predict(module: RateForecaster, values: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """As `forecast`, without keeping the attention: (n_windows, n_series, horizon) float32 [Hz]."""
+    """`forecast` without the attention: (n_windows, n_series, horizon) float32 [Hz]."""
     prediction = np.concatenate([part for part, _ in _forecasts(module, values, starts)])
     return prediction.reshape(len(starts), values.shape[1], -1)
 
@@ -160,7 +166,7 @@ def predict(module: RateForecaster, values: NDArray[np.float32], starts: NDArray
 def _forecasts(
     module: RateForecaster, values: NDArray[np.float32], starts: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield forecast and attention batch by batch, windows outermost."""
+    """Yield forecast and attention batch by batch; series vary fastest, windows slowest."""
     rates = torch.from_numpy(values)
     windows, series = torch.meshgrid(torch.from_numpy(starts), torch.arange(values.shape[1]), indexing="ij")
     past = torch.arange(module.history)

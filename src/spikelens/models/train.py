@@ -1,8 +1,9 @@
-"""Training of a network with one seed: batches, the loop, checkpoints.
+"""Training of a network with one seed: batches, training loop, checkpoints.
 
-The same seed gives the same weights on a CPU, with the same number of threads: initialisation, the order of the batches and
-dropout are all drawn from it. A line is added to history.jsonl as each epoch ends; weights and model.json appear at the end. Until then
-a checkpoint is kept after each epoch: a training that was killed goes on from there, to the same weights.
+On a CPU, the same seed and number of threads give the same weights: initialisation, the order of the batches
+and dropout are all drawn from the seed. A line is appended to history.jsonl after each epoch. Weights and
+model.json are written at the end. Until then, a checkpoint is written after each epoch: a training run that
+was killed resumes from it and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of numbered items; with a generator, `at_most` of them in an order drawn anew each epoch."""
+    """Batches of items, identified by index.
+
+    With a generator, each epoch uses at most `at_most` items, in a new random order.
+    """
 
     items: Callable[[Tensor], Any]
     n_items: int
@@ -56,19 +60,19 @@ class Batches:
         return -(-self.n_used // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield the numbers of each batch's items."""
+        """Yield the indices of the items of each batch."""
         order = torch.arange(self.n_items) if self.generator is None else torch.randperm(self.n_items, generator=self.generator)
         yield from torch.split(order[: self.n_used], self.batch_size)
 
     def read(self, chosen: Tensor, device: torch.device) -> Any:
-        """The items of some numbers: a tensor, or several."""
+        """The items with the given indices: one tensor, or a tuple of tensors."""
         items = self.items(chosen)
         return items.to(device) if isinstance(items, Tensor) else tuple(part.to(device) for part in items)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a model is trained and tested on."""
+    """Training, validation and test data of a model."""
 
     scaling: dict[str, list[float]]
     ranges_ms: dict[str, tuple[int, int]]
@@ -76,38 +80,39 @@ class Task:
     train: Batches
     validation: Batches
     test: Callable[[Any], Tested]
-    """Tests a module on held-out data."""
+    """Function that tests a module on held-out data."""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What a module and its baselines do on held-out data."""
+    """Scores of a module and its baselines on held-out data, and the module's output."""
 
     scores: Scores
     baselines: dict[str, Scores]
     units: dict[str, str]
     """Of the scores."""
     output: dict[str, NDArray[Any]]
-    """Arrays as `Model.output` lays them out."""
+    """Arrays with the layout of `Model.output`."""
 
 
 def generator(seed: int) -> torch.Generator:
-    """Draws the order of the batches."""
+    """Random generator for the order of the batches."""
     return torch.Generator().manual_seed(seed)
 
 
 def fit_network(model: NetworkModel, run: RunConfig, name: str, seed: int, setting: Setting) -> Fitted | None:
-    """Train a network. It goes on from checkpoint.safetensors in its folder, if that is this training's.
+    """Train a network; resume from checkpoint.safetensors in its folder if it belongs to this training run.
 
     Raises
     ------
     SpikelensError
-        If there are more ranks than parts, training diverged, or the next epoch would not be done in time.
+        If there are more ranks than parts, if training diverged, or if the next epoch would not finish before
+        the deadline.
     """
     ranks = setting.ranks
     if ranks.size > model.parts:
         raise SpikelensError(
-            f"{ranks.size} ranks share the parts of a batch, but models.{name}.parts = {model.parts}: take fewer ranks or more parts"
+            f"{ranks.size} ranks share the parts of a batch, but models.{name}.parts = {model.parts}: use fewer ranks or more parts"
         )
     task = model.task(run, seed)
     module = new_module(model, task.scaling, seed)
@@ -136,7 +141,7 @@ def fit_network(model: NetworkModel, run: RunConfig, name: str, seed: int, setti
 
 
 def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks, deadline: Deadline | None = None) -> None:
-    """Train a module in place, to the weights of the epoch with the best validation loss."""
+    """Train a module in place; it ends with the weights of the epoch with the lowest validation loss."""
     repeatable()
     module.to(ranks.device)
     optimizer = module.configure_optimizers()
@@ -147,18 +152,19 @@ def fit(module: pl.LightningModule, task: Task, epochs: Epochs, ranks: Ranks, de
         losses = [step(module, optimizer, chosen, task, epochs.model.parts, ranks) for chosen in epochs.shown(task.train)]
         module.eval()
         epochs.end(module, optimizer, _mean(losses, task.train, ranks), validate(module, task.validation, ranks))
-        if deadline is not None and ranks.rank == 0 and epochs.n_left:  # it ends the other ranks, as any fault does
+        # an error on the first rank ends the other ranks as well
+        if deadline is not None and ranks.rank == 0 and epochs.n_left:
             deadline.refuse_if_too_short(time.monotonic() - begun, epochs.stopped)
     module.load_state_dict(epochs.best_weights, strict=False)
     module.eval().cpu()
 
 
 def step(module: pl.LightningModule, optimizer: torch.optim.Optimizer, chosen: Tensor, task: Task, n_parts: int, ranks: Ranks) -> Tensor:
-    """Take one step of the optimiser on a batch, by its numbers.
+    """Make one optimiser step on the items with indices `chosen`.
 
     Returns
     -------
-    (n_parts,) float64 sums of the losses of each part's items; 0 for those that other ranks compute.
+    (n_parts,) float64: sum of the losses of the items of each part; 0 for the parts of other ranks.
     """
     parts, weights = torch.tensor_split(chosen, n_parts), list(module.parameters())
     own, seeds = ranks.own(len(parts)), _dropout_seeds(len(parts))
@@ -184,7 +190,10 @@ def step(module: pl.LightningModule, optimizer: torch.optim.Optimizer, chosen: T
 
 
 def _dropout_seeds(n_parts: int) -> list[int]:
-    """A seed for each part of a batch, and one for what is drawn after it; of a single part, nobody skips any numbers."""
+    """A seed for each part of a batch, and one for the draws after the batch.
+
+    With one part no seeds are needed: the single rank draws all numbers in order.
+    """
     return torch.randint(2**62, (n_parts + 1,)).tolist() if n_parts > 1 else []
 
 
@@ -199,12 +208,12 @@ def validate(module: pl.LightningModule, batches: Batches, ranks: Ranks) -> floa
 
 
 def _mean(losses: list[Tensor], batches: Batches, ranks: Ranks) -> float:
-    """Mean over an epoch's items, in float64 and by the same sums on any number of ranks."""
+    """Mean over the items of an epoch, summed in float64 in the same order for any number of ranks."""
     return float(ranks.merge(torch.cat(losses)).sum()) / batches.n_used
 
 
 class Epochs:
-    """What is kept as each epoch ends: its losses, the best weights, a checkpoint; and when there has been enough of it.
+    """Bookkeeping after each epoch: losses, best weights, checkpoint, early stopping.
 
     Attributes
     ----------
@@ -229,11 +238,11 @@ class Epochs:
         if self._writes:
             write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in self.history).encode())
             if self.history:
-                log.info("going on after epoch %d, from %s", len(self.history), self.checkpoint)
+                log.info("resuming after epoch %d from %s", len(self.history), self.checkpoint)
 
     @property
     def n_left(self) -> int:
-        """Epochs still to be done, at most."""
+        """Maximum number of remaining epochs; 0 after early stopping."""
         patience_is_over = len(self.history) - self.best_epoch >= self.model.patience
         return 0 if patience_is_over else self.model.epochs - len(self.history)
 
@@ -243,10 +252,11 @@ class Epochs:
 
     @property
     def stopped(self) -> str:
-        """What to say where there is no time for the next epoch."""
+        """The message if there is not enough time for the next epoch."""
         what = f"training {self._belongs_to['model']}, seed {self._belongs_to['seed']}"
         return (
-            f"{what}: the next epoch would not be done in time, {len(self.history)} are; the same command, or snakemake, goes on from there"
+            f"{what}: the next epoch would not finish in time, {len(self.history)} are done; "
+            "to resume, run the same command or snakemake again"
         )
 
     @property
@@ -254,7 +264,7 @@ class Epochs:
         return {"epochs": len(self.history), "best_epoch": self.best_epoch, "validation_loss": self.best_loss}
 
     def restore(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
-        """Bring a module and its optimiser to where the checkpoint was left, if there was one."""
+        """Restore a module and its optimiser from the checkpoint, if there is one."""
         if self._restored is not None:
             tensors = self._restored.tensors
             module.load_state_dict(tensors["weights"], strict=False)
@@ -263,13 +273,13 @@ class Epochs:
                 generator.set_state(tensors["generators"][name])
 
     def _generators(self, module: pl.LightningModule) -> dict[str, torch.Generator]:
-        """The order of the batches, and dropout."""
+        """The random generators of the order of the batches and of dropout."""
         assert self._task.train.generator is not None
         found = {"order": self._task.train.generator, "dropout": torch.default_generator}
         return found | ({"gpu": torch.cuda.default_generators[module.device.index]} if module.device.type == "cuda" else {})
 
     def shown(self, batches: Batches) -> Iterator[Tensor]:
-        """The batches of an epoch, with the progress through all of them."""
+        """The batches of an epoch; reports the progress through all epochs."""
         done = self._n_batches - self.n_left * len(batches)
         for number, chosen in enumerate(batches):
             yield chosen
@@ -277,12 +287,12 @@ class Epochs:
                 self._progress.update(done + number + 1, self._note)
 
     def end(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer, train_loss: float, validation_loss: float) -> None:
-        """Keep what an epoch has led to.
+        """Record an epoch: losses, best weights, checkpoint.
 
         Raises
         ------
         SpikelensError
-            If a loss is no finite number.
+            If a loss is not finite.
         """
         epoch = len(self.history) + 1
         if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
@@ -299,15 +309,15 @@ class Epochs:
 
     @property
     def _remedy(self) -> str:
-        """What to do about a training that diverged: each step of AdamW takes learning_rate x weight_decay of a weight away."""
+        """Advice if training diverged. Each AdamW step shrinks a weight by learning_rate x weight_decay."""
         section, config = f"models.{self._belongs_to['model']}", self.model
         share = config.learning_rate * getattr(config, "weight_decay", 0.0)
         if share < 1 or config.learning_rate >= 1:
             return f"lower {section}.learning_rate"
-        return f"lower {section}.weight_decay: times learning_rate it is {share:g}, and a step takes that share of each weight away"
+        return f"lower {section}.weight_decay: each step shrinks every weight by the fraction learning_rate x weight_decay = {share:g}"
 
     def _write(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
-        """Write the checkpoint, then the line of history that it holds."""
+        """Write the checkpoint, then append the last line of its history to history.jsonl."""
         tensors = {
             "weights": dict(module.named_parameters()),
             "best": self.best_weights,
@@ -320,12 +330,12 @@ class Epochs:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of an optimiser by number of the parameter and key."""
+    """The state of an optimiser, by "parameter number/key"."""
     return {f"{number}/{key}": value for number, state in optimizer.state_dict()["state"].items() for key, value in state.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Bring an optimiser of the same parameters into the state that `optimizer_tensors` told."""
+    """Load a state from `optimizer_tensors` into an optimiser of the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition("/")

@@ -1,1 +1,1 @@
-"""Report: the figures, the table of scores and the summary of a run, drawn from its stores; nothing is computed here but for show."""
+"""Report: figures, table of scores and summary of a run. It computes no new results."""

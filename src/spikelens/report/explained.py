@@ -1,4 +1,4 @@
-"""Figures that hold what the models attend to, and what spikes cause, against the wiring."""
+"""Figures that compare attention and causal components with the wiring."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from spikelens.report import data, style
 from spikelens.report.remarks import NO_SYNAPSE, remarks
 
 _MAX_CELLS = 250
-"""A matrix is drawn with at most about so many cells a side, each the mean over its pairs."""
+"""Approximate maximum number of cells per side of a drawn matrix; each cell is the mean over its pairs."""
 
 
 def attention(run: RunConfig, name: str) -> Figure:
-    """Draw the mean attention of each head, trained and untrained, and its correlation between neurons beside the wiring."""
+    """Mean attention of each head, trained and untrained; its correlation between neurons; adjacency."""
     figure = style.new_figure(10, 9.4)
     above, below = style.stacked(figure, 1, 1.05)
     _attention_maps(above, run, name)
@@ -49,17 +49,17 @@ def _attention_maps(figure: Any, run: RunConfig, name: str) -> None:
                 extent=(-history - 0.5, -0.5, 0.5, horizon + 0.5),
             )
             style.framed(axes)
-        row[0].set_ylabel(f"{label}\nstep ahead [{bin_ms} ms]")
+        row[0].set_ylabel(f"{label}\nforecast step [{bin_ms} ms]")
     for head, axes in enumerate(rows[0]):
         axes.set_title(f"Head {head + 1}")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    figure.supxlabel(f"step back [{bin_ms} ms]", fontsize=10)
+    figure.supxlabel(f"past sample, relative to the start of the forecast [{bin_ms} ms]", fontsize=10)
     figure.colorbar(image, ax=rows, label="attention [1]", aspect=30)
 
 
 def _bin_ms(run: RunConfig, name: str) -> int:
-    """Time between the samples of the model whose attention is shown [ms]."""
+    """Sampling interval of the model whose attention is shown [ms]."""
     method: Any = run.methods[name]
     return int(model_of(run, method.model).bin_ms)
 
@@ -75,18 +75,18 @@ def _correlation_and_wiring(figure: Any, run: RunConfig, name: str) -> None:
         left.set_title("Correlation of attention between neurons")
         _bar(left, image, "correlation [1]")
     else:
-        style.note(left, f"correlations are kept up to {MAX_DENSE_NEURONS:,} neurons")
+        style.note(left, f"correlations are stored for at most {MAX_DENSE_NEURONS:,} neurons")
     if not run.has_network:
         style.note(right, "the wiring is not known")
         return
     synapse = np.isfinite(data.weight_matrix(run, ids, run.n_segments - 1)).astype(np.float32)
     image = _matrix(right, run, ids, synapse, cmap="Greys", vmin=0)
     right.set_title("Adjacency")
-    _bar(right, image, "share of pairs with a synapse [1]")
+    _bar(right, image, "fraction of pairs with a synapse [1]")
 
 
 def _matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any], **how: Any) -> Any:
-    """Draw a source x target matrix, a cell for each small group of neurons of one population, with lines between populations."""
+    """Draw a source x target matrix with lines between populations; a cell is a small group of neurons."""
     cells = _groups(run, ids)
     starts = cells[:-1]
     known = np.isfinite(values)
@@ -107,12 +107,15 @@ def _matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any],
 
 
 def _bar(axes: Axes, image: Any, label: str) -> None:
-    """A colour bar as high as its image."""
+    """Add a colour bar of the same height as the image."""
     axes.get_figure().colorbar(image, cax=axes.inset_axes((1.03, 0, 0.035, 1)), label=label)  # type: ignore[union-attr]
 
 
 def _groups(run: RunConfig, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Where the groups of neurons that share a cell begin, and the number of neurons; no group holds two populations."""
+    """First index of each group of neurons that share a cell, and the number of neurons.
+
+    No group contains neurons of two populations.
+    """
     size = -(-len(ids) // _MAX_CELLS)
     ranges = [np.searchsorted(ids, bounds) for bounds in run.populations.values()]
     return np.array([*(start for first, end in ranges for start in range(first, end, size)), len(ids)], np.int64)
@@ -161,7 +164,7 @@ def _pairs(axes: Axes, run: RunConfig, pairs: NDArray[np.float32]) -> None:
 
 def _weights(axes: Axes, run: RunConfig, weight: NDArray[np.float32]) -> None:
     image = _matrix(axes, run, np.arange(len(weight)), np.nan_to_num(weight), norm=CenteredNorm(), cmap=style.SIGNED)
-    axes.set_title("Weights at the end, 0 without a synapse")
+    axes.set_title("Weights at the end (0: no synapse)")
     _bar(axes, image, "weight, mean over pairs [mV]")
 
 
@@ -178,7 +181,7 @@ def _distributions(axes: Axes, run: RunConfig, pairs: NDArray[np.float32], conne
     bins = np.geomspace(low, max(high, 1.01 * low), 60)
     for name, (block, joined) in blocks.items():
         colour = style.edge_colours(run)[name]
-        for chosen, line, label in ((joined, "-", "synapse"), (~joined, ":", "none")):
+        for chosen, line, label in ((joined, "-", "synapse"), (~joined, ":", "no synapse")):
             share = np.histogram(block[chosen], bins)[0] / max(int(chosen.sum()), 1)
             axes.stairs(share, bins, color=colour, linestyle=line, linewidth=1.5, label=f"{style.arrow(name)}, {label}")
     axes.set(xscale="log", title="Pairs with and without a synapse", xlabel="\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]")
@@ -203,18 +206,18 @@ def _course(axes: Axes, run: RunConfig, feature: str) -> None:
         per_s = values / np.diff(edges)
         axes.plot((edges[1:] + edges[:-1]) / 2, per_s, "o-", markersize=4, color=style.edge_colours(run)[name], label=style.arrow(name))
     axes.axhline(0, color="0.5", linewidth=0.7)
-    axes.set(title="Mean \N{GREEK CAPITAL LETTER OMEGA} of a synapse, with weight and delay", xlabel="time [s]")
+    axes.set(title="Mean \N{GREEK CAPITAL LETTER OMEGA} per synapse, with weight and delay", xlabel="time [s]")
     axes.set(ylabel="\N{GREEK CAPITAL LETTER OMEGA} per second [mV/s]", xlim=(0, run.duration_s))
     axes.legend(loc="best")
     style.light_grid(axes)
 
 
 def scores(run: RunConfig) -> Figure:
-    """Draw the AUROC of every score for each class of edges, and by weight of the synapses."""
+    """AUROC of every score for each edge class, and by weight of the synapses."""
     rows = data.connectivity_scores(run)
     if not rows:
         figure = style.new_figure(11, 2)
-        style.note(figure.add_subplot(), "\n".join(["no score of connectivity", *remarks(run)]))
+        style.note(figure.add_subplot(), "\n".join(["no connectivity scores", *remarks(run)]))
         return figure
     strata = [name for name in run.edge_classes if any(row["edge_class"] == name and row["stratum"] != "all" for row in rows)]
     names = _names(run, [row for row in rows if row["stratum"] == "all"])
@@ -231,9 +234,9 @@ def scores(run: RunConfig) -> Figure:
 
 _MARKS = {
     "attention": {"color": style.BLUE, "marker": "o", "label": "attention, trained"},
-    "control": {"color": style.ORANGE, "marker": "s", "label": "its controls"},
-    "no model": {"color": style.GREEN, "marker": "^", "label": "spikes, no model"},
-    "circular": {"color": style.PURPLE, "marker": "D", "markerfacecolor": "white", "label": "circular: was given the wiring"},
+    "control": {"color": style.ORANGE, "marker": "s", "label": "control: untrained or shuffled labels"},
+    "no model": {"color": style.GREEN, "marker": "^", "label": "from spikes, no model"},
+    "circular": {"color": style.PURPLE, "marker": "D", "markerfacecolor": "white", "label": "circular: uses the wiring"},
 }
 
 
@@ -244,15 +247,15 @@ def _names(run: RunConfig, rows: list[dict[str, Any]]) -> list[str]:
 def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], names: list[str]) -> None:
     classes = [name for name in run.edge_classes if any(row["edge_class"] == name for row in rows)]
     whole = [row for row in rows if row["stratum"] == "all"]
-    honest = [bound for row in whole if data.kind_of_score(row) != "circular" for bound in row["ci"]]
-    low, high = min([0.45, *honest]) - 0.02, max([0.55, *honest]) + 0.02
+    bounds = [bound for row in whole if data.kind_of_score(row) != "circular" for bound in row["ci"]]
+    low, high = min([0.45, *bounds]) - 0.02, max([0.55, *bounds]) + 0.02
     panels = figure.subplots(1, len(classes), sharey=True, squeeze=False)[0]
     for axes, edge_class in zip(panels, classes, strict=True):
         own = [row for row in whole if row["edge_class"] == edge_class]
         for row in own:
             place, mark = names.index(data.name_of_score(run, row)), _MARKS[data.kind_of_score(row)]
             axes.plot(row["ci"], [place, place], color=mark["color"], linewidth=1.5, marker="|", markersize=9)
-            # what lies beyond the axis, as a circular score does, stands at its edge
+            # values outside the axis, e.g. circular scores, are drawn at its edge
             axes.plot(np.clip(row["auroc"], low, high), place, linestyle="none", markersize=5, clip_on=False, zorder=3, **mark)
         for place, name in enumerate(names):
             found = [row["auroc"] for row in own if data.name_of_score(run, row) == name]
@@ -270,18 +273,19 @@ def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], name
 def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes: list[str]) -> None:
     shown = [row for row in rows if row["stratum"] != "all" and data.kind_of_score(row) != "circular"]
     names = _names(run, shown)
-    looks = _looks({name: data.kind_of_score(next(row for row in shown if data.name_of_score(run, row) == name)) for name in names})
+    kinds = {name: data.kind_of_score(next(row for row in shown if data.name_of_score(run, row) == name)) for name in names}
+    points = _point_styles(kinds)
     panels = figure.subplots(1, len(classes), sharey=True, squeeze=False)[0]
     for axes, edge_class in zip(panels, classes, strict=True):
         own = [row for row in shown if row["edge_class"] == edge_class]
         strata = list(dict.fromkeys(row["stratum"] for row in own))
         for number, name in enumerate(names):
-            aside = 0.6 * ((number + 0.5) / len(names) - 0.5)
+            offset = 0.6 * ((number + 0.5) / len(names) - 0.5)
             for row in own:
                 if data.name_of_score(run, row) == name:
-                    x = strata.index(row["stratum"]) + aside
-                    axes.plot([x, x], row["ci"], color=looks[name]["color"], linewidth=1.2)
-                    axes.plot(x, row["auroc"], linestyle="none", markersize=4.5, label=name, **looks[name])
+                    x = strata.index(row["stratum"]) + offset
+                    axes.plot([x, x], row["ci"], color=points[name]["color"], linewidth=1.2)
+                    axes.plot(x, row["auroc"], linestyle="none", markersize=4.5, label=name, **points[name])
         axes.axhline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.set_xticks(range(len(strata)), [name.replace("-", "\N{EN DASH}") for name in strata])
         axes.set(title=f"{style.arrow(edge_class)}, by weight of the synapse", xlabel="time-averaged weight [mV]")
@@ -291,12 +295,12 @@ def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes:
     figure.legend(handles=[handles[name] for name in names if name in handles], loc="outside lower center", ncols=3, fontsize=9)
 
 
-def _looks(kinds: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker of each score's points: the kind's, the second and later of a kind with open markers of other shapes."""
-    looks: dict[str, dict[str, Any]] = {}
+def _point_styles(kinds: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each score: those of its kind; further scores of a kind have open markers."""
+    styles: dict[str, dict[str, Any]] = {}
     for name, kind in kinds.items():
-        earlier = sum(kinds[other] == kind for other in looks)
+        earlier = sum(kinds[other] == kind for other in styles)
         colour = _MARKS[kind]["color"]
         shape = [_MARKS[kind]["marker"], "D", "v", "P", "X"][earlier % 5]
-        looks[name] = {"color": colour, "marker": shape, "markerfacecolor": "white" if earlier else colour}
-    return looks
+        styles[name] = {"color": colour, "marker": shape, "markerfacecolor": "white" if earlier else colour}
+    return styles

@@ -1,4 +1,4 @@
-"""Figures of the sequence models: how they learnt, what they rebuild and forecast, and what the encoder does meanwhile."""
+"""Figures of the sequence models: learning curves, reconstructions, encoder states, forecasts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TRACE_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.
 
 
 def learning(run: RunConfig) -> Figure:
-    """Draw training and validation loss per epoch, a panel for each model."""
+    """Training and validation loss per epoch, one panel per model."""
     models = {name: model for name, model in run.models.items() if model.learns}
     n_columns = min(len(models), 3)
     n_rows = -(-len(models) // n_columns)
@@ -42,18 +42,18 @@ def learning(run: RunConfig) -> Figure:
         axes.set(title=title if len(seeds) == 1 else f"{title}, {len(seeds)} seeds", xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         style.light_grid(axes)
-    panels[0].set_ylabel("loss")
+    panels[0].set_ylabel("loss [1]")
     panels[0].legend()
     return figure
 
 
 def reconstruction(run: RunConfig, name: str) -> Figure:
-    """Draw a few test sequences beside what the autoencoder makes of them, and the traces of their most active neurons."""
+    """A few test sequences and their reconstruction, and the traces of the neurons that vary most."""
     stored = data.output(run, name)
     n_sequences = stored.sizes["sequence"]
     shown = [i * n_sequences // _SHOWN_SEQUENCES for i in range(min(_SHOWN_SEQUENCES, n_sequences))]
     pairs = [(stored["trace_input"][i].to_numpy(), stored["trace_reconstruction"][i].to_numpy()) for i in shown]
-    # a row of pixels for each neuron, so that no spike is averaged away or dropped
+    # one row of pixels per neuron, so that no spike is averaged away or dropped
     rows_shown = evenly_spaced(stored.sizes["neuron"], _MAX_ROWS)
     limit = style.upper_limit(np.concatenate([given for given, _ in pairs]), 99.9)
     figure = style.new_figure(10, 2.6 * len(shown) + 0.6)
@@ -97,7 +97,7 @@ def _traces(axes: Axes, run: RunConfig, given: NDArray[Any], rebuilt: NDArray[An
 
 
 def encoder(run: RunConfig, name: str) -> Figure:
-    """Draw mean and variance of each encoder unit's state over the steps of a sequence, and their means over units."""
+    """Mean and variance of each encoder unit at each step of a sequence, and their means over units."""
     stored = data.output(run, name)
     figure = style.new_figure(10, 4)
     panels = figure.subplots(1, 2)
@@ -105,7 +105,7 @@ def encoder(run: RunConfig, name: str) -> Figure:
         values = stored[name].to_numpy()
         step = np.arange(1, len(values) + 1)
         axes.plot(step, values, color=style.BLUE, linewidth=0.6, alpha=0.35)
-        axes.plot([], [], color=style.BLUE, linewidth=0.8, alpha=0.6, label=f"each of {values.shape[1]} units")
+        axes.plot([], [], color=style.BLUE, linewidth=0.8, alpha=0.6, label=f"single units ({values.shape[1]})")
         axes.plot(step, values.mean(axis=1), color=style.VERMILION, linewidth=2.4, label="mean over units")
         axes.set(title=f"{title} over test sequences", xlabel="step in the sequence [ms]", ylabel=f"{title.lower()} of the state [1]")
         axes.set_xlim(1, len(values))
@@ -117,7 +117,7 @@ def encoder(run: RunConfig, name: str) -> Figure:
 
 
 def forecast_populations(run: RunConfig, name: str) -> Figure:
-    """Draw forecast and observed rates of the network and of each population in the test range."""
+    """Forecast and observed rates of the network and of each population in the test range."""
     stored, facts = data.output(run, name), data.model_facts(run, name, run.models[name].seeds[0])
     observed, forecast, time_s = _end_to_end(stored, facts)
     names = stored["population"].to_numpy().tolist()
@@ -132,7 +132,7 @@ def forecast_populations(run: RunConfig, name: str) -> Figure:
 
 
 def forecast_neurons(run: RunConfig, name: str) -> Figure:
-    """Draw forecast and observed rates of single neurons, from the least to the most active, and the density over all."""
+    """Forecast and observed rates of single neurons of increasing activity; density over all neurons."""
     stored, facts = data.output(run, name), data.model_facts(run, name, run.models[name].seeds[0])
     observed, forecast, time_s = _end_to_end(stored, facts)
     ids = stored["neuron"].to_numpy()
@@ -157,7 +157,7 @@ def _finish_forecast(figure: Figure, rows: Any, facts: dict[str, Any]) -> None:
 
 
 def _end_to_end(stored: xr.Dataset, facts: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Join the test windows: observed, forecast (n_samples, n_series) [Hz], and the middle of each sample [s]."""
+    """Join the test windows: observed and forecast (n_samples, n_series) [Hz], centre of each sample [s]."""
     observed, forecast = (stored[kind].to_numpy() for kind in ("observed", "forecast"))
     _, horizon, n_series = observed.shape
     bin_ms = facts["options"]["bin_ms"]
@@ -176,7 +176,7 @@ def _observed_and_forecast(axes: Axes, time_s: NDArray[Any], observed: NDArray[A
 def _density(axes: Axes, figure: Any, one_spike_hz: float, observed: NDArray[Any], forecast: NDArray[Any]) -> None:
     high = max(style.upper_limit(observed, 99.9), style.upper_limit(forecast, 99.9))
     low = min(0.0, float(forecast.min()))
-    # observed rates are whole numbers of spikes in T_w: a bin holds one of them, or several
+    # observed rates are integer numbers of spikes in T_w: each bin covers one or several of them
     step = one_spike_hz * max(1, round((high - low) / one_spike_hz / _MAX_BINS))
     bins = [np.arange(-one_spike_hz / 2, high + step, step), np.linspace(low, high + one_spike_hz / 2, _MAX_BINS)]
     counts, x, y = np.histogram2d(observed.ravel(), forecast.ravel(), bins)
@@ -188,7 +188,7 @@ def _density(axes: Axes, figure: Any, one_spike_hz: float, observed: NDArray[Any
 
 
 def _by_rate(rates: NDArray[Any], n: int) -> list[int]:
-    """Places of n series at evenly spaced quantiles of the rate, from low to high."""
+    """Indices of n series at evenly spaced quantiles of the rate, ascending."""
     order = np.argsort(rates, kind="stable")
     quantiles = (np.arange(n) + 1) / n if n > 1 else np.array([0.5])
     return list(dict.fromkeys(int(order[min(int(q * len(order)), len(order) - 1)]) for q in quantiles))
@@ -199,7 +199,7 @@ def _population_of(run: RunConfig, neuron: int) -> str:
 
 
 def _skill(facts: dict[str, Any]) -> str:
-    """The test R^2 of a forecast and of its baselines, in words."""
+    """The test R^2 of the forecast and of its baselines, as text."""
     measured = {"TFT": facts["scores"], **{name.replace("_", " "): scores for name, scores in facts["baselines"].items()}}
     found = [f"{name} {style.value(scores['r2'])}" for name, scores in measured.items() if scores["r2"] is not None]
     return "R\N{SUPERSCRIPT TWO} on the test range: " + ", ".join(found) if found else ""

@@ -1,4 +1,4 @@
-"""The report of a run as one HTML page that needs nothing else."""
+"""The report of a run as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ from spikelens.report.contents import Shown, figures_of
 from spikelens.report.remarks import remarks
 
 _STYLE = """
-body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 90em; }
-table { display: block; overflow-x: auto; border-collapse: collapse; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .6em; }
-th, td { padding: .3em .7em .3em 0; text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; white-space: nowrap; }
-th { border-bottom: 2px solid #888; vertical-align: bottom; white-space: normal; }
-td.number, th.number { text-align: right; }
-p.remark { font-weight: 600; max-width: 60em; }
-p.note, figcaption { color: #444; max-width: 60em; }
-figure { margin: 2em 0; }
-img { max-width: 100%; height: auto; }
-nav a { margin-right: 1em; }
-pre { font-size: .85em; }
+body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 90em; } table { display:
+block; overflow-x: auto; border-collapse: collapse; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .6em; } th, td { padding: .3em .7em .3em 0;
+text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; white-space: nowrap; } th { border-bottom:
+2px solid #888; vertical-align: bottom; white-space: normal; } td.number, th.number { text-align: right; }
+p.remark { font-weight: 600; max-width: 60em; } p.note, figcaption { color: #444; max-width: 60em; } figure {
+margin: 2em 0; } img { max-width: 100%; height: auto; } nav a { margin-right: 1em; } pre { font-size: .85em; }
 summary { cursor: pointer; margin-bottom: 1em; }
 """
 _COLUMNS = (
-    "score", "it saw", "kind", "edges", "weight [mV]", "AUROC", "95 % interval", "average precision", "with synapse", "without",
-    "model seed",
+    "score", "input data", "kind", "edge class", "weight [mV]", "AUROC", "95 % interval", "average precision",
+    "pairs with synapse", "pairs without", "model seed",
 )  # fmt: skip
 _SCORES_NOTE = (
-    "AUROC: probability that a pair of neurons with a synapse scores higher than one without; 0.5 is chance. A circular score was "
-    "given the wiring, so that the answer is in the question. Scores are of the test range unless they say otherwise."
+    "AUROC: probability that a pair of neurons with a synapse scores higher than a pair without; 0.5 is "
+    "chance. The 95 % interval is a bootstrap over target neurons; for shuffled labels it is the range over "
+    "shuffles. Average precision at chance is the fraction of pairs with a synapse. A control uses an "
+    "untrained model or shuffled labels. A circular score uses the wiring as input, so it is no evidence. "
+    'Scores are computed on the test range unless they say "whole run".'
 )
 _MODEL_COLUMNS = ("model", "seed", "predictor", "measure", "unit", "value")
 
@@ -49,22 +47,22 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
     Parameters
     ----------
     drawings
-        Figures of `figures_of` by name, as SVG.
+        The figures of `figures_of`, by name, as SVG.
     """
     sections = {stage: [_figure(shown, drawings[shown.name]) for shown in figures_of(run) if shown.stage == stage] for stage in STAGES}
     for stage in (stage for stage in STAGES if run.items(stage)):
         sections[stage].append(_table(f"{stage.capitalize()}: what was computed", _ITEM_COLUMNS, _item_rows(run, stage)))
     if run.models:
         of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
-        sections["models"].append(_table("Models and their baselines on the test range", _MODEL_COLUMNS, of_models))
+        sections["models"].append(_table("Scores of models and baselines on the test range", _MODEL_COLUMNS, of_models))
     rows = sorted(data.connectivity_scores(run), key=lambda row: run.edge_classes.index(row["edge_class"]))
     whole = [_score_cells(run, row) for row in rows if row["stratum"] == "all"]
     by_weight = [_score_cells(run, row) for row in rows if row["stratum"] != "all"]
     sections["explanation"] += [
         f'<p class="note">{escape(_SCORES_NOTE)}</p>',
-        _table("Connectivity: every score, each class of edges", _COLUMNS, whole),
-        "<details><summary>The same by time-averaged weight of the synapse</summary>",
-        _table("Connectivity by weight", _COLUMNS, by_weight),
+        _table("Connectivity: all scores by edge class (source\N{RIGHTWARDS ARROW}target)", _COLUMNS, whole),
+        "<details><summary>The same scores by time-averaged weight of the synapse</summary>",
+        _table("Connectivity: all scores by edge class and weight", _COLUMNS, by_weight),
         "</details>",
     ]
     shown_stages = [stage for stage in STAGES if sections[stage]]
@@ -82,22 +80,24 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
 
 
 def _answer(run: RunConfig) -> list[str]:
-    """The question, and what each class of edges says to it."""
+    """The main question, and the verdict for each edge class."""
     judged = [
         f"<li>{escape(style.arrow(one['conclusion']))}</li>"
         for scores in verdict(data.connectivity_scores(run)).values()
         for one in scores.values()
     ]
     if not judged:
-        return ["<p>No class of edges has a score.</p>"]
+        return ["<p>No edge class has a score of attention.</p>"]
     return [
-        "<p><strong>Does attention show connectivity?</strong> By averaged attention, then window by window:</p>",
+        "<p><strong>Does attention show connectivity?</strong> One verdict per edge class "
+        "(source\N{RIGHTWARDS ARROW}target), first for attention averaged over test windows, then for attention "
+        "window by window:</p>",
         f"<ul>{''.join(judged)}</ul>",
     ]
 
 
 def _figure(shown: Shown, drawing: bytes) -> str:
-    """A figure with its caption. As an image: the identifiers within one drawing are not those of another."""
+    """A figure with its caption; embedded as an image, so that ids of different SVGs do not collide."""
     image = f'<img src="data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}" alt="{escape(shown.title)}">'
     return (
         f'<figure id="{escape(shown.name)}"><h3>{escape(shown.title)}</h3>{image}<figcaption>{escape(shown.caption)}</figcaption></figure>'
@@ -123,7 +123,7 @@ def _item_rows(run: RunConfig, stage: Stage) -> Iterator[list[str]]:
 
 
 def _model_rows(run: RunConfig, model: str, seed: int) -> list[list[Any]]:
-    """What a model and its baselines scored on the test range, a row for each measure."""
+    """Scores of a model and its baselines on the test range, one row per measure and predictor."""
     facts = data.model_facts(run, model, seed)
     predictors = {"the model": facts["scores"], **facts["baselines"]}
     return [

@@ -1,4 +1,4 @@
-"""What a reader of the report should know before its figures: what a run lacks, and what is hardly meant so."""
+"""Warnings above the figures of the report: missing data, and results that are probably not intended."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.recording.spikes import population_counts
 from spikelens.report import data
 
-NO_SYNAPSE = "the network has no synapse"
+NO_SYNAPSE = "the network has no synapses"
 
 
 def remarks(run: RunConfig) -> list[str]:
-    """Sentences on a run that is silent, unconnected or connected throughout, or whose synapses have no weight."""
+    """Warnings about a run that is silent, unconnected or fully connected, or whose weights are 0."""
     return [*_of_synapses(run), *_of_spikes(run)]
 
 
@@ -29,20 +29,20 @@ def _of_synapses(run: RunConfig) -> Iterator[str]:
         zero += int(np.count_nonzero(built.weight == 0))
     n = int(of_class.sum())
     if not n:
-        yield f"{NO_SYNAPSE}: there is no connectivity to score"
+        yield f"{NO_SYNAPSE}, so that connectivity cannot be scored"
         return
     if zero > n / 2:
-        yield f"{zero:,} of {n:,} synapses have a weight of 0 mV at the start"
+        yield f"{zero:,} of {n:,} synapses have an initial weight of 0 mV"
     scored = {row["edge_class"] for row in data.connectivity_scores(run)}
     for edge_class in (name for name, count in zip(run.edge_classes, of_class, strict=True) if count and name not in scored):
-        yield f"{edge_class} has no score: of the pairs that were looked at, every one has a synapse, or none has"
+        yield f"{edge_class} has no score: either all of the scored pairs have a synapse, or none"
 
 
 def _of_spikes(run: RunConfig) -> Iterator[str]:
     spikes = population_counts(run, STEPS_PER_SECOND).sum(axis=0)
     if not spikes.any():
-        yield "no neuron ever spikes: rates, forecasts and scores tell nothing"
+        yield "no neuron spikes: rates, forecasts and scores are meaningless"
         return
     for name, count in zip(run.populations, spikes, strict=True):
         if not count:
-            yield f"no neuron of {name} ever spikes"
+            yield f"no neuron of {name} spikes"

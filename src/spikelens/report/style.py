@@ -1,7 +1,7 @@
-"""How figures look: colours that colour-blind readers can tell apart, sizes, and files that come out the same each time.
+"""Style of the figures: colour-blind-safe colours, sizes, and reproducible files.
 
-Colours are those of Okabe and Ito (2008). A population keeps its colour in every figure; a class of edges has that of its source,
-paler from target to target.
+Colours are those of Okabe and Ito (2008). A population has the same colour in every figure. An edge class has
+the colour of its source, lighter for each further target.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
 _POPULATION_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 SEQUENTIAL = "viridis"
 SIGNED = LinearSegmentedColormap.from_list("signed", [VERMILION, "#FFFFFF", BLUE])
-"""Negative as inhibitory, positive as excitatory."""
+"""Diverging colour map: negative (inhibitory) vermilion, positive (excitatory) blue."""
 
 _RC: Mapping[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same glyphs on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # part of matplotlib: same glyphs on every machine
     "font.size": 10,
     "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
@@ -58,34 +58,35 @@ _RC: Mapping[str, Any] = {
     "figure.constrained_layout.h_pad": 0.08,
     "figure.constrained_layout.w_pad": 0.08,
     "image.cmap": SEQUENTIAL,
-    "svg.fonttype": "path",  # a viewer without the font shows the same
+    "svg.fonttype": "path",  # does not depend on the viewer's fonts
     "svg.hashsalt": "spikelens",
 }
 _DPI = 150
-"""Of images and other dense parts within a vector figure."""
+"""Resolution of images and other rasterised parts of a vector figure [dots per inch]."""
 
 
 def styled() -> Any:
-    """Context in which figures are drawn and saved."""
+    """Context manager in which figures are drawn and saved."""
     context: Any = {**dict(mpl.rcParamsDefault), **_RC, "backend": "svg"}
     return mpl.rc_context(context)
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches; no display, no global state."""
+    """An empty figure of this size [inches]; no display, no global state."""
     return Figure(figsize=(width, height))
 
 
 def stacked(figure: Figure, above: float, below: float) -> tuple[SubFigure, SubFigure]:
-    """Divide a figure into two parts, of the given heights' ratio."""
+    """Split a figure into two parts with the given ratio of heights."""
     parts: Any = figure.subfigures(2, 1, height_ratios=[above, below])
     return parts[0], parts[1]
 
 
 def svg_bytes(figure: Figure) -> bytes:
-    """The figure as SVG without a date, and with clip paths numbered, so that the same data give the same bytes.
+    """The figure as reproducible SVG: without a date, and with numbered clip paths.
 
-    Matplotlib names a clip path by a hash of its corners, which rounding in the layout can change from one drawing to the next.
+    Matplotlib names a clip path by a hash of its corners, which can change between drawings by rounding in
+    the layout.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": "spikelens"})
@@ -104,7 +105,7 @@ def population_colours(run: RunConfig) -> dict[str, str]:
 
 
 def edge_colours(run: RunConfig) -> dict[str, tuple[float, float, float]]:
-    """The colour of each class of edges: that of the source, paler from target to target."""
+    """The colour of each edge class: that of the source, lighter for each further target."""
     targets = list(run.populations)
     colours = population_colours(run)
     return {
@@ -120,7 +121,7 @@ def lighter(colour: str, share: float) -> tuple[float, float, float]:
 
 
 def arrow(edge_class: str) -> str:
-    """An edge class as a reader writes it."""
+    """The name of an edge class with a typographic arrow."""
     return edge_class.replace("->", "\N{RIGHTWARDS ARROW}")
 
 
@@ -130,24 +131,24 @@ def light_grid(axes: Axes, axis: str = "y") -> None:
 
 
 def framed(axes: Axes) -> None:
-    """All four spines, as an image wants them."""
+    """Show all four spines, for images."""
     for spine in axes.spines.values():
         spine.set_visible(True)
 
 
 def value(number: float, digits: int = 3) -> str:
-    """A number with a proper minus sign."""
+    """A number with a typographic minus sign."""
     return f"{number:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def note(axes: Axes, text: str) -> None:
-    """Say in an empty panel why it is empty."""
+    """Write in an empty panel why it is empty."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="0.35", wrap=True)
 
 
 def upper_limit(values: Any, share: float = 99.5) -> float:
-    """The end of a colour scale: a high percentile, so that a few extremes do not darken the rest; never 0."""
+    """The upper limit of a colour scale: a high percentile, so that outliers do not dominate it; never 0."""
     finite = np.asarray(values)[np.isfinite(values)]
     high = float(np.percentile(finite, share)) if finite.size else 0.0
     return high if high > 0 else float(finite.max(initial=0.0)) or 1.0

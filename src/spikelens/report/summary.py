@@ -1,4 +1,4 @@
-"""summary.json: what each stage did, in numbers, for a reader who opens no store."""
+"""summary.json: the key numbers of each stage, readable without opening a store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from spikelens.report.remarks import remarks
 from spikelens.stores import UNITS_PER_MV, layout, read_shard, write_atomically
 
 _FIRST_S = 10
-"""The rates of the run's beginning are told apart: STDP has hardly settled."""
+"""Rates of this first period are listed separately, because STDP has hardly settled [s]."""
 
 
 def write_summary(run: RunConfig, report_seconds: float) -> None:
-    """Write summary.json: the six stages' names, and under each what it did and how long its jobs took.
+    """Write summary.json: for each of the six stages its key numbers and the time of its jobs.
 
-    The report's own benchmark is written after it has ended, so its wall time so far, `report_seconds` [s], is handed in.
+    The benchmark of the report is written only after it has finished. Its wall time so far is therefore
+    passed as `report_seconds` [s].
     """
     spikes = {"network": _network(run), "simulation": _simulation(run)} if run.has_network else {"recording": _recording(run)}
     stages: dict[Any, dict[str, Any]] = {
@@ -101,7 +102,7 @@ def _rates(run: RunConfig, spikes: NDArray[np.int64], duration_ms: int) -> dict[
 
 
 def _plastic_weights(run: RunConfig) -> dict[str, Any]:
-    """Where plastic weights stand at the run's end: shares of them, None without any."""
+    """Distribution of the plastic weights at the end of the run: fractions; None without plastic synapses."""
     highest = round(run.network.weight_max_mv * UNITS_PER_MV)
     counts, total = np.zeros(4, np.int64), 0
     for block in range(run.n_blocks):
@@ -125,7 +126,7 @@ def _features(run: RunConfig) -> dict[str, Any]:
 
 
 def _models(run: RunConfig) -> dict[str, Any]:
-    """By model and seed: how long it learnt, and what it and its baselines scored on the test range."""
+    """By model and seed: epochs, wall time, and the test scores of the model and its baselines."""
     shown = ("kind", "epochs", "best_epoch", "n_weights", "ranges_ms", "scores", "baselines", "units", "wall_s")
     trained: dict[str, dict[str, Any]] = {}
     for name, seed in data.trained_models(run):
@@ -141,7 +142,7 @@ def _explanation(run: RunConfig) -> dict[str, Any]:
 
 
 def _benchmarks(run: RunConfig, stage: Stage) -> list[Path]:
-    """Snakemake's measurements of a stage's jobs."""
+    """Snakemake's benchmark files of the jobs of a stage."""
     folders = [place_of(run, stage, name) for name in run.items(stage)]
     if stage not in ("features", "models"):
         folders.append(place_of(run, stage))
@@ -149,6 +150,6 @@ def _benchmarks(run: RunConfig, stage: Stage) -> list[Path]:
 
 
 def _job_seconds(run: RunConfig, stage: Stage) -> dict[str, Any]:
-    """Wall seconds of a stage's jobs added up, and their number, from Snakemake's benchmarks; None where there are none."""
+    """Total wall time [s] and number of jobs of a stage, from Snakemake's benchmarks; None without."""
     seconds = [job_s for path in sorted(_benchmarks(run, stage)) for job_s, _ in read_benchmark(path)]
     return {"wall_seconds": round(sum(seconds), 3) if seconds else None, "jobs": len(seconds) or None}

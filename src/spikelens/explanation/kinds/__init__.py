@@ -1,1 +1,1 @@
-"""The kinds of explanation methods, one file each: what it computes of pairs of neurons, from what, and at what cost."""
+"""The kinds of explanation methods, one file each: scores of pairs of neurons, input data, and cost."""

@@ -1,7 +1,7 @@
-"""What a Temporal Fusion Transformer attends to, neuron by neuron: the paper's question is whether it shows connectivity.
+"""Attention of a Temporal Fusion Transformer per neuron. The paper asks whether it shows connectivity.
 
-Two neurons' score is the correlation of their attention, averaged over test windows, or window by window ("aligned"). The control is the
-same model before its training (Kulkarni et al., NICE 2023).
+The score of two neurons is the correlation of their attention, averaged over test windows or window by window
+("aligned"). The control is the same model before training (Kulkarni et al., NICE 2023).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from spikelens.stores import Group, Layout
 
 NAMES = ("attention_correlation", "attention_correlation_aligned")
-"""Of the scores: of mean attention, and window by window."""
+"""Names of the scores: of attention averaged over windows, and window by window."""
 UNTRAINED = ", untrained"
 
 
@@ -36,7 +36,7 @@ class Attention(Method):
 
     kind: Annotated[Literal["attention"], Field(description=KIND)] = "attention"
     model: Annotated[str, Field(description="a TFT of single neurons; auto: the first one")] = "auto"
-    windows: Annotated[Positive, Field(description="test windows over which attention is recorded, evenly spaced")] = 40
+    windows: Annotated[Positive, Field(description="number of test windows for attention, evenly spaced")] = 40
 
     def applies(self, run: RunConfig) -> bool:
         return named(run, self.model) is not None
@@ -90,7 +90,7 @@ class Attention(Method):
         return arrays, coordinates
 
     def compute(self, run: RunConfig) -> Mapping[str, NDArray[Any]]:
-        """Attention of the model with each of its seeds, trained and not, over evenly spaced test windows."""
+        """Attention for each seed of the model, trained and untrained, over evenly spaced test windows."""
         import numpy as np
 
         from spikelens.explanation.attention import aligned_correlation, mean_correlation
@@ -146,14 +146,14 @@ class Attention(Method):
                     yield NeuronQuantity(shown, tft.names(run), values, rate_hz, self._test_range(run), {"model": seed})
 
     def memory(self, run: RunConfig) -> float:
-        """Attention over windows, and matrices of all pairs."""
+        """Attention over all windows, and matrices of all pairs."""
         tft = self._tft(run)
         n = tft.n_series(run)
         attention = 8 * self.windows * n * tft.horizon * tft.attention_heads * tft.history
         return float(TORCH_BASE + attention + (64 * n**2 if n <= MAX_DENSE_NEURONS else 0))
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
-        """Forecasts with and without training; without a gradient, one costs a third."""
+        """Forecasts of the trained and the untrained model, each a third of the cost of a training step."""
         tft = self._tft(run)
         windows = 2 * len(tft.seeds) * self.windows * tft.n_series(run)
         return float(speeds.start_torch_s + 1e-9 * windows * (tft.history + tft.horizon) * tft.hidden_size * speeds.tft_ns_per_unit / 3)
@@ -165,11 +165,12 @@ class Attention(Method):
 
 
 CAPTION = (
-    "Above: attention [1] of the TFT on single neurons, averaged over neurons and test windows: how much weight each head "
-    "gives to each past sample (steps back, of T_w [ms]) when it forecasts each sample ahead; trained and, from the same "
-    "initial weights, untrained. What the trained map shares with the untrained one was not learnt. Below: correlation [1] "
-    "between neurons of their mean attention, beside the adjacency [share of pairs with a synapse], both source × target "
-    "and sorted by population; each cell is the mean over a small group of neighbouring neurons. If attention showed "
-    'connectivity, the left would look like the right; a correlation is symmetric and a synapse is not. The figure "scores" '
-    "puts a number on it."
+    "Top: attention weights [1] of the TFT of single neurons, averaged over neurons and test windows, one "
+    "column per head. x axis: attended past sample, relative to the start of the forecast; y axis: forecast "
+    "step, both in steps of T_w [ms]. Upper row: trained, lower row: the same model before training "
+    "(control). Structure that both rows share was not learnt. Bottom left: correlation [1] between neurons "
+    "of their mean attention. Bottom right: adjacency [fraction of pairs with a synapse]. Both matrices are "
+    "source × target, sorted by population; each cell is the mean over a small group of neighbouring "
+    "neurons. If attention showed connectivity, the two matrices would look alike, except that a correlation "
+    'is symmetric and connectivity is not. The figure "Scores" quantifies the agreement.'
 )

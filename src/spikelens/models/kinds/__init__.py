@@ -1,1 +1,1 @@
-"""The kinds of models, one file each: options, data, cost, and what it leaves of the test range."""
+"""The kinds of models, one file each: options, data, cost, and output on the test range."""

@@ -1,6 +1,7 @@
-"""LSTM autoencoder: sequences of the spike traces of many neurons, pressed into one state and unfolded again.
+"""LSTM autoencoder: encodes sequences of the spike traces of many neurons in one state and decodes it.
 
-The paper's reduced-order model (Kulkarni et al., NICE 2023). Its baseline is as many principal components.
+The paper's reduced-order model (Kulkarni et al., NICE 2023). Its baseline is PCA with as many components as
+units.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from spikelens.stores import Layout
 
 KEPT_SEQUENCES = 8
-"""Test sequences of which input and reconstruction are kept."""
+"""Number of test sequences whose input and reconstruction are stored."""
 _VALIDATED_AT_ONCE = 1_024
 
 
@@ -38,12 +39,12 @@ class LstmAutoencoder(NetworkModel):
     kind: Annotated[Literal["lstm_autoencoder"], Field(description=KIND)] = "lstm_autoencoder"
     epochs: Epochs = 30
     learning_rate: LearningRate = 0.003
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="weight decay of Adam, decoupled [1]")] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="decoupled weight decay (AdamW) [1]")] = 1.0
     tau_ms: Annotated[PositiveFloat, Field(description="time constant of the traces [ms]")] = 20.0
-    steps: Annotated[Positive, Field(description="time steps a sequence [ms]")] = 20
+    steps: Annotated[Positive, Field(description="time steps per sequence [ms]")] = 20
     units: Annotated[Positive, Field(description="size of the encoding")] = 100
-    sequences: Annotated[Positive, Field(description="sequences in all, evenly spaced over the time used")] = 6_000
-    neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced")] = 1_000
+    sequences: Annotated[Positive, Field(description="number of sequences, evenly spaced after training.start_s")] = 6_000
+    neurons: Annotated[Positive, Field(description="maximum number of neurons, evenly spaced")] = 1_000
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
         return (Read(run.spikes_stage),)
@@ -52,18 +53,25 @@ class LstmAutoencoder(NetworkModel):
 
     @property
     def reach_ms(self) -> int:
-        """A trace is zero by definition after this time [ms]."""
+        """Time after a spike beyond which its trace is zero by definition [ms]."""
         return int(CAUSAL_CUTOFF_TAUS * self.tau_ms)
 
     def n_neurons(self, run: RunConfig) -> int:
         return min(self.neurons, run.n_neurons)
 
     def ranges(self, run: RunConfig) -> dict[str, tuple[int, int]]:
-        """Ranges of the sequences [ms]; the gap holds a sequence and the reach of a trace, so no two ranges share a spike."""
+        """Time ranges of the sequences [ms].
+
+        The gap between them is one sequence plus the reach of a trace, so that no two ranges share a spike.
+        """
         return run.time_ranges(self.steps + self.reach_ms)
 
     def starts(self, run: RunConfig) -> dict[str, NDArray[np.int64]]:
-        """First step of each sequence [ms] by range: evenly spaced without overlap; those not wholly inside a range are dropped."""
+        """First step of each sequence [ms], by range.
+
+        Sequences are evenly spaced and do not overlap. Those that are not completely inside a range are
+        dropped.
+        """
         from spikelens.stores import evenly_spaced
 
         first = run.training.start_s * STEPS_PER_SECOND
@@ -143,7 +151,7 @@ class LstmAutoencoder(NetworkModel):
             Shown(f"encoder_{name}", f"Encoder: {name}", _ENCODER, drawn_by("learned", "encoder", name), "models"),
         )
 
-    # --- what it needs
+    # --- checks and cost
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
         yield from super().check(run, where)
@@ -162,21 +170,22 @@ class LstmAutoencoder(NetworkModel):
             yield from self.check_sequences(run, where)
 
     def check_sequences(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        """Each range must hold a sequence, or training would refuse it after the simulation."""
-        gap_ms = self.steps + self.reach_ms
+        """Check that each range contains a sequence; otherwise training would fail after the simulation."""
+        gap_ms, available_ms = self.steps + self.reach_ms, run.n_steps - run.training.start_s * STEPS_PER_SECOND
         for (name, (begin, end)), share in zip(self.ranges(run).items(), run.training.split, strict=True):
             if not self._count_sequences(run, begin, end):
                 yield Problem(
                     f"{where}.tau_ms",
                     self.tau_ms,
-                    f"the {name} range, {share:g} of the {run.n_steps - run.training.start_s * STEPS_PER_SECOND:,} ms from "
-                    f"training.start_s on, less its part of the gaps of {CAUSAL_CUTOFF_TAUS} tau_ms + steps = {gap_ms:,} ms, "
-                    f"has {max(end - begin, 0):,} ms and none of the sequences of {self.steps} ms; expected at least one: simulate longer, "
-                    "start earlier, take a smaller tau_ms or more sequences, or raise its share in training.split",
+                    f"the {name} range contains none of the sequences of {self.steps} ms; expected at least one. "
+                    f"The range is {share:g} of the {available_ms:,} ms after training.start_s, minus its part of the "
+                    f"gaps of {CAUSAL_CUTOFF_TAUS} tau_ms + steps = {gap_ms:,} ms: {max(end - begin, 0):,} ms. "
+                    "Simulate longer, start earlier, use a smaller tau_ms or more sequences, or increase its share "
+                    "in training.split",
                 )
 
     def _count_sequences(self, run: RunConfig, begin: int, end: int) -> int:
-        """Number of sequences, which are evenly spaced after training.start_s, that lie in a range [ms]."""
+        """Number of sequences inside a range [ms]; sequences are evenly spaced after training.start_s."""
         start = run.training.start_s * STEPS_PER_SECOND
         duration = run.n_steps - start
         in_all = min(self.sequences, duration)
@@ -189,26 +198,28 @@ class LstmAutoencoder(NetworkModel):
         return 4 * units * (n + units + 2) + 4 * units * (2 * units + 2) + n * (units + 1)
 
     def memory(self, run: RunConfig) -> float:
-        """The traces of all sequences (float32), divided, and once more for the principal components."""
+        """All traces (float32), split into ranges, and once more for PCA; weights and gradients."""
         return TORCH_BASE + 2.3 * 4.0 * self.sequences * self.steps * self.n_neurons(run) + self.weights_bytes(run)
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
-        """All epochs; ranks share the parts of each batch."""
+        """Time of all epochs; ranks share the parts of each batch."""
         sequences = run.training.split[0] * self.sequences * self.own_parts / self.parts
         steps = self.n_weights(run) * self.steps * sequences * self.epochs
         return speeds.start_torch_s + speeds.reading_seconds(run) + 1e-12 * steps * speeds.autoencoder_ps_per_weight
 
 
 _RECONSTRUCTION = (
-    "Spike traces [1] given to the LSTM autoencoder and what it makes of them, for a few sequences of the test range. A "
-    "trace jumps by 1 at a spike and decays with the time constant τ. Images: neuron (at most 200, evenly spaced) by step "
-    "in the sequence [ms], both on the same scale. Right: the neurons whose traces vary most in that sequence, input as "
-    "solid, reconstruction as dashed lines. These neurons are the hardest cases; how much of all variance is explained, "
-    "against principal components of the same number, is told in the table of scores."
+    "Spike traces [1] and their reconstruction by the LSTM autoencoder, for a few sequences of the test "
+    "range. One row per sequence. A trace jumps by 1 at each spike and decays with the time constant τ. Left "
+    "and middle: input and reconstruction as images on the same colour scale; x axis: step in the sequence "
+    "[ms], y axis: neuron (at most 200, evenly spaced). Right: the traces of the neurons that vary most in "
+    "this sequence, input solid, reconstruction dashed. These neurons are the hardest cases. The table of "
+    "scores below compares the variance that the autoencoder explains over all neurons and test sequences "
+    "with PCA of the same number of components."
 )
 _ENCODER = (
-    "The state of the autoencoder's encoder [1] at each step of a sequence [ms]: mean and variance over the test sequences, "
-    "of each unit (thin) and averaged over units (thick). The state starts at zero at each sequence's begin, so that the "
-    "variance rises as the encoder takes in what tells sequences apart; a level line means that later steps add nothing to "
-    "it."
+    "State of the encoder [1] (y axis) at each step of a sequence [ms] (x axis). Left: mean, right: variance "
+    "over the test sequences. Thin lines: single units, thick line: mean over units. The state is reset to "
+    "zero at the start of each sequence. The variance rises while the encoder takes in information that "
+    "distinguishes the sequences; a flat line means that later steps add none."
 )

@@ -1,6 +1,7 @@
-"""Temporal Fusion Transformer: forecasts of rates, of single neurons or of the network and its populations.
+"""Temporal Fusion Transformer: forecasts the rates of single neurons, or of the network and its populations.
 
-The paper's forecaster (Kulkarni et al., NICE 2023; Lim et al., 2021). Rates are sampled every bin_ms, so that no two samples share a spike.
+The paper's forecaster (Kulkarni et al., NICE 2023; Lim et al., 2021). Rates are sampled every bin_ms in
+non-overlapping bins, so that no two samples share a spike.
 """
 
 from __future__ import annotations
@@ -30,20 +31,24 @@ _VALIDATED_AT_ONCE = 1_024
 
 
 class Tft(NetworkModel):
-    """Temporal Fusion Transformer on rates, in bins that share no spike."""
+    """Temporal Fusion Transformer on rates in non-overlapping bins."""
 
     kind: Annotated[Literal["tft"], Field(description=KIND)] = "tft"
     series: Annotated[
-        Literal["neurons", "populations"], Field(description="rates of single neurons, or of the network and each population")
+        Literal["neurons", "populations"],
+        Field(description="forecast the rates of single neurons, or of the network and each population"),
     ] = "neurons"
-    neurons: Annotated[Positive, Field(description="at most so many neurons, evenly spaced; of populations, all count")] = 1_000
-    bin_ms: Annotated[Positive, Field(description="T_w, the time between samples, over which each counts spikes [ms]")] = 100
-    history: Annotated[Positive, Field(description="t_m, past samples seen [bin_ms]")] = 20
-    horizon: Annotated[Positive, Field(description="t_h, samples predicted [bin_ms]")] = 5
-    hidden_size: Annotated[Positive, Field(description="width of the network")] = 16
-    attention_heads: Annotated[Positive, Field(description="heads of the attention; divides hidden_size")] = 4
-    dropout: Annotated[float, Field(ge=0, lt=1, description="share of units left out in training [1]")] = 0.1
-    samples_per_epoch: Annotated[Positive, Field(description="training windows drawn an epoch, at most")] = 20_000
+    neurons: Annotated[
+        Positive,
+        Field(description="maximum number of neurons, evenly spaced; populations always include all neurons"),
+    ] = 1_000
+    bin_ms: Annotated[Positive, Field(description="T_w, width of the bins in which spikes are counted [ms]")] = 100
+    history: Annotated[Positive, Field(description="t_m, number of past samples [bin_ms]")] = 20
+    horizon: Annotated[Positive, Field(description="t_h, number of forecast samples [bin_ms]")] = 5
+    hidden_size: Annotated[Positive, Field(description="hidden size of the network")] = 16
+    attention_heads: Annotated[Positive, Field(description="number of attention heads; must divide hidden_size")] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1, description="dropout rate [1]")] = 0.1
+    samples_per_epoch: Annotated[Positive, Field(description="maximum number of training windows per epoch")] = 20_000
     epochs: Epochs = 30
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
@@ -55,7 +60,7 @@ class Tft(NetworkModel):
         return min(self.neurons, run.n_neurons) if self.series == "neurons" else len(run.populations) + 1
 
     def names(self, run: RunConfig) -> NDArray[Any]:
-        """Ids of the neurons, or "all" and the populations' names, (n_series,)."""
+        """Ids of the neurons, or "all" and the names of the populations, (n_series,)."""
         import numpy as np
 
         from spikelens.stores import evenly_spaced
@@ -65,22 +70,25 @@ class Tft(NetworkModel):
         return np.array(["all", *run.populations], dtype=np.dtypes.StringDType())
 
     def ranges(self, run: RunConfig) -> dict[str, tuple[int, int]]:
-        """First sample, and one past the last, of training, validation and test [samples from the run's start].
+        """First sample, and one past the last, of training, validation and test [samples since the run's start].
 
-        The gap is history + horizon + 1 samples, so that no two ranges share a spike.
+        The gap between ranges is history + horizon + 1 samples, so that no two ranges share a spike.
         """
         ranges = run.time_ranges((self.history + self.horizon + 1) * self.bin_ms)
         return {name: (-(-start // self.bin_ms), end // self.bin_ms) for name, (start, end) in ranges.items()}
 
     def test_starts(self, run: RunConfig) -> NDArray[np.int64]:
-        """First sample of each test window, one horizon apart, so that each sample is forecast once [samples from the run's start]."""
+        """First sample of each test window [samples from the start of the run].
+
+        Windows are one horizon apart, so that each sample is forecast once.
+        """
         import numpy as np
 
         first, end = self.ranges(run)["test"]
         return np.arange(first, end - self.history - self.horizon + 1, self.horizon, dtype=np.int64)
 
     def task(self, run: RunConfig, seed: int) -> Task:
-        """Windows of rates, one for each series and start; tested on windows a horizon apart."""
+        """Windows of rates, one for each series and start. Test windows are one horizon apart."""
         import numpy as np
         import torch
 
@@ -158,43 +166,47 @@ class Tft(NetworkModel):
             ),
         )
 
-    # --- what it needs
+    # --- checks and cost
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
         yield from super().check(run, where)
         if self.hidden_size % self.attention_heads:
             yield Problem(f"{where}.attention_heads", self.attention_heads, f"expected a divisor of hidden_size = {self.hidden_size}")
         if self.bin_ms > min(run.segment_steps, 60_000):
-            yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most a segment, and at most 60 s")
+            yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most one segment and at most 60 s")
             return
         shortest = min(end - start for start, end in self.ranges(run).values())
         if shortest < self.history + 2 * self.horizon:
             yield Problem(
                 f"{where}.history",
                 self.history,
-                f"the shortest of training, validation and test has {max(shortest, 0)} samples of {self.bin_ms} ms, and needs "
-                f"history + 2 horizon = {self.history + 2 * self.horizon}; simulate longer, start earlier, or take a shorter history",
+                f"the shortest of the training, validation and test ranges has {max(shortest, 0)} samples "
+                f"of {self.bin_ms} ms; expected at least history + 2 horizon = {self.history + 2 * self.horizon}. "
+                "Simulate longer, start earlier, or use a shorter history",
             )
 
     def n_weights(self, run: RunConfig) -> int:
-        """About: its embedding of the series and 60 matrices of its width."""
+        """Approximation: the embedding of the series and 60 matrices of hidden_size x hidden_size."""
         return int(self.n_series(run) * self.hidden_size + 60 * self.hidden_size**2)
 
     def memory(self, run: RunConfig) -> float:
-        """The rates of the series, and what the network keeps of a batch for the gradient; windows are drawn from the rates."""
+        """The rates of the series and the activations of a batch; windows are slices of the rates."""
         samples = run.n_steps / self.bin_ms
         activations = 60 * 4 * max(self.batch_size, 2_048) * (self.history + self.horizon) * self.hidden_size
         return TORCH_BASE + 20 * samples * self.n_series(run) + activations + self.weights_bytes(run)
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
-        """All epochs; ranks share the parts of each batch."""
+        """Time of all epochs; ranks share the parts of each batch."""
         batches, windows = self.epoch(run)
         units = windows * self.own_parts / self.parts * (self.history + self.horizon) * self.hidden_size
         steps_s = 1e-3 * batches * self.own_parts * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit
         return speeds.start_torch_s + self.epochs * steps_s
 
     def epoch(self, run: RunConfig) -> tuple[int, float]:
-        """Batches of an epoch, and windows; one that is validated has no gradient, and counts for a third."""
+        """Number of batches and of windows per epoch.
+
+        A validation window needs no gradient and counts as a third of a training window.
+        """
         starts = {name: end - first - self.history - self.horizon + 1 for name, (first, end) in self.ranges(run).items()}
         n_series = self.n_series(run)
         windows = min(self.samples_per_epoch, n_series * starts["train"])
@@ -202,18 +214,22 @@ class Tft(NetworkModel):
 
 
 _OF_POPULATIONS = (
-    "Observed (grey) and forecast rates [Hz] of all neurons and of each population, over the test range [s], which no model "
-    "was trained on. Each sample counts the spikes in one window T_w, and samples are T_w apart: history and target share "
-    "no spike. (Sampled more often, they would, and repeating the last value would look like foresight.) The forecasts of "
-    "windows that follow each other, each a few samples ahead, stand end to end. R² is 1 − mean squared error / that of the "
-    "training mean, for the TFT and for trivial forecasts on the same samples, over all series together, so that the most "
-    "variable population weighs most; 0 is no better than the mean, below 0 worse."
+    "Observed (grey) and forecast (coloured) rates [Hz] (y axis) of all neurons and of each population over "
+    "the test range [s] (x axis). No model was trained on this range. Each sample is the rate in one bin of "
+    "width T_w. Bins do not overlap, so that history and target share no spike; with overlapping bins, "
+    "repeating the last value would look like a good forecast. Forecasts of consecutive windows, each a few "
+    "samples ahead, are joined. Title: R² = 1 − MSE / (MSE of the training mean), for the TFT and for "
+    "trivial baselines on the same samples. 1 is a perfect forecast, 0 is no better than the training mean, "
+    "negative is worse. The R² is pooled over all series, so that the most variable population dominates it."
 )
 _OF_NEURONS = (
-    "Left: observed (grey) and forecast rates [Hz] of single neurons over the test range [s], chosen at even quantiles of "
-    "their rate and coloured by population. A neuron's rate is a small number of spikes in T_w, so that it moves in steps "
-    "of 1 / T_w; a forecast of its mean cannot reach single spikes. Right: number of samples (logarithmic) by observed and "
-    "forecast rate [Hz], over all neurons; a perfect forecast would lie on the dashed line. R² as in the forecast of "
-    "populations, over all neurons together: differences between neurons do not count in its favour, since it is held "
-    "against each neuron's own training mean. Samples share no spike."
+    "Left: observed (grey) and forecast (coloured by population) rates [Hz] (y axis) of single neurons over "
+    "the test range [s] (x axis). The neurons shown are evenly spaced quantiles of the rate. The rate of a "
+    "single neuron is a small number of spikes in a bin of width T_w, so that it moves in steps of 1 / T_w; "
+    "a forecast of the mean cannot reproduce single spikes. Bins do not overlap, so that history and target "
+    "share no spike. Right: number of samples (logarithmic colour scale) by observed (x axis) and forecast "
+    "(y axis) rate [Hz], over all neurons; a perfect forecast lies on the dashed line. Title: R² = 1 − MSE / "
+    "(MSE of the training mean) for the TFT and for trivial baselines on the same samples, pooled over all "
+    "neurons. The reference is each neuron's own training mean, so that differences in rate between neurons "
+    "do not increase R²."
 )
