@@ -27,7 +27,7 @@ Layer = tuple[str, Mapping[str, Any]]
 
 WHOLE = (("network", "populations"), ("network", "connections"))
 """Mappings that a later file replaces whole: merged, its populations would mix with those of the file that it builds on."""
-SETS = (("models",), ("explanation", "methods"))
+SETS = (("features",), ("models",), ("explanation", "methods"))
 """Open sets: null removes an item that the file below has."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from spikelens.config import RunConfig
-from spikelens.stores import ensure, feature_block, feature_output, write_shard
+from spikelens.stores import ensure, feature_block, feature_output, has_blocks, write_shard
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +22,11 @@ def compute(run: RunConfig, name: str, segment: int, block: int) -> None:
     StoreError
         If a shard that it reads is missing, empty or damaged.
     """
-    groups = [feature_output(run, name), feature_block(run, name, block)]
+    groups = [feature_output(run, name), *([feature_block(run, name, block)] if has_blocks(run, name) else [])]
     for group in groups:
-        if group is not None:
-            ensure(group)
+        ensure(group)
     for array, values in run.features[name].compute(run, segment, block).items():
-        group = next(group for group in groups if group is not None and array in group.arrays)
+        group = next(group for group in groups if array in group.arrays)
         places = {"segment": segment, "block": block}
         spec = group.arrays[array]
         index = [places.get(kind, 0) for kind in spec.by or ("",) * len(spec.shape)]
