@@ -551,7 +551,7 @@ def test_a_run_without_features_has_models_methods_and_a_report(make_run):
     assert (place_of(run, "report") / PAGE).is_file()
     opened = spikelens.open(run.folder)
     assert opened.features == {}
-    assert {row["score"].split(",")[0] for row in opened.scores} >= {"attention", "rate_correlation"}
+    assert {row["score"] for row in opened.scores} >= {"attention_correlation", "rate_correlation"}
     assert opened.rate(50).sizes["neuron"] == 200
 
 
