@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 Stage = Literal["network", "simulation", "features", "models", "explanation", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+OPEN_SETS = (("features",), ("models",), ("explanation", "methods"))
+"""Paths of keys to the open sets of a configuration: the user's names -> items of some kind."""
 
 CONFIG_YAML = "config.yaml"
 """The configuration that commands take where none is named."""

@@ -19,6 +19,7 @@ from pydantic_core import CoreSchema, core_schema
 from spikelens.config.types import Section
 from spikelens.errors import Problem
 from spikelens.names import Stage
+from spikelens.refusals import ITEM_PATTERN
 
 if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
@@ -33,8 +34,7 @@ _KINDS: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
 
 KIND = "what it is; its other keys are options of this kind"
 """The description of the key `kind`."""
-ItemName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-"""Names folders and wildcards of snakemake."""
+ItemName = Annotated[str, Field(pattern=ITEM_PATTERN)]
 
 
 class Read(NamedTuple):

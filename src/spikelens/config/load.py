@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from spikelens.config import Config, RunConfig, check, load_run, load_runs, parse, require_tables
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
+from spikelens.names import OPEN_SETS
 from spikelens.refusals import CommandLineText, how_to_set
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,6 @@ Layer = tuple[str, Mapping[str, Any]]
 
 WHOLE = (("network", "populations"), ("network", "connections"))
 """Mappings that a later file replaces whole: merged, its populations would mix with those of the file that it builds on."""
-SETS = (("features",), ("models",), ("explanation", "methods"))
-"""Open sets: null removes an item that the file below has."""
 
 
 def load(places: Sequence[str], settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> list[RunConfig]:
@@ -159,11 +158,14 @@ def file_layers(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Layer]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any], place: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Merge two configurations key by key, populations and connections whole; what is above counts."""
+    """Merge two configurations key by key, populations and connections whole; what is above counts.
+
+    Of an open set, null removes an item that the file below has.
+    """
     content: dict[str, Any] = dict(below)
     for key, value in above.items():
         under, where = content.get(key), (*place, key)
-        if value is None and place in SETS and key in content:
+        if value is None and place in OPEN_SETS and key in content:
             del content[key]
         elif isinstance(under, Mapping) and isinstance(value, Mapping) and where not in WHOLE:
             content[key] = merged(under, value, where)
@@ -245,9 +247,9 @@ def _set(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     node = content
     for depth, part in enumerate(path[:-1], start=1):
         if not isinstance(node.get(part), dict):
-            node[part] = _default(path[:depth]) if path[:depth] in (*WHOLE, *SETS) else {}
+            node[part] = _default(path[:depth]) if path[:depth] in (*WHOLE, *OPEN_SETS) else {}
         node = node[part]
-    if value is None and path[:-1] in SETS:
+    if value is None and path[:-1] in OPEN_SETS:
         node.pop(path[-1], None)
     else:
         node[path[-1]] = value
