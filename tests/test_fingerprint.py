@@ -14,8 +14,8 @@ from conftest import REPOSITORY, fingerprints, small_config, with_keys
 from pydantic import Field
 
 from spikelens.config import STAGES, load_run, load_runs
+from spikelens.config.models import Training
 from spikelens.errors import StoreError
-from spikelens.features.kinds.omega_pairs import OmegaPairs
 from spikelens.fingerprint import keyed
 from spikelens.network.build import build_blocks
 from spikelens.source_cache import NAME, kept
@@ -58,8 +58,8 @@ def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):
     assert changed_stages(content, with_keys(content, changes)) == late
 
 
-class Grown(OmegaPairs):
-    """A feature with keys that came later."""
+class Grown(Training):
+    """A section with keys that came later."""
 
     depth: Annotated[int, Field(json_schema_extra={"neutral": 1})] = 1
     shape: Annotated[tuple[int, int] | None, Field(json_schema_extra={"neutral": None})] = None
@@ -70,16 +70,15 @@ def test_a_key_that_came_later_counts_only_at_values_that_change_results(tmp_pat
     run = load_runs(small_config(tmp_path))[0]
 
     def grown(**later):
-        feature = Grown(**run.features["omega_pairs"].model_dump(), **later)
-        return run.model_copy(update={"features": {**run.features, "omega_pairs": feature}})
+        return run.model_copy(update={"training": Grown(**run.training.model_dump(), **later)})
 
     same = grown(mode="plain")
     assert fingerprints(same) == fingerprints(run)
-    assert keyed(same.features["omega_pairs"]) == keyed(run.features["omega_pairs"])
+    assert keyed(same.training) == keyed(run.training)
     for other in ({}, {"mode": "plain", "depth": 2}, {"mode": "plain", "shape": (1, 2)}):
         found, before = fingerprints(grown(**other)), fingerprints(run)
         changed = [stage for stage in STAGES if found[stage] != before[stage]]
-        assert changed == ["features", "explanation", "report"]
+        assert changed == ["models", "explanation", "report"]
 
 
 @pytest.mark.parametrize(("key", "first"), [("network.edges", "network"), ("drive.events", "simulation")])

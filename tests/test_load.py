@@ -103,7 +103,10 @@ def test_a_default_that_is_swept_over_takes_the_values_of_the_sweep() -> None:
 
 def test_files_build_on_files_key_by_key_and_paths_are_relative_to_the_file_that_names_them(write: Callable[..., str]) -> None:
     write("shared/deep/first.yaml", {"features": {"traces": {"tau_ms": 10.0, "neurons": 0o10}}, "run": {"name": "first"}})
-    write("shared/second.yaml", {"base": "deep/first.yaml", "features": {"spike_counts": {"step_ms": 20}, "traces": {"tau_ms": 5.0}}, "network": {"seed": 2}})
+    write(
+        "shared/second.yaml",
+        {"base": "deep/first.yaml", "features": {"spike_counts": {"step_ms": 20}, "traces": {"tau_ms": 5.0}}, "network": {"seed": 2}},
+    )
     run = load([write("mine/third.yaml", {"base": "../shared/second.yaml", "run": {"name": "third"}, "network": {"seed": 3}})])[0]
     assert (run.run.name, run.network.seed) == ("third", 3)
     traces, counts = run.features["traces"], run.features["spike_counts"]

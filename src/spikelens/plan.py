@@ -15,6 +15,7 @@ from typing import Any
 
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig
+from spikelens.expected import expected
 from spikelens.files import read_benchmark
 from spikelens.jobs import Rule, Work, item_of, stage_of, work_of
 from spikelens.places import root
@@ -68,7 +69,7 @@ class RunPlan:
 
 def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float) -> RunPlan:
     """Plan one run."""
-    synapses, disk = sizes.expected(run), sizes.disk(run, rate_hz)
+    synapses, disk = expected(run), sizes.disk(run, rate_hz)
     rules, seconds_of = tuple(_jobs(run, speeds, rate_hz)), expected_seconds(run, speeds, rate_hz)
     return RunPlan(
         path=run.path,

@@ -46,6 +46,7 @@ _NO_RESULTS = frozenset(
         "access",
         "clean",
         "errors",
+        "expected",
         "explanation.method",
         "features.feature",
         "files",
