@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from spikelens.features.spikes import read_spikes
 
 from benchmarks.simulation import STEPPING, drawn_columns, network_run
-from spikelens import sizes
 from spikelens.config import RunConfig, load_runs, read_yaml, shards_per_block
 from spikelens.errors import SpikelensError
 from spikelens.features.causal import causal_components, dense_causal_components
 from spikelens.features.run import compute_features, omega_windows, read_synapses
-from spikelens.features.spikes import read_spikes
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import Part, simulate_segment
 from spikelens.speeds import LOADED_FILES, Speeds
@@ -113,7 +112,7 @@ def synapses(folder: str, read_s: float, write_s: float) -> dict[str, float]:
     # few large blocks, so that the cost per file is small
     run = run.model_copy(update={"network": run.network.model_copy(update={"block_size": 10_000})})
     prepare(run)
-    n, blocks, shards = sizes.expected(run).all, run.n_blocks, shards_per_block(run)
+    n, blocks, shards = expected(run).all, run.n_blocks, shards_per_block(run)
     build_s = seconds(lambda: build_blocks(run, range(blocks))) - blocks * shards["network"] * write_s
     part = loaded(run)
     load_s = part.clock.seconds["load"] - blocks * LOADED_FILES * read_s

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import reference
 
+from spikelens.config import RunConfig
+from spikelens.features.run import compute
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import block_group, layout, n_synapses, read_array, read_shard
@@ -59,6 +63,13 @@ def simulate(run, ranks=None):
     build_blocks(run, range(run.n_blocks))
     command = [str(MPIEXEC), "-n", str(ranks), sys.executable, "-m", "spikelens", "simulate", run.path, "--ranks", str(ranks)]
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+
+
+def compute_features(run: RunConfig, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> None:
+    """Compute every feature of the given segments and blocks; None: all."""
+    segments, blocks = (range(n) if given is None else given for given, n in ((segments, run.n_segments), (blocks, run.n_blocks)))
+    for name, segment, block in itertools.product(run.computed_features, list(segments), list(blocks)):
+        compute(run, name, segment, block)
 
 
 def compare_with_reference(run, events=(), **more):

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from simulations import QUICK
+from simulations import QUICK, compute_features
 from test_stores import TINY, fill_run
 
 import spikelens
 from spikelens.cli import main
 from spikelens.errors import SpikelensError, StoreError
-from spikelens.features.run import compute_features
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import block_group, layout, recorded_group
 
-STORES = ("network", "synapses", "spikes", "weights", "state", "records", "features", "causal_components")
+STORES = ("network", "synapses", "spikes", "weights", "state", "records")
+FEATURES = ("spike_counts", "traces", "omega_pairs", "omega_synapses")
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def full_run(make_run):
     return run
 
 
-@pytest.mark.parametrize("store", [*STORES, "rate"])
+@pytest.mark.parametrize("store", [*STORES, *FEATURES, "rate"])
 def test_what_was_opened_can_be_stored_as_zarr_and_is_the_same_again(full_run, tmp_path, store):
     run = spikelens.open(full_run.path)
-    opened = run.rate() if store == "rate" else getattr(run, store)
+    opened = run.rate() if store == "rate" else run.features[store] if store in FEATURES else getattr(run, store)
     opened.to_zarr(tmp_path / "copy.zarr")
     again = xr.open_zarr(tmp_path / "copy.zarr", decode_timedelta=False)
     xr.testing.assert_identical(again if store != "rate" else again["rate"], opened)
@@ -100,7 +100,7 @@ def under_way(make_run):
     build_blocks(run, range(run.n_blocks))
     for segment in range(2):
         simulate_segment(run, segment)
-    compute_features(run, [0], range(run.n_blocks))
+    compute_features(run, [0])
     return run
 
 
@@ -110,8 +110,12 @@ def test_of_a_run_under_way_each_store_ends_before_its_first_gap(under_way):
     assert opened.records.time.values.tolist() == list(range(0, 2_000, 10))
     assert opened.weights.boundary.values.tolist() == [1_000, 2_000]
     assert opened.state.sizes["boundary"] == 2
-    assert opened.features.time.values.tolist() == list(range(0, 1_000, under_way.features.step_ms))
-    assert opened.causal_components.window.values.tolist() == [0]
+    features = opened.features
+    assert features["spike_counts"].time.values.tolist() == list(range(0, 1_000, 10))
+    assert features["traces"].time.values.tolist() == list(range(1_000))
+    assert features["omega_pairs"].window.values.tolist() == features["omega_synapses"].window.values.tolist() == [0]
+    assert features["omega_synapses"].sizes["synapse"] == opened.synapses.sizes["synapse"]
+    assert opened.rate().sizes["time"] == 200, "it counts the spikes"
     assert np.isfinite(opened.rate()[:-60]).all()
     simulate_segment(under_way, 2)
     whole, again = spikelens.open(under_way.path).spikes.spikes, spikelens.open(under_way.path, partial=True).spikes.spikes
@@ -142,7 +146,7 @@ def test_without_partial_or_without_any_segment_it_is_said_what_is_lacking(under
 
 
 def test_a_run_whose_last_segment_is_short_is_shown_whole_and_in_part(make_run):
-    run = make_run({**QUICK, "simulation.duration_s": 5, "simulation.segment_s": 2, "features.omega_window_s": 1})
+    run = make_run({**QUICK, "simulation.duration_s": 5, "simulation.segment_s": 2})
     build_blocks(run, range(run.n_blocks))
     for segment, shown in ((0, 2_000), (1, 4_000), (2, 5_000)):
         simulate_segment(run, segment)

@@ -53,12 +53,13 @@ def test_the_current_configuration_is_spared_even_by_name(two, capsys):
 
 def test_results_of_code_that_is_gone_are_listed_and_folders_of_others_are_not(two, capsys):
     first, _ = two
-    gone, foreign = first.folder / "network" / ("0" * 16), first.folder / "network" / "notes"
-    for folder in (gone, foreign):
-        folder.mkdir()
+    gone = [first.folder / place / ("0" * 16) for place in ("network", "features/traces", "models/tft_neuron", "explanation/omega")]
+    foreign = first.folder / "network" / "notes"
+    for folder in (*gone, foreign):
+        folder.mkdir(parents=True)
         (folder / "file").write_text("x")
     assert main(["clean", first.path, "--yes"]) == 0
-    assert not gone.exists()
+    assert not any(folder.exists() for folder in gone)
     assert foreign.is_dir()
 
 

@@ -50,7 +50,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown key in a connection": ({f"{E_TO_E}.probability": 0.1}, f"{E_TO_E}.probability = 0.1", "expected one of delay_ms, in_degree"),
     "unknown key in drive": ({"drive.kick": 20}, "drive.kick = 20", "did you mean kick_mv?"),
     "unknown key in simulation": ({"simulation.duration": 5}, "simulation.duration = 5", "did you mean duration_s?"),
-    "unknown key in features": ({"features.tau": 20}, "features.tau = 20", "unknown key"),
+    "key of a feature outside any feature": ({"features.tau_ms": 20.0}, "features.tau_ms = 20.0", "expected a mapping"),
+    "unknown key in a feature": ({"features.traces.tau": 20.0}, "features.traces.tau = 20.0", "did you mean tau_ms?"),
+    "feature without a kind": ({"features.mine": {}}, "features.mine.kind is not given", "one of omega_pairs, omega_synapses, spike"),
+    "unknown kind of feature": ({"features.mine": {"kind": "trace"}}, 'features.mine.kind = "trace"', "did you mean traces?"),
+    "name of a feature with a space": ({"features.my traces": {"kind": "traces"}}, '= "my traces"', "expected letters, digits and '_'"),
     "model without a kind": ({"models.lstm": {}}, "models.lstm.kind is not given", "one of lstm_autoencoder, tft"),
     "unknown kind of model": ({"models.lstm": {"kind": "tftt"}}, 'models.lstm.kind = "tftt"', "did you mean tft?"),
     "name of a model with a space": ({"models.my model": {"kind": "tft"}}, "models.my model", "expected"),
@@ -123,14 +127,20 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "1,801 files, over 1,000",
     ),
     "too many shards a run": (
-        {"simulation.segment_s": 1, "simulation.duration_s": 1000, "features.omega_window_s": 1},
+        {"simulation.segment_s": 1, "simulation.duration_s": 1000},
         "simulation.segment_s = 1",
-        "network and simulation would write 37,036 files, over 20,000",
+        "77,036 files, over 20,000",
     ),
     "too large a shard of traces": (
-        {"features.neurons": 5000, "network.block_size": 2000, "simulation.chunk_neurons": 2000, "simulation.ranks": 1},
-        "features.neurons = 5000",
-        "over 256 MB",
+        {
+            "features.traces.neurons": 5000,
+            "network.block_size": 2000,
+            "simulation.chunk_neurons": 2000,
+            "simulation.ranks": 1,
+            "simulation.segment_s": 90,
+        },
+        'features.traces = "traces"',
+        "a shard of trace would hold 343 MB, expected at most 256 MB",
     ),
     "too large a shard of all pairs": (
         {
@@ -138,10 +148,10 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
             "network.populations.E.count": 4800,
             "network.block_size": 1000,
             "simulation.chunk_neurons": 1000,
-            "features.omega_window_s": 1,
+            "features.omega_pairs.window_s": 1,
         },
-        "features.omega_window_s = 1",
-        "over 256 MB",
+        'features.omega_pairs = "omega_pairs"',
+        "a shard of omega would hold 1,144 MB, expected at most 256 MB",
     ),
     "unknown key in record": ({"simulation.record.neuron": [1]}, "simulation.record.neuron = [1]", "did you mean neurons?"),
     "recorded step that does not divide a second": (
@@ -177,7 +187,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "recorded pair of one": ({"simulation.record.synapses": [[5]]}, "simulation.record.synapses.0 = [5]", "expected 2 entries"),
     "recorded synapse by number": ({"simulation.record.synapses": [5]}, "simulation.record.synapses.0 = 5", "expected a list"),
     "too large a shard of records": (
-        {"simulation.segment_s": 90, "features.omega_window_s": 10, "simulation.record.neurons": list(range(999))},
+        {"simulation.segment_s": 90, "simulation.record.neurons": list(range(999))},
         "simulation.record.neurons = 999",
         "over 256 MB; take fewer, a larger every_ms",
     ),
@@ -222,7 +232,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "current beyond the integers": ({"drive.current_mv": {"E": -40_000.0}}, "drive.current_mv.E = -40000.0", "expected more than -32,768"),
     "probability above 1": ({f"{E_TO_E}.p": 1.5}, f"{E_TO_E}.p = 1.5", "expected at most 1 (probability of each synapse"),
     "negative probability": ({f"{E_TO_E}.p": -0.1}, f"{E_TO_E}.p = -0.1", "expected at least 0"),
-    "NaN": ({"features.tau_ms": float("nan")}, "features.tau_ms = NaN", "expected a finite number"),
+    "NaN": ({"features.traces.tau_ms": float("nan")}, "features.traces.tau_ms = NaN", "expected a finite number"),
     "infinity": ({"network.populations.E.a": float("inf")}, "network.populations.E.a = Infinity", "expected a finite number"),
     "missing edge table": (
         {"network.edges": "none.csv", "network.connections": {}},
@@ -399,30 +409,49 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "one delay": ({f"{E_TO_E}.delay_ms": [1]}, f"{E_TO_E}.delay_ms = [1]", "expected 2 entries"),
     "plastic weight above its bound": ({f"{E_TO_E}.weight_mv": 20.0}, f"{E_TO_E}.weight_mv = 20.0", "network.weight_max_mv = 10.0"),
     "weight beyond the integers": ({"network.connections.I->E.weight_mv": -40000.0}, "weight_mv = -40000.0", "less than 32,768 mV"),
-    "all pairs of 10,000 neurons": (LARGE, "features.omega_dense = true", "only up to 5000 neurons"),
-    "time constant too long": (
-        {"features.tau_ms": 1e5},
-        "features.tau_ms = 100000.0",
-        "20 tau and the longest delay, 20 ms, must fit in a segment",
+    "time constant of traces too long": (
+        {"features.traces.tau_ms": 3001.0},
+        "features.traces.tau_ms = 3001.0",
+        "20 tau must fit in a segment, 60000 ms",
     ),
-    "bin of a model that is no multiple of the step": (
-        {"features.step_ms": 8},
-        "models.tft_neuron.bin_ms = 100",
-        "multiple of features.step_ms = 8",
+    "time constant of all pairs too long": (
+        {"features.omega_pairs.tau_ms": 3001.0},
+        "features.omega_pairs.tau_ms = 3001.0",
+        "20 tau must fit in a segment, 60000 ms",
     ),
-    "window shown that is no multiple of the step": (
-        {"report.window_ms": 105},
-        "report.window_ms = 105",
-        "multiple of features.step_ms = 10",
+    "time constant of synapses too long": (
+        {"features.omega_synapses.tau_ms": 2999.5},
+        "features.omega_synapses.tau_ms = 2999.5",
+        "20 tau and the longest delay, 20 ms, must fit in a segment, 60000 ms",
     ),
     "step that does not divide the chunk": (
-        {"features.step_ms": 7},
-        "features.step_ms = 7",
+        {"features.spike_counts.step_ms": 7},
+        "features.spike_counts.step_ms = 7",
         "divisor of simulation.chunk_ms = 1000",
     ),
-    "window that does not divide the segment": ({"features.omega_window_s": 7}, "features.omega_window_s = 7", "simulation.segment_s = 60"),
+    "traces of no neuron": ({"features.traces.neurons": 0}, "features.traces.neurons = 0", "expected more than 0"),
+    "window of all pairs that does not divide the segment": (
+        {"features.omega_pairs.window_s": 7},
+        "features.omega_pairs.window_s = 7",
+        "expected a divisor of simulation.segment_s = 60",
+    ),
+    "window of synapses that does not divide the segment": (
+        {"features.omega_synapses.window_s": 7},
+        "features.omega_synapses.window_s = 7",
+        "expected a divisor of simulation.segment_s = 60",
+    ),
+    "method of a feature of another kind": (
+        {"explanation.methods.omega.pairs": "omega_synapses"},
+        'explanation.methods.omega.pairs = "omega_synapses"',
+        "expected a feature of kind omega_pairs: omega_pairs",
+    ),
+    "method of a feature that there is not": (
+        {"features": {}, "explanation.methods.omega.synapses": "mine"},
+        'explanation.methods.omega.synapses = "mine"',
+        "expected a feature of kind omega_synapses: there is none",
+    ),
     "window longer than a segment": (
-        {"models.tft_neuron.bin_ms": 70_000, "features.step_ms": 1000},
+        {"models.tft_neuron.bin_ms": 70_000},
         "models.tft_neuron.bin_ms = 70000",
         "at most one segment",
     ),
@@ -646,15 +675,32 @@ def test_missing_configuration_is_refused_by_name(tmp_path: Path, refusal: Calla
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.step_ms": 8, "training.split": [0.5, 0.2, 0.2]}))
+        load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.spike_counts.step_ms": 7, "training.split": [0.5, 0.2, 0.2]}))
     assert {problem.key for problem in caught.value.problems} == {
         "simulation.ranks",
         "training.split",
-        "report.window_ms",
-        "models.tft_population.bin_ms",
-        "models.tft_neuron.bin_ms",
-        "explanation.methods.rate_correlation.bin_ms",
+        "features.spike_counts.step_ms",
     }
+
+
+def test_features_without_a_kind_take_the_reference_and_replace_the_others() -> None:
+    run = load_runs({"features": {"traces": {"tau_ms": 5.0}, "mine": {"kind": "traces"}}})[0]
+    assert {name: (feature.kind, feature.tau_ms) for name, feature in run.features.items()} == {
+        "traces": ("traces", 5.0),
+        "mine": ("traces", 20.0),
+    }
+    assert load_runs({"features": {}})[0].features == {}
+
+
+def test_causal_components_of_all_pairs_are_left_out_above_5_000_neurons() -> None:
+    run = load_runs(with_keys(CONTENT, LARGE))[0]
+    assert list(run.features) == ["spike_counts", "traces", "omega_pairs", "omega_synapses"]
+    assert list(run.computed_features) == ["spike_counts", "traces", "omega_synapses"]
+
+
+@pytest.mark.parametrize("changes", [{"models.tft_neuron.bin_ms": 105}, {"report.window_ms": 105}, {"features.spike_counts.step_ms": 8}])
+def test_bins_of_readers_do_not_depend_on_those_of_features(changes: dict[str, Any]) -> None:
+    load_runs(with_keys(CONTENT, changes))
 
 
 def leaves(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -685,10 +731,11 @@ def test_any_single_mutation_is_loaded_or_refused_but_never_a_crash(path: tuple[
 
 
 def test_sweep_gives_one_run_for_each_combination_in_a_folder_of_its_own() -> None:
-    runs = load_runs(with_keys(CONTENT, {"sweep": {"network.seed": [1, 2], "features.tau_ms": [10.0, 20.0, 40.0]}}))
+    runs = load_runs(with_keys(CONTENT, {"sweep": {"network.seed": [1, 2], "features.traces.tau_ms": [10.0, 20.0, 40.0]}}))
     assert len({run.path for run in runs}) == 6
-    assert {(run.network.seed, run.features.tau_ms) for run in runs} == {(s, t) for s in (1, 2) for t in (10.0, 20.0, 40.0)}
-    assert runs[0].path == "results/reference/network.seed=1,features.tau_ms=10.0"
+    found = {(run.network.seed, run.features["traces"].tau_ms) for run in runs}
+    assert found == {(s, t) for s in (1, 2) for t in (10.0, 20.0, 40.0)}
+    assert runs[0].path == "results/reference/network.seed=1,features.traces.tau_ms=10.0"
 
 
 def test_sweep_takes_lists_none_and_paths(tmp_path: Path) -> None:
@@ -724,7 +771,6 @@ def test_a_million_neurons_in_100_blocks_can_be_run() -> None:
         "network.block_size": 10_000,
         "simulation.chunk_neurons": 1_000,
         "simulation.segment_s": 20,
-        "features.omega_dense": False,
     }
     for averages in ("auto", True):
         run = load_runs(with_keys(CONTENT, {**changes, "simulation.weight_average": averages}))[0]
@@ -734,10 +780,9 @@ def test_a_million_neurons_in_100_blocks_can_be_run() -> None:
 def test_weight_averages_are_kept_up_to_ten_million_expected_synapses_and_always_with_an_edge_table(tmp_path: Path) -> None:
     table = tmp_path / "edges.csv"
     table.touch()
-    many = {**LARGE, "features.omega_dense": False}
     assert load_runs(CONTENT)[0].weight_average
-    assert not load_runs(with_keys(CONTENT, {**many, f"{E_TO_E}.p": 0.2}))[0].weight_average
-    assert load_runs(with_keys(CONTENT, {**many, "network.connections": {}, "network.edges": str(table)}))[0].weight_average
+    assert not load_runs(with_keys(CONTENT, {**LARGE, f"{E_TO_E}.p": 0.2}))[0].weight_average
+    assert load_runs(with_keys(CONTENT, {**LARGE, "network.connections": {}, "network.edges": str(table)}))[0].weight_average
     described = json_schema()["$defs"]["Simulation"]["properties"]["weight_average"]["description"]
     assert "always with an edge table" in described
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import elephant.conversion
 import neo
@@ -15,18 +16,38 @@ import xarray as xr
 from conftest import small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spikelens.features.spikes import read_spikes
+from simulations import compute_features
 
 import spikelens
+from spikelens.cli import main
 from spikelens.config import RunConfig, load_runs
+from spikelens.config.items import kinds
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.features.causal import causal_component, causal_components, dense_causal_components, history_steps
 from spikelens.features.rates import bin_counts, running_rate, window_counts
-from spikelens.features.run import compute_features, read_synapses
+from spikelens.features.run import compute
 from spikelens.features.traces import advance, decay_table, spike_trace, spike_traces
+from spikelens.jobs import work_of
 from spikelens.network.build import Synapses, build_blocks
+from spikelens.places import place_of, root
+from spikelens.recording.spikes import neuron_counts, population_counts, read_spikes
+from spikelens.recording.wiring import read_synapses
+from spikelens.report.contents import PAGE, figures_of
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import UNITS_PER_MV, block_group, layout, max_delay, open_group, prepare, read_array, read_shard
+from spikelens.stores import (
+    UNITS_PER_MV,
+    Group,
+    block_group,
+    feature_block,
+    feature_output,
+    has_blocks,
+    layout,
+    max_delay,
+    open_group,
+    prepare,
+    read_array,
+    read_shard,
+)
 
 BRIEF = {
     "models.autoencoder.sequences": 60,
@@ -61,19 +82,21 @@ def simulate(run: RunConfig) -> RunConfig:
     return run
 
 
-def features_of(run: RunConfig) -> dict[str, np.ndarray]:
-    """Every array of a run's features as stored, blocks side by side."""
-    root = layout(run, "features")
-    arrays = {name: read_array(root, name) for name in root.arrays}
-    blocks = [block_group(run, "features", block) for block in range(run.n_blocks)]
-    for name in ("omega", "omega_unweighted", "trace"):
-        arrays[name] = np.concatenate([read_array(group, name) for group in blocks if name in group.arrays], axis=1)
+def features_of(run: RunConfig) -> dict[tuple[str, str], np.ndarray]:
+    """Every array of a run's features as stored, by feature and array; those of blocks side by side."""
+    arrays = {}
+    for name in run.computed_features:
+        root = feature_output(run, name)
+        arrays |= {(name, array): read_array(root, array) for array in root.arrays}
+        groups = [feature_block(run, name, block) for block in range(run.n_blocks)] if has_blocks(run, name) else []
+        for array in groups[0].arrays if groups else ():
+            arrays[name, array] = np.concatenate([read_array(group, array) for group in groups], axis=1)
     return arrays
 
 
 def simulated_and_featured(run: RunConfig) -> RunConfig:
     simulate(run)
-    compute_features(run, range(run.n_segments), range(run.n_blocks))
+    compute_features(run)
     return run
 
 
@@ -116,8 +139,9 @@ def test_only_shards_that_overlap_are_needed_and_a_missing_one_is_refused(make_r
     assert len(read_spikes(run, 4000, 6000, blocks=[0])[0]) > 0
     with pytest.raises(StoreError, match="spikes/c/2/1"):
         read_spikes(run, 3000, 4001)
-    with pytest.raises(StoreError, match="spikes/c/2/1"):
-        compute_features(run, [2], [0])
+    for name in ("omega_pairs", "omega_synapses"):  # block 0 needs the spikes of all blocks
+        with pytest.raises(StoreError, match="spikes/c/2/1"):
+            compute(run, name, 2, 0)
     group.shard_path("spikes", (1, 0)).write_bytes(b"")
     with pytest.raises(StoreError, match="spikes/c/1/0"):
         read_spikes(run, 0, 2001)
@@ -238,7 +262,7 @@ def test_running_rate_of_a_raster_is_in_hertz_and_nan_where_the_window_reaches_b
 def test_an_opened_run_shows_rates_in_hertz_and_nan_in_the_last_window_only(module_run):
     run, rate = module_run, spikelens.open(module_run.folder).rate(window_ms=50)
     raster = read_array(layout(run, "spikes"), "spikes")
-    window, step = 50, run.features.step_ms
+    window, step = 50, 10
     assert rate.dims == ("time", "neuron")
     assert rate.attrs["units"] == "Hz"
     complete = rate["time"] + window <= run.n_steps
@@ -247,16 +271,28 @@ def test_an_opened_run_shows_rates_in_hertz_and_nan_in_the_last_window_only(modu
     # 1990: the window reaches from the first segment into the second
     for t in (0, 1990, 2000, 5950):
         np.testing.assert_allclose(rate.sel(time=t), raster[t : t + window].sum(axis=0) * 1000 / window)
-    assert step == 10
+    assert rate["time"].values[:2].tolist() == [0, step]
 
 
 def test_population_counts_are_those_of_the_raster(module_run):
     run = module_run
     raster = read_array(layout(run, "spikes"), "spikes")
-    counts = read_array(layout(run, "features"), "population_count").sum(axis=1)
+    counts = read_array(feature_output(run, "spike_counts"), "population_count").sum(axis=1)
     for column, (first, end) in enumerate(run.populations.values()):
         expected = raster[:, first:end].reshape(len(counts), -1).sum(axis=1)
         np.testing.assert_array_equal(counts[:, column], expected)
+
+
+@pytest.mark.parametrize("bin_ms", [10, 70, 1500, 7000])
+def test_counts_of_chosen_neurons_and_of_populations_are_those_of_the_raster(module_run, bin_ms):
+    run = module_run
+    raster = read_array(layout(run, "spikes"), "spikes")
+    n_bins = run.n_steps // bin_ms  # whole bins only
+    by_neuron = raster[: n_bins * bin_ms].reshape(n_bins, bin_ms, run.n_neurons).sum(axis=1)
+    neurons = np.array([0, 3, 49, 50, 130, 199])
+    np.testing.assert_array_equal(neuron_counts(run, neurons, bin_ms), by_neuron[:, neurons])
+    by_population = np.stack([by_neuron[:, first:end].sum(axis=1) for first, end in run.populations.values()], axis=1)
+    np.testing.assert_array_equal(population_counts(run, bin_ms), by_population)
 
 
 # --- causal components ---
@@ -346,7 +382,7 @@ def test_synapse_without_weight_has_no_causal_component(make_run):
     run = simulated_and_featured(make_run({"network.connections.I->E.weight_mv": 0.0, "simulation.plasticity": False}))
     for block in range(run.n_blocks):
         weight = read_shard(block_group(run, "network", block), "weight", (0,))
-        stored = block_group(run, "features", block)
+        stored = feature_block(run, "omega_synapses", block)
         omega, unweighted = read_array(stored, "omega"), read_array(stored, "omega_unweighted")
         assert not omega[:, weight == 0].any()
         np.testing.assert_allclose(omega, unweighted * weight / UNITS_PER_MV, rtol=1e-6)
@@ -370,7 +406,7 @@ def test_replayed_weights_are_the_stored_ones(module_run):
 
 def test_causal_component_takes_the_weight_in_force_at_the_target_spike(make_run):
     # one segment in one window, against segments of 1 s, whose stored weights are those in force in each second
-    run = simulated_and_featured(make_run({"simulation.segment_s": 6, "features.omega_window_s": 6}))
+    run = simulated_and_featured(make_run({"simulation.segment_s": 6, "features.omega_synapses.window_s": 6}))
     by_second = simulate(make_run({"simulation.segment_s": 1}, "seconds"))
     raster = read_array(layout(run, "spikes"), "spikes")
     n_checked = 0
@@ -379,7 +415,7 @@ def test_causal_component_takes_the_weight_in_force_at_the_target_spike(make_run
         source, target, delay, first = (read_shard(network, name, (0,)) for name in ("source", "target", "delay", "weight"))
         stored = read_array(block_group(by_second, "weights", block), "weight")
         in_force = [first, *stored[:5]]
-        omega = read_array(block_group(run, "features", block), "omega")[0]
+        omega = read_array(feature_block(run, "omega_synapses", block), "omega")[0]
         for k in range(0, len(source), len(source) // 40):
             pair = (source[k], target[k], int(delay[k]), 20.0)
             parts = [in_force[s][k] / UNITS_PER_MV * pairs_by_formula(raster, *pair, 1000 * s, 1000 * s + 1000) for s in range(6)]
@@ -393,52 +429,62 @@ def test_causal_component_takes_the_weight_in_force_at_the_target_spike(make_run
 
 def test_features_are_the_same_for_one_segment_or_three_and_for_two_block_sizes(make_run, module_run):
     expected = features_of(module_run)
-    assert expected["count"].any()
-    assert expected["omega"].any()
+    assert len(expected) == 6
+    assert all(values.any() for values in expected.values())
     whole = features_of(simulated_and_featured(make_run({"simulation.segment_s": 6}, "whole")))
     assert expected.keys() == whole.keys()
     for name, values in expected.items():
         assert values.tobytes() == whole[name].tobytes(), name
     changes = {"network.block_size": 100, "simulation.chunk_neurons": 100}
     coarse = features_of(simulated_and_featured(make_run(changes, "coarse")))
-    for name in ("count", "omega", "omega_unweighted", "omega_dense"):
+    # traces are of other neurons, and counts of populations are kept by block
+    for name in expected.keys() - {("traces", "trace"), ("spike_counts", "population_count")}:
         assert expected[name].tobytes() == coarse[name].tobytes(), name
 
 
 def test_shards_of_one_segment_and_block_do_not_depend_on_what_else_is_computed(make_run, module_run):
     run = simulate(make_run())
     compute_features(run, [1], [2])
-    expected = features_of(module_run)
-    root, group = layout(run, "features"), block_group(run, "features", 2)
-    for name, index in (("count", (1, 2)), ("population_count", (1, 2, 0)), ("omega_dense", (1, 0, 2))):
-        region = root.arrays[name].region(index)
-        np.testing.assert_array_equal(read_shard(root, name, index), expected[name][region])
-    groups = [root, *(block_group(run, "features", block) for block in range(run.n_blocks))]
-    present = {path for each in groups for path in each.shard_paths() if path.exists()}
-    assert present == {*root.shard_paths(segments=[1], blocks=[2]), *group.shard_paths(segments=[1])}
+    for name in run.computed_features:
+        groups = [feature_output(run, name), *([feature_block(run, name, 2)] if has_blocks(run, name) else [])]
+        written = {path for group in groups for path in group.shard_paths(segments=[1], blocks=[2])}
+        assert written
+        for path in written:
+            assert path.read_bytes() == twin(module_run, name, groups[0], path).read_bytes()
+        assert {path for path in groups[0].path.glob("**/c/**/*") if path.is_file()} - coordinates_of(groups) == written
+
+
+def twin(other: RunConfig, name: str, root: Group, path: Path) -> Path:
+    """The same file of a feature in another run."""
+    return feature_output(other, name).path / path.relative_to(root.path)
+
+
+def coordinates_of(groups: list[Group]) -> set[Path]:
+    return {path for group in groups for name in group.coordinates for path in (group.path / name).glob("c/**/*") if path.is_file()}
 
 
 def test_a_longer_run_begins_with_the_features_of_a_shorter_one(make_run, module_run):
     short = features_of(simulated_and_featured(make_run({**BRIEF, "simulation.duration_s": 4}, "short")))
     longer = features_of(module_run)
-    for name in ("count", "population_count", "trace", "omega", "omega_unweighted", "omega_dense"):
-        assert short[name].tobytes() == longer[name][: len(short[name])].tobytes(), name
+    assert short.keys() == longer.keys()
+    for name, values in short.items():
+        assert values.tobytes() == longer[name][: len(values)].tobytes(), name
 
 
 def test_a_short_last_segment_has_short_shards_and_the_same_values(make_run, module_run):
-    changes = {**BRIEF, "simulation.duration_s": 5, "features.omega_window_s": 2}
+    changes = {**BRIEF, "simulation.duration_s": 5, "features.omega_pairs.window_s": 2, "features.omega_synapses.window_s": 2}
     run = simulated_and_featured(make_run(changes, "short"))
     features, longer = features_of(run), features_of(module_run)
-    assert features["count"].shape == (500, 200)
-    assert features["omega"].shape[0] == 3
-    assert features["trace"].tobytes() == longer["trace"][:5000].tobytes()
-    last_second = longer["omega_unweighted"][4]
-    np.testing.assert_array_equal(features["omega_unweighted"][2], last_second)
+    assert features["spike_counts", "count"].shape == (500, 200)
+    assert features["traces", "trace"].tobytes() == longer["traces", "trace"][:5000].tobytes()
+    for name in (("omega_pairs", "omega"), ("omega_synapses", "omega"), ("omega_synapses", "omega_unweighted")):
+        assert features[name].shape[0] == 3
+        np.testing.assert_array_equal(features[name][2], longer[name][4])  # the last second
 
 
 def test_stored_causal_components_of_all_pairs_are_those_of_the_raster(module_run):
     run = module_run
-    dense = read_array(layout(run, "features"), "omega_dense")
+    dense = read_array(feature_output(run, "omega_pairs"), "omega")
     assert not dense[:, np.arange(200), np.arange(200)].any()
     raster = read_array(layout(run, "spikes"), "spikes")
     source, target = np.argwhere(dense[3] > 0)[::701].T
@@ -448,13 +494,13 @@ def test_stored_causal_components_of_all_pairs_are_those_of_the_raster(module_ru
 
 
 def test_a_block_without_synapses_has_features_too(make_run):
-    changes = {"network.connections.E->I.p": 0.0, "network.block_size": 40, "simulation.chunk_neurons": 40, "features.omega_dense": False}
+    changes = {"network.connections.E->I.p": 0.0, "network.block_size": 40, "simulation.chunk_neurons": 40}
     run = simulated_and_featured(make_run(changes))
-    group = block_group(run, "features", 4)
+    group = feature_block(run, "omega_synapses", 4)
     assert group.attrs["n_synapses"] == 0
     assert not read_array(group, "omega_unweighted").any()
-    assert "omega_dense" not in open_group(layout(run, "features"))
-    assert open_group(group)["trace"].attrs["units"] == "1"
+    assert read_array(feature_block(run, "traces", 4), "trace").any()
+    assert open_group(feature_block(run, "traces", 4))["trace"].attrs["units"] == "1"
 
 
 def test_features_need_the_weights_and_the_state_at_the_segments_start(make_run):
@@ -462,4 +508,96 @@ def test_features_need_the_weights_and_the_state_at_the_segments_start(make_run)
     block_group(run, "state", 1).shard_path("weight_change", (0, 0)).unlink()
     compute_features(run, [0], [1])
     with pytest.raises(StoreError, match="weight_change"):
-        compute_features(run, [1], [1])
+        compute(run, "omega_synapses", 1, 1)
+    compute(run, "omega_pairs", 1, 1)
+
+
+# --- an open set ---
+
+
+def changed_rules(run: RunConfig, other: RunConfig) -> set[str]:
+    """The rules of `other` whose results are not those of `run`."""
+    known = {work.folder for work in work_of(run)}
+    return {work.rule for work in work_of(other) if work.folder not in known}
+
+
+OMEGA = {"explanation.omega", "explanation", "report"}
+"""What follows from the causal components."""
+WINDOWS = {"omega_pairs": {"window_s": 1}, "omega_synapses": {"window_s": 1}}
+
+
+@pytest.mark.parametrize("kind", kinds("features"))
+def test_a_kind_may_be_the_only_feature(tmp_path, module_run, kind):
+    run = load_runs(small_config(tmp_path, {"features": {"mine": {"kind": kind, **WINDOWS.get(kind, {})}}}))[0]
+    prepare(run)
+    simulated_and_featured(run)
+    expected = {array: values for (name, array), values in features_of(module_run).items() if name == kind}
+    found = features_of(run)
+    assert found.keys() == {("mine", array) for array in expected}
+    for array, values in expected.items():
+        assert found["mine", array].tobytes() == values.tobytes()
+    assert [work.rule for work in work_of(run) if work.stage == "features"] == ["features.mine"]
+    assert [figure.name for figure in figures_of(run) if figure.stage == "features"] == (["mine"] if kind.startswith("omega") else [])
+    assert set(spikelens.open(run.folder).features) == {"mine"}
+    assert set(expected) <= set(spikelens.open(run.folder).features["mine"])
+
+
+def test_a_run_without_features_has_models_methods_and_a_report(make_run):
+    run = make_run({"features": {}})
+    for command in ("network", "simulate", "features", "train", "infer", "explain", "report"):
+        assert main([command, run.path]) == 0, command
+    assert list(run.methods) == ["attention", "rate_correlation"]
+    assert not (root(run) / "features").exists()
+    assert (place_of(run, "report") / PAGE).is_file()
+    opened = spikelens.open(run.folder)
+    assert opened.features == {}
+    assert {row["score"] for row in opened.scores} >= {"attention_correlation", "rate_correlation"}
+    assert opened.rate(50).sizes["neuron"] == 200
+
+
+def test_two_features_of_one_kind_stand_side_by_side(tmp_path, module_run):
+    features = {
+        "slow": {"kind": "omega_pairs", "tau_ms": 20.0, "window_s": 1},
+        "fast": {"kind": "omega_pairs", "tau_ms": 5.0, "window_s": 2},
+        "fine": {"kind": "spike_counts", "step_ms": 10},
+        "coarse": {"kind": "spike_counts", "step_ms": 50},
+    }
+    run = load_runs(small_config(tmp_path, {"features": features, "explanation.methods.omega.pairs": "fast"}))[0]
+    prepare(run)
+    found, expected = features_of(simulated_and_featured(run)), features_of(module_run)
+    assert found["slow", "omega"].tobytes() == expected["omega_pairs", "omega"].tobytes()
+    raster = read_array(layout(run, "spikes"), "spikes")
+    source, target = np.argwhere(found["fast", "omega"][1] > 0)[::701].T
+    pairs = [pairs_by_formula(raster, j, i, 0, 5.0, 2000, 4000) for j, i in zip(source, target, strict=True)]
+    np.testing.assert_allclose(found["fast", "omega"][1, source, target], pairs, rtol=1e-6)
+    np.testing.assert_array_equal(found["fine", "count"], expected["spike_counts", "count"])
+    np.testing.assert_array_equal(found["coarse", "count"], found["fine", "count"].reshape(120, 5, 200).sum(axis=1))
+    assert run.methods["omega"].reads(run) == (("features", "fast"),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({"features.spike_counts.step_ms": 20}, {"features.spike_counts", "report"}),
+        ({"features.traces.tau_ms": 10.0}, {"features.traces", "report"}),
+        ({"features.traces.neurons": 8}, {"features.traces", "report"}),
+        ({"features.omega_pairs.tau_ms": 10.0}, {"features.omega_pairs", *OMEGA}),
+        ({"features.omega_pairs.window_s": 2}, {"features.omega_pairs", *OMEGA}),
+        ({"features.omega_synapses.tau_ms": 10.0}, {"features.omega_synapses", *OMEGA}),
+        ({"features.more": {"kind": "spike_counts", "step_ms": 20}}, {"features.more", "report"}),
+    ],
+)
+def test_a_changed_option_concerns_the_feature_what_reads_it_and_the_report(tmp_path, changes, rules):
+    run, other = (load_runs(small_config(tmp_path, given))[0] for given in ({}, changes))
+    assert changed_rules(run, other) == rules
+
+
+def test_a_name_given_to_a_feature_names_its_results_and_its_figure(tmp_path):
+    """The report of a feature with another name has other files, so it is another report."""
+    runs = [load_runs(small_config(tmp_path, {"features": {name: {"kind": "omega_pairs"}}}))[0] for name in ("a", "b")]
+    assert changed_rules(*runs) == {"features.b", "report"}
+
+
+def test_the_default_window_is_the_one_that_is_named(tmp_path):
+    runs = [load_runs(small_config(tmp_path, {"features.omega_pairs.window_s": window}))[0] for window in (None, 2)]
+    assert changed_rules(*runs) == set(), "20 s or less, and a divisor of segments of 2 s"

@@ -14,12 +14,12 @@ from conftest import REPOSITORY, fingerprints, small_config, with_keys
 from pydantic import Field
 
 from spikelens.config import STAGES, load_run, load_runs
-from spikelens.config.features import Features
+from spikelens.config.models import Training
 from spikelens.errors import StoreError
 from spikelens.fingerprint import keyed
 from spikelens.network.build import build_blocks
 from spikelens.source_cache import NAME, kept
-from spikelens.stores import heal, layout, open_group, read_shard, write_shard
+from spikelens.stores import feature_output, heal, layout, open_group, read_shard, write_shard
 
 
 def changed_stages(one, two):
@@ -58,7 +58,7 @@ def test_ranks_duration_and_place_do_not_matter(tmp_path, changes):
     assert changed_stages(content, with_keys(content, changes)) == late
 
 
-class Grown(Features):
+class Grown(Training):
     """A section with keys that came later."""
 
     depth: Annotated[int, Field(json_schema_extra={"neutral": 1})] = 1
@@ -70,15 +70,15 @@ def test_a_key_that_came_later_counts_only_at_values_that_change_results(tmp_pat
     run = load_runs(small_config(tmp_path))[0]
 
     def grown(**later):
-        return run.model_copy(update={"features": Grown(**run.features.model_dump(), **later)})
+        return run.model_copy(update={"training": Grown(**run.training.model_dump(), **later)})
 
     same = grown(mode="plain")
     assert fingerprints(same) == fingerprints(run)
-    assert keyed(same.features) == keyed(run.features)
+    assert keyed(same.training) == keyed(run.training)
     for other in ({}, {"mode": "plain", "depth": 2}, {"mode": "plain", "shape": (1, 2)}):
         found, before = fingerprints(grown(**other)), fingerprints(run)
         changed = [stage for stage in STAGES if found[stage] != before[stage]]
-        assert changed == list(STAGES[STAGES.index("features") :])
+        assert changed == ["models", "explanation", "report"]
 
 
 @pytest.mark.parametrize(("key", "first"), [("network.edges", "network"), ("drive.events", "simulation")])
@@ -130,14 +130,13 @@ def test_kept_hashes_are_those_of_these_sources_or_none(tmp_path):
 def test_nothing_made_by_another_configuration_passes_for_this_ones(make_run):
     run = make_run()
     build_blocks(run, range(run.n_blocks))
-    group = layout(run, "features")
+    group = feature_output(run, "spike_counts")
     write_shard(group, "count", (0, 0), np.ones(group.arrays["count"].shards, np.uint16))
     stored = read_shard(layout(run, "network"), "in_degree", (0,))
-    other = make_run({"features.tau_ms": 10.0, "features.omega_dense": False})
+    other = make_run({"features.spike_counts.step_ms": 20})
     assert other.path == run.path
     with pytest.raises(StoreError, match="shard is missing"):
-        read_shard(layout(other, "features"), "count", (0, 0))
-    assert not (other.folder / "current/features.zarr" / "omega_dense").exists(), "an array that was switched off is gone"
+        read_shard(feature_output(other, "spike_counts"), "count", (0, 0))
     np.testing.assert_array_equal(read_shard(layout(other, "network"), "in_degree", (0,)), stored)
 
 

@@ -34,7 +34,6 @@ MILLION = {
     "simulation.chunk_neurons": 1_000,
     "simulation.duration_s": 12,
     "simulation.segment_s": 10,
-    "features.omega_dense": False,
     **{f"network.connections.{key}.p": 0.0001 for key in ("E->E", "E->I", "I->E")},
 }
 """A segment of 10 s takes about a minute and a half on two ranks; one of 1 s, about 30 s."""
@@ -97,19 +96,20 @@ def fitting(run, limit_min, seconds_of):
 @settings(max_examples=60, deadline=None)
 @given(
     segments=st.integers(1, 12),
-    omega_window_s=st.integers(1, 6),
+    window_s=st.integers(1, 6),
     chunk_ms=st.sampled_from([1000, 1500, 2000, 3000]),
     duration_s=st.integers(10, 400),
     block_size=st.sampled_from([5, 10, 50]),
     pace=st.floats(0.5, 100.0),
 )
 def test_the_segment_that_is_named_is_the_longest_that_fits_and_that_the_configuration_takes(
-    tmp_path_factory, segments, omega_window_s, chunk_ms, duration_s, block_size, pace
+    tmp_path_factory, segments, window_s, chunk_ms, duration_s, block_size, pace
 ):
     """Also where many short segments would be too many files, and where chunks or windows leave few to choose from."""
-    segment_s = segments * math.lcm(omega_window_s, chunk_ms // math.gcd(chunk_ms, 1000))
+    segment_s = segments * math.lcm(window_s, chunk_ms // math.gcd(chunk_ms, 1000))
     changes = {"simulation.segment_s": segment_s, "simulation.duration_s": max(duration_s, segment_s), "simulation.chunk_ms": chunk_ms}
-    changes |= {"network.block_size": block_size, "simulation.chunk_neurons": block_size, "features.omega_window_s": omega_window_s}
+    changes |= {"network.block_size": block_size, "simulation.chunk_neurons": block_size}
+    changes |= {"features.omega_pairs.window_s": window_s, "features.omega_synapses.window_s": window_s}
     changes |= {"training.start_s": 0, "models.autoencoder.sequences": 20, "cluster.limit_min": 1}
     changes |= {f"models.{name}.history": 2 for name in ("tft_population", "tft_neuron")}
     try:
@@ -158,7 +158,7 @@ def test_plan_takes_a_limit_and_shows_what_it_refuses(config, capsys):
 
 
 def test_where_no_segment_fits_the_ranks_are_named_that_do(config, capsys, tmp_path):
-    limited = {**MILLION, "cluster.limit_min": 1, "features.omega_window_s": 5}
+    limited = {**MILLION, "cluster.limit_min": 1, "features.omega_synapses.window_s": 5}
     assert cli.main(["check", config(limited)]) == 2
     found = re.search(r"not even the shortest segment fits; take simulation.ranks: (\d+), which is enough", capsys.readouterr().err)
     assert found
@@ -179,7 +179,7 @@ def test_a_training_that_does_not_fit_is_told_of_and_not_refused(config, capsys)
 
 def test_another_job_that_does_not_fit_is_refused_by_its_rule(tmp_path):
     run = run_of(tmp_path, {"cluster.limit_min": 10})
-    for rule in ("network", "features", "explanation", "report"):
+    for rule in ("network", "features.traces", "features.omega_pairs", "explanation", "report"):
         with pytest.raises(ConfigError, match=f"a job of {rule} is expected to need 6 min") as caught:
             walltime.refuse_unfit([run, run], "x", lambda _, other, rule=rule: 360.0 if other == rule else 1.0)
         assert len(caught.value.problems) == 1

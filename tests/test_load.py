@@ -76,14 +76,21 @@ def test_an_edge_table_replaces_the_default_connections(tmp_path: Path) -> None:
 def test_a_default_segment_fits_the_duration_and_default_windows_fit_it(duration_s: int, segment_s: int, window_s: int) -> None:
     content = {"simulation": {"duration_s": duration_s}, "training": {"start_s": 5}, "models": {"autoencoder": {"sequences": 500}}}
     run = load_runs(content)[0]
-    assert (run.simulation.segment_s, run.features.omega_window_s) == (segment_s, window_s)
+    assert (run.simulation.segment_s, default_window_s(run)) == (segment_s, window_s)
+
+
+def default_window_s(run: RunConfig) -> int:
+    """The default length of windows of causal components, which keys have in the place of null [s]."""
+    (length,) = {run.features[name].context(run)["window_s"] for name in ("omega_pairs", "omega_synapses")}
+    assert isinstance(length, int)
+    return length
 
 
 def test_each_run_of_a_sweep_has_the_defaults_that_follow_from_its_own_keys() -> None:
     sweep = {"simulation.duration_s": [180, 55], "network.populations.E.count": [800, 1600]}
     runs = load_runs({"sweep": sweep, "training": {"start_s": 5}, "models": {"autoencoder": {"sequences": 500}}})
     assert [(run.simulation.segment_s, run.network.neurons) for run in runs] == [(60, 1000), (60, 1800), (55, 1000), (55, 1800)]
-    assert {run.features.omega_window_s for run in runs[2:]} == {5}
+    assert {default_window_s(run) for run in runs[2:]} == {5}
 
 
 def test_a_default_that_is_swept_over_takes_the_values_of_the_sweep() -> None:
@@ -95,11 +102,28 @@ def test_a_default_that_is_swept_over_takes_the_values_of_the_sweep() -> None:
 
 
 def test_files_build_on_files_key_by_key_and_paths_are_relative_to_the_file_that_names_them(write: Callable[..., str]) -> None:
-    write("shared/deep/first.yaml", {"features": {"tau_ms": 10.0, "neurons": 0o10}, "run": {"name": "first"}})
-    write("shared/second.yaml", {"base": "deep/first.yaml", "features": {"step_ms": 20}, "network": {"seed": 2}})
+    write("shared/deep/first.yaml", {"features": {"traces": {"tau_ms": 10.0, "neurons": 0o10}}, "run": {"name": "first"}})
+    write(
+        "shared/second.yaml",
+        {"base": "deep/first.yaml", "features": {"spike_counts": {"step_ms": 20}, "traces": {"tau_ms": 5.0}}, "network": {"seed": 2}},
+    )
     run = load([write("mine/third.yaml", {"base": "../shared/second.yaml", "run": {"name": "third"}, "network": {"seed": 3}})])[0]
     assert (run.run.name, run.network.seed) == ("third", 3)
-    assert (run.features.tau_ms, run.features.neurons, run.features.step_ms) == (10.0, 8, 20)
+    traces, counts = run.features["traces"], run.features["spike_counts"]
+    assert (traces.tau_ms, traces.neurons, counts.step_ms) == (5.0, 8, 20)
+    assert list(run.features) == ["traces", "spike_counts"]
+
+
+def test_null_removes_a_feature_of_the_base(write: Callable[..., str]) -> None:
+    base = str(REPOSITORY / "config.yaml")
+    run = load([write("mine.yaml", {"base": base, "features": {"omega_pairs": None}})])[0]
+    assert list(run.features) == ["spike_counts", "traces", "omega_synapses"]
+
+
+def test_a_set_key_of_one_feature_leaves_the_others(write: Callable[..., str]) -> None:
+    run = load([write("mine.yaml", "")], ["features.traces.tau_ms=5.0", "features.omega_pairs=null", "features.more={kind: traces}"])[0]
+    assert list(run.features) == ["spike_counts", "traces", "omega_synapses", "more"]
+    assert (run.features["traces"].tau_ms, run.features["more"].tau_ms) == (5.0, 20.0)
 
 
 def test_populations_and_connections_of_the_base_are_replaced_whole_and_neurons_are_counted_again(write: Callable[..., str]) -> None:
@@ -123,10 +147,10 @@ def test_a_base_that_cannot_be_read_is_refused_with_the_file_that_names_it(base:
 
 
 def test_a_wrong_key_is_told_with_the_file_that_gives_it(write: Callable[..., str]) -> None:
-    write("ours.yaml", {"features": {"tua_ms": 50}, "network": {"seed": -1}})
+    write("ours.yaml", {"features": {"traces": {"tua_ms": 50}}, "network": {"seed": -1}})
     message = refused([write("mine.yaml", {"base": "ours.yaml", "network": {"seed": -2}})])
     assert "mine.yaml cannot be run:" in message
-    assert re_line(message, "features.tua_ms").endswith("did you mean tau_ms? (from ours.yaml)")
+    assert re_line(message, "features.traces.tua_ms").endswith("did you mean tau_ms? (from ours.yaml)")
     assert re_line(message, "network.seed = -2").endswith("(seed of the wiring)")
 
 
@@ -214,7 +238,7 @@ def test_a_wrong_set_is_refused(setting: str, expected: str, write: Callable[...
     [
         ({"simulation": {"duration_s": "240"}}, "simulation.duration_s", "240"),
         ({"models": {"tft_neuron": {"learning_rate": "1e-4"}}}, "models.tft_neuron.learning_rate", "1e-4"),
-        ({"features": {"omega_dense": "false"}}, "features.omega_dense", "false"),
+        ({"features": {"traces": {"neurons": "5"}}}, "features.traces.neurons", "5"),
         ({"network.seed": 2}, "network.seed", "2"),
     ],
 )
@@ -291,9 +315,10 @@ def test_status_in_json_is_one_run_or_a_list_of_runs(swept: list[RunConfig], cap
 
 
 def test_keys_can_be_set_on_top_of_a_runs_own_configuration(swept: list[RunConfig]) -> None:
-    run = load([swept[2].path], ["features.tau_ms=10.0"])[0]
-    assert (run.path, run.network.seed, run.features.tau_ms) == (swept[2].path, 10, 10.0)
-    assert "features.tua_ms = 1: unknown key; did you mean tau_ms? (from --set" in refused([swept[2].path], ["features.tua_ms=1"])
+    run = load([swept[2].path], ["features.traces.tau_ms=10.0"])[0]
+    assert (run.path, run.network.seed, run.features["traces"].tau_ms) == (swept[2].path, 10, 10.0)
+    told = refused([swept[2].path], ["features.traces.tua_ms=1"])
+    assert "features.traces.tua_ms = 1: unknown key; did you mean tau_ms? (from --set" in told
 
 
 def test_what_was_not_started_is_said(swept: list[RunConfig], caplog: pytest.LogCaptureFixture) -> None:

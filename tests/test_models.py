@@ -51,10 +51,10 @@ TINY = {
 
 
 def tiny_run(folder: Path, changes: dict | None = None, raster: np.ndarray | None = None) -> RunConfig:
-    """A run of 12 neurons that contains only spikes and rates."""
+    """A run of 12 neurons that contains only spikes."""
     run = load_runs(small_config(folder, {**TINY, **(changes or {})}))[0]
     prepare(run)
-    write_activity(run, random_raster(run) if raster is None else raster)
+    write_raster(run, random_raster(run) if raster is None else raster)
     return run
 
 
@@ -62,19 +62,11 @@ def random_raster(run: RunConfig, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((run.n_steps, run.network.neurons)) < 0.02
 
 
-def write_activity(run: RunConfig, raster: np.ndarray) -> None:
-    """Store a raster and its spike counts per bin."""
-    counts = raster.reshape(-1, run.features.step_ms, run.network.neurons).sum(axis=1).astype(np.uint16)
-    by_population = np.zeros((len(counts), run.n_blocks, 2), np.int32)
-    for block, (p, (first, end)) in itertools.product(range(run.n_blocks), enumerate(run.populations.values())):
-        low, high = run.block_range(block)
-        by_population[:, block, p] = counts[:, max(low, first) : max(min(high, end), max(low, first))].sum(axis=1, dtype=np.int32)
-    for store, arrays in (("spikes", {"spikes": raster}), ("features", {"count": counts, "population_count": by_population})):
-        group = layout(run, store)
-        ensure(group)
-        for name, values in arrays.items():
-            for index in group.arrays[name].indices():
-                write_shard(group, name, index, values[group.arrays[name].region(index)])
+def write_raster(run: RunConfig, raster: np.ndarray) -> None:
+    group = layout(run, "spikes")
+    ensure(group)
+    for index in group.arrays["spikes"].indices():
+        write_shard(group, "spikes", index, raster[group.arrays["spikes"].region(index)])
 
 
 @pytest.fixture(scope="module")
@@ -199,11 +191,23 @@ def test_sampled_rates_are_spikes_counted_in_windows_side_by_side(tmp_path):
     assert population.values.dtype == neurons.values.dtype == np.float32
 
 
-def test_a_lost_shard_of_rates_is_an_error_and_not_silence(tmp_path):
+def test_rates_need_no_features_and_their_bins_may_cross_segments(tmp_path):
+    changes = {"features": {}, "models.tft_neuron.bin_ms": 35, "models.tft_population.bin_ms": 35}
+    run = tiny_run(tmp_path, changes)
+    raster = random_raster(run)
+    n = run.n_steps // 35
+    counts = raster[: n * 35].reshape(n, 35, 12).sum(axis=1)
+    assert run.segment_steps % 35, "some bins have spikes of two segments"
+    assert np.allclose(rate_series(run, run.models["tft_neuron"]).values, counts / 0.035)
+    assert np.allclose(rate_series(run, run.models["tft_population"]).values[:, 0], counts.mean(axis=1) / 0.035)
+
+
+@pytest.mark.parametrize("model", ["tft_neuron", "tft_population", "autoencoder"])
+def test_a_lost_shard_of_spikes_is_an_error_and_not_silence(tmp_path, model):
     run = tiny_run(tmp_path)
-    layout(run, "features").shard_path("count", (1, 2)).unlink()
+    layout(run, "spikes").shard_path("spikes", (1, 2)).unlink()
     with pytest.raises(StoreError, match="missing"):
-        rate_series(run, run.models["tft_neuron"])
+        train(run, model, 1)
 
 
 def test_scaling_knows_the_training_range_alone(tmp_path):

@@ -40,7 +40,6 @@ def populations(**counts):
         "simulation.chunk_neurons": total,
         "simulation.ranks": 1,
         "simulation.segment_s": 1,
-        "features.omega_dense": False,
     }
 
 

@@ -67,8 +67,10 @@ GENERIC = {"random", "compiled", "errors", "refusals", "limits", "progress", "wa
 LATE = {"cli", "launch", "jobs", "plan", "status", "manifests", "walltime", "sizes", "speeds", "slurm", "clean", "access"}
 """What knows all stages."""
 
-SEEING = {"explanation.judge", "explanation.kinds.omega"}
-"""What sees the wiring: the judge, and a method that says so."""
+WIRING = {"recording.wiring", "explanation.causal"}
+"""What reads the wiring."""
+SEEING = {"explanation.judge", "explanation.causal", "explanation.kinds.omega", "features.kinds.omega_synapses"}
+"""What may read the wiring: the judge, and the methods and features that say so."""
 
 RULES = {
     "what is generic knows no stage": lambda: imported_by(GENERIC, set(STAGES) | {"stores", "fingerprint", "places"}),
@@ -84,28 +86,31 @@ RULES = {
     "the hash of the code knows nothing of the stages": lambda: imported_by(
         {"versions"}, {package_of(module) for module in SOURCES} - {"errors", "names", "source_cache"}
     ),
-    "no stage sees the truth but those that judge": lambda: (
-        (module, "explanation.wiring")
+    "recording needs no stage": lambda: imported_by({"recording"}, set(STAGES)),
+    "only what says so sees the wiring": lambda: (
+        (module, name)
         for module, names in IMPORTED.items()
-        if "explanation.wiring" in names and package_of(module) != "report" and module not in SEEING
+        for name in sorted(names & WIRING)
+        if package_of(module) not in ("report", "recording") and module not in SEEING
     ),
 }
 
 EXCEPTIONS: dict[str, set[tuple[str, str]]] = {
+    "recording needs no stage": {("recording.wiring", "network.build")},  # how a block's synapses are kept
     # the types of items
     "the configuration knows no stage": {
+        ("config.features", "features.feature"),
+        ("config.run", "features.feature"),
         ("config.models", "models.model"),
         ("config.explanation", "explanation.method"),
         ("config.run", "explanation.method"),
     },
     "features, models and explanation need no network and no simulation": {
         ("features.causal", "network.build"),  # how a block's synapses are kept, which is of the network's reading
-        ("features.run", "network.build"),
         ("features.replay", "simulation.plasticity"),  # STDP's drift, an equation that both share
     },
     "no stage imports what runs another": {
         ("features.causal", "network.build"),
-        ("features.run", "network.build"),
         ("simulation.run", "network.build"),  # the bound of a neuron's weights
     },
 }
@@ -115,6 +120,12 @@ EXCEPTIONS: dict[str, set[tuple[str, str]]] = {
 @pytest.mark.parametrize("rule", RULES)
 def test_imports_keep_to_the_rules(rule):
     assert set(RULES[rule]()) == EXCEPTIONS.get(rule, set())
+
+
+def test_kinds_are_files_of_their_own():
+    """No kind imports another, so that its results do not follow from the other's code."""
+    kinds = {module for module in SOURCES if ".kinds." in module and not module.endswith("__init__")}
+    assert {(module, name) for module in kinds for name in IMPORTED[module] & kinds} == set()
 
 
 def test_imports_are_seen_also_inside_functions():
@@ -141,12 +152,16 @@ def n_lines(node: ast.FunctionDef) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
+REFERENCES = {"config.features", "config.models", "config.explanation"}
+"""What holds the items of the reference run."""
+
+
 def test_what_knows_all_stages_names_no_kind():
     """But for the reference run. (access and stores have names of arrays that are those of kinds, too.)"""
     kinds = {module.split(".")[-1] for module in SOURCES if ".kinds." in module and not module.endswith("__init__")}
     assert len(kinds) > 4
     knowing = (LATE | {"config", "fingerprint", "places"}) - {"access"}
-    for module in (module for module in SOURCES if package_of(module) in knowing and module not in ("config.models", "config.explanation")):
+    for module in (module for module in SOURCES if package_of(module) in knowing and module not in REFERENCES):
         texts = {node.value for node in ast.walk(TREES[module]) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
         assert not texts & kinds, module
 

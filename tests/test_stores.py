@@ -33,6 +33,9 @@ from spikelens.stores import (
     block_layout,
     consolidate,
     ensure,
+    feature_block,
+    feature_blocks,
+    feature_output,
     heal,
     item_outputs,
     layout,
@@ -92,8 +95,9 @@ def fill_run(run: RunConfig) -> None:
             write_shard(block_group(run, "network", block), name, (0,), values)
     fill(recorded_group(run))
     for output in item_outputs(run):
-        ensure(output)
         fill(output)
+    for name, block in feature_blocks(run):
+        fill(feature_block(run, name, block))
 
 
 TINY = {
@@ -105,7 +109,7 @@ TINY = {
     "simulation.chunk_ms": 500,
     "simulation.record": {"every_ms": 20, "neurons": [18, 3], "synapses": [[16, 15], [3, 2]]},
     "models.autoencoder.units": 2,
-    "features.step_ms": 50,
+    "features.spike_counts.step_ms": 50,
 }
 
 
@@ -267,11 +271,19 @@ def test_writing_replaces_a_damaged_shard_also_a_short_last_one(make_run: MakeRu
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("store", "array", "index"), [("spikes", "spikes", (0, 1)), ("state", "v", (2, 3)), ("features", "count", (1, 0))])
+@pytest.mark.parametrize(
+    ("group_of", "array", "index"),
+    [
+        (lambda run: layout(run, "spikes"), "spikes", (0, 1)),
+        (lambda run: layout(run, "state"), "v", (2, 3)),
+        (lambda run: feature_output(run, "spike_counts"), "count", (1, 0)),
+    ],
+    ids=["spikes", "state", "feature"],
+)
 def test_any_flipped_bit_is_an_error_that_names_the_file_and_never_a_wrong_number(
-    make_run: MakeRun, store: StoreName, array: str, index: tuple[int, ...]
+    make_run: MakeRun, group_of: Callable[[RunConfig], Group], array: str, index: tuple[int, ...]
 ) -> None:
-    group = layout(make_run(), store)
+    group = group_of(make_run())
     values = np.random.default_rng(1).integers(0, 2, shape_of(group, array, index)).astype(group.arrays[array].dtype)
     path = write_shard(group, array, index, values)
     whole = path.read_bytes()
@@ -325,10 +337,15 @@ def test_metadata_are_a_pure_function_of_the_configuration(make_run: MakeRun) ->
         ours, theirs = (contents(store_path(run, store)) for run in (first, second))
         assert list(ours.values()) == list(theirs.values())
         assert len(ours) > 0
+    for name in first.computed_features:
+        ours, theirs = (contents(feature_output(run, name).path) for run in (first, second))
+        assert list(ours.values()) == list(theirs.values())
+        assert len(ours) > 0
 
 
 def test_preparing_again_touches_nothing(full_run: RunConfig) -> None:
-    paths = [path for store in OWNER for path in contents(store_path(full_run, store))]
+    folders = [*(store_path(full_run, store) for store in OWNER), *(output.path for output in item_outputs(full_run))]
+    paths = [path for folder in folders for path in contents(folder)]
     before = times(paths)
     prepare(full_run)
     heal(full_run)
@@ -400,9 +417,9 @@ def test_a_short_last_segment_has_a_place_of_its_own_and_nothing_is_removed(tmp_
         {"simulation.chunk_ms": 1000},
         {"simulation.segment_s": 1},
         {"network.seed": 2},
-        {"features.tau_ms": 10.0},
+        {"features.omega_synapses.tau_ms": 10.0},
     ],
-    ids=["block size", "chunk", "segment", "network", "features"],
+    ids=["block size", "chunk", "segment", "network", "a feature"],
 )
 def test_another_configuration_has_another_place_and_the_old_results_stay(
     full_run: RunConfig, tmp_path: Path, changes: Mapping[str, Any]
@@ -411,7 +428,8 @@ def test_another_configuration_has_another_place_and_the_old_results_stay(
     changed = changed_run(full_run, tmp_path, changes)
     prepare(changed)
     heal(changed)
-    assert not [path for path in layout(changed, "features").shard_paths() if path.exists()]
+    assert feature_output(changed, "omega_synapses").path != feature_output(full_run, "omega_synapses").path
+    assert not [path for path in contents(feature_output(changed, "omega_synapses").path) if "c" in path.parts and "blocks" in path.parts]
     fill_run(changed)
     assert verify(changed) == []
     prepare(full_run)
@@ -465,9 +483,27 @@ def test_every_store_opens_in_xarray_with_named_dimensions_and_units(full_run: R
                 assert opened[name].attrs["units"]
 
 
-@pytest.mark.parametrize("store", ["network", "spikes", "state", "features"])
+@pytest.mark.parametrize("name", ["spike_counts", "traces", "omega_pairs", "omega_synapses"])
+def test_every_feature_opens_in_xarray_with_named_dimensions_and_units(full_run: RunConfig, name: str) -> None:
+    groups = [feature_output(full_run, name), *(feature_block(full_run, *found) for found in feature_blocks(full_run) if found[0] == name)]
+    for consolidated in (False, True):
+        if consolidated:
+            consolidate(full_run)
+        for group in groups:
+            place = None if group is groups[0] else str(group.path.relative_to(groups[0].path))
+            opened = xr.open_zarr(groups[0].path, group=place, decode_timedelta=False, consolidated=consolidated)
+            assert set(group.arrays) <= set(opened.data_vars)
+            for array, spec in group.arrays.items():
+                assert opened[array].dims == spec.dims
+                assert opened[array].attrs["long_name"]
+                assert opened[array].attrs["units"]
+    assert any(group.arrays for group in groups)
+
+
+@pytest.mark.parametrize("store", ["network", "spikes", "state", "spike_counts"])
 def test_neurons_have_their_id_and_population(full_run: RunConfig, store: StoreName) -> None:
-    opened = xr.open_zarr(store_path(full_run, store), decode_timedelta=False, consolidated=False)
+    path = feature_output(full_run, store).path if store in full_run.features else store_path(full_run, store)
+    opened = xr.open_zarr(path, decode_timedelta=False, consolidated=False)
     np.testing.assert_array_equal(opened.neuron, np.arange(20))
     assert list(opened.population.values) == ["E"] * 16 + ["I"] * 4
     assert opened.population.dims == ("neuron",)
@@ -476,12 +512,12 @@ def test_neurons_have_their_id_and_population(full_run: RunConfig, store: StoreN
 def test_time_is_in_ms_from_the_runs_start(full_run: RunConfig) -> None:
     spikes = open_group(layout(full_run, "spikes"))
     np.testing.assert_array_equal(spikes.time, np.arange(6000))
-    features = open_group(layout(full_run, "features"))
-    np.testing.assert_array_equal(features.time, np.arange(0, 6000, 50))
-    np.testing.assert_array_equal(features.window, np.arange(0, 6000, 1000))
+    counts, pairs = (open_group(feature_output(full_run, name)) for name in ("spike_counts", "omega_pairs"))
+    np.testing.assert_array_equal(counts.time, np.arange(0, 6000, 50))
+    np.testing.assert_array_equal(pairs.window, np.arange(0, 6000, 1000))
     state = open_group(layout(full_run, "state"))
     np.testing.assert_array_equal(state.boundary, [2000, 4000, 6000])
-    for coordinate in (spikes.time, features.time, features.window, state.boundary):
+    for coordinate in (spikes.time, counts.time, pairs.window, state.boundary):
         assert coordinate.attrs["units"] == "ms"
 
 
@@ -530,8 +566,8 @@ def test_damage_in_consolidated_metadata_is_told(full_run: RunConfig) -> None:
     [
         {},
         {"simulation.weight_average": False},
-        {"features.omega_dense": False},
-        {"features.neurons": 0},
+        {"features": {}},
+        {"features": {"omega_synapses": {}, "traces": {}, "more": {"kind": "traces"}}},
         {"simulation.record.neurons": [3]},
         {"simulation.record.synapses": [[4, 3]]},
     ],
@@ -544,6 +580,9 @@ def test_the_check_counts_the_shards_that_are_laid_out(make_run: MakeRun, change
             laid_out[OWNER[store]] += len(layout(run, store).shard_paths(segments=[1], blocks=[2]))
     for store in BLOCK_STORES:
         laid_out[OWNER[store]] += len(block_layout(run, store, 2, SYNAPSES).shard_paths(segments=[1]))
+    for name in run.computed_features:
+        laid_out["features"] += len(feature_output(run, name).shard_paths(segments=[1], blocks=[2]))
+        laid_out["features"] += len(feature_block(run, name, 2, SYNAPSES).shard_paths(segments=[1]))
     assert laid_out == shards_per_block(run)
     weights = recorded_synapses_layout(run, ANY_SYNAPSE).shard_paths(segments=[1]) if run.simulation.record.synapses else []
     assert record_shards(run) == len(layout(run, "records").shard_paths(segments=[1])) + len(weights)
@@ -568,6 +607,9 @@ def test_formats_page_lists_every_array_of_items(make_run: MakeRun) -> None:
     page = (REPOSITORY / "docs/formats.md").read_text(encoding="utf-8")
     items = [(model.kind, model.output(run)) for name, model in run.models.items() if name != "tft_population"]
     items += [(method.kind, method.output(run)) for method in run.methods.values()]
+    for feature in run.computed_features.values():
+        of_run, of_block = feature.output(run), feature.block_output(run, 0, SYNAPSES)
+        items.append((feature.kind, ({**of_run[0], **(of_block[0] if of_block else {})}, {})))
     for kind, (arrays, _) in items:
         described = page.partition(f"Of the kind `{kind}`")[2].partition("Of the kind")[0].partition("\n## ")[0]
         listed = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \| (\w+) \|(.*?)\| ", described, flags=re.MULTILINE)

@@ -83,8 +83,7 @@ def _folders_of(run: RunConfig) -> Iterator[Path]:
 
 def _results(folder: Path) -> Iterator[Path]:
     """Every folder of results below a run's folder; what isn't named by a key is not ours."""
-    patterns = [*(f"{stage}/*" for stage in STAGES if stage != "models"), "models/*/*", "explanation/*/*"]
-    for pattern in patterns:
+    for pattern in (f"{stage}/{below}" for stage in STAGES for below in ("*", "*/*")):  # of a stage, and of its items
         yield from (path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink() and _KEY.fullmatch(path.name))
 
 

@@ -91,6 +91,7 @@ def _configured(run: RunConfig, stage: Stage, item: str) -> dict[str, Any]:
         section["methods"] = list(run.methods)
     if stage == "report":
         section["duration_s"] = run.duration_s
+        section["features"] = list(run.computed_features)
         section["models"] = {name: model.seeds for name, model in run.models.items()}
     return section
 

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 Stage = Literal["network", "simulation", "recording", "features", "models", "explanation", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+OPEN_SETS = (("features",), ("models",), ("explanation", "methods"))
+"""Paths of keys to the open sets of a configuration: the user's names -> items of some kind."""
 
 
 def stages_until(stage: Stage | None) -> tuple[Stage, ...]:

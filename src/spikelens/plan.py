@@ -15,6 +15,7 @@ from typing import Any
 
 from spikelens import sizes, walltime
 from spikelens.config import STAGES, RunConfig, Stage, stages_until
+from spikelens.expected import expected
 from spikelens.files import read_benchmark
 from spikelens.jobs import Rule, Work, item_of, stage_of, work_of
 from spikelens.places import root
@@ -71,7 +72,7 @@ class RunPlan:
 def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float, until: Stage | None = None) -> RunPlan:
     """Plan one run, up to a stage (None: to its end)."""
     stages = stages_until(until)
-    synapses, disk = sizes.expected(run), sizes.disk(run, rate_hz, stages)
+    synapses, disk = expected(run), sizes.disk(run, rate_hz, stages)
     rules = tuple(row for row in _jobs(run, speeds, rate_hz) if stage_of(row.rule) in stages)
     seconds_of = expected_seconds(run, speeds, rate_hz)
     return RunPlan(

@@ -15,14 +15,18 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from spikelens.errors import NOT_GIVEN, Problem
+from spikelens.names import OPEN_SETS
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ITEM_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
+"""Names of items become names of folders and wildcards of Snakemake."""
 CONNECTION_PATTERN = r"^\w+->\w+$"
 RESULTS_PATTERN = r"""^[^-\s{}<>$`"'\\\x00-\x1f\x7f][^{}<>$`"'\\\x00-\x1f\x7f]*$"""
 """Paths go through the shell, through commands that would take a '-' for an option, and through snakemake's formats."""
 
 _EXPECTED = {
     NAME_PATTERN: "letters, digits, '.', '_' and '-', a letter or digit first",
+    ITEM_PATTERN: "letters, digits and '_', a letter first",
     CONNECTION_PATTERN: "source->target, like E->I",
     RESULTS_PATTERN: "a path without {{ }} < > $ ` \\ or quotes, on one line, that does not begin with '-' or a space",
     "int_type": "a whole number",
@@ -35,6 +39,7 @@ _EXPECTED = {
     "invalid_key": "text as a key; put it in quotes",
     "dict_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
     "list_type": "a list, like [1, 2]",
     "tuple_type": "a list, like [1, 2]",
     "too_short": "a length of at least {min_length}",
@@ -78,7 +83,7 @@ def _narrowed(schema: dict[str, Any], location: _Path) -> tuple[dict[str, Any], 
 
     Pydantic names the kind behind the item: `models`, `tft_neuron`, `tft`, `history`.
     """
-    for place in (("features",), ("models",), ("explanation", "methods")):
+    for place in OPEN_SETS:
         n = len(place)
         if location[:n] != place or len(location) < n + 2:
             continue

@@ -15,7 +15,6 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spikelens.config import (
     ASSUMED_RATE_HZ,
@@ -23,8 +22,8 @@ from spikelens.config import (
     STAGES,
     RunConfig,
     Stage,
-    expected_in_degree,
 )
+from spikelens.expected import expected
 from spikelens.explanation.contents import TABLES
 from spikelens.jobs import Rule, item_of, stage_of, work_of
 from spikelens.report.contents import figures_of
@@ -60,35 +59,7 @@ _COMPILED_BASE = 220 * _MB
 _FIGURES_BASE = 350 * _MB
 
 
-# --- synapses and jobs --------------------------------------------------------------------------------------------------
-
-
-class Synapses(NamedTuple):
-    """Numbers of synapses to expect: in all, of these plastic, and onto each block, (n_blocks,)."""
-
-    all: float
-    plastic: float
-    of_block: NDArray[np.float64]
-
-
-def expected(run: RunConfig) -> Synapses:
-    """The synapses to expect, from the connection rules or the length of the edge table (all of it counts as plastic)."""
-    if not run.has_network:
-        return Synapses(0.0, 0.0, np.zeros(run.n_blocks))
-    network = run.network
-    by_population, plastic = dict.fromkeys(network.populations, 0.0), 0.0
-    for key, connection in network.connections.items():
-        target, in_degree = key.split("->")[1], expected_in_degree(network, key)
-        by_population[target] += in_degree
-        plastic += connection.plastic * in_degree * network.populations[target].count
-    if network.edges is not None:
-        plastic = n_rows(network.edges)
-        by_population = dict.fromkeys(network.populations, plastic / network.neurons)
-    ends = np.array([0, *(end for _, end in run.populations.values())])
-    before = np.cumsum([0.0, *(degree * network.populations[name].count for name, degree in by_population.items())])
-    bounds = np.minimum(np.arange(run.n_blocks + 1) * network.block_size, network.neurons)
-    of_block = np.diff(np.interp(bounds, ends, before))
-    return Synapses(float(before[-1]), plastic if run.simulation.plasticity else 0.0, of_block)
+# --- jobs --------------------------------------------------------------------------------------------------
 
 
 def n_ranks(run: RunConfig, rule: Rule) -> int:

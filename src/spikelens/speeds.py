@@ -24,9 +24,9 @@ from spikelens.config import (
     shards_per_block,
 )
 from spikelens.errors import SpikelensError
+from spikelens.expected import expected
 from spikelens.jobs import Rule, blocks_per_job, item_of, stage_of
 from spikelens.refusals import problems_of
-from spikelens.sizes import expected
 from spikelens.tables import n_rows
 
 Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -48,6 +48,7 @@ _NO_RESULTS = frozenset(
         "access",
         "clean",
         "errors",
+        "expected",
         "explanation.method",
         "features.feature",
         "files",

@@ -21,6 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from spikelens.config.types import Section
 from spikelens.errors import Problem
 from spikelens.names import Stage
+from spikelens.refusals import ITEM_PATTERN
 
 if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
@@ -86,8 +87,7 @@ _SHIPPED: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
 
 KIND = "what it is; its other keys are options of this kind"
 """The description of the key `kind`."""
-ItemName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-"""Names folders and wildcards of snakemake."""
+ItemName = Annotated[str, Field(pattern=ITEM_PATTERN)]
 
 
 class Read(NamedTuple):

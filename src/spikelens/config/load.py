@@ -19,7 +19,7 @@ from spikelens.config import Config, RunConfig, check, load_run, load_runs, pars
 from spikelens.config.extensions import KEY
 from spikelens.config.yaml12 import parse_yaml, read_yaml
 from spikelens.errors import ConfigError, Problem, SpikelensError
-from spikelens.names import Stage
+from spikelens.names import OPEN_SETS, Stage
 from spikelens.refusals import CommandLineText, how_to_set
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,6 @@ Layer = tuple[str, Mapping[str, Any]]
 
 WHOLE = (("network", "populations"), ("network", "connections"))
 """Mappings that a file replaces as a whole: merging would mix its populations with those of its base file."""
-SETS = (("features",), ("models",), ("explanation", "methods"))
-"""Open sets: null removes an item of the base file."""
 
 
 def load(
@@ -177,11 +175,14 @@ def _beside(file: Path, given: Any) -> Any:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any], place: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Merge two configurations key by key, populations and connections as a whole; `above` overrides `below`."""
+    """Merge two configurations key by key, populations and connections as a whole; `above` overrides `below`.
+
+    In an open set, null removes an item of the file below.
+    """
     content: dict[str, Any] = dict(below)
     for key, value in above.items():
         under, where = content.get(key), (*place, key)
-        if value is None and place in SETS and key in content:
+        if value is None and place in OPEN_SETS and key in content:
             del content[key]
         elif isinstance(under, Mapping) and isinstance(value, Mapping) and where not in WHOLE:
             content[key] = merged(under, value, where)
@@ -263,9 +264,9 @@ def _set(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     node = content
     for depth, part in enumerate(path[:-1], start=1):
         if not isinstance(node.get(part), dict):
-            node[part] = _default(path[:depth]) if path[:depth] in (*WHOLE, *SETS) else {}
+            node[part] = _default(path[:depth]) if path[:depth] in (*WHOLE, *OPEN_SETS) else {}
         node = node[part]
-    if value is None and path[:-1] in SETS:
+    if value is None and path[:-1] in OPEN_SETS:
         node.pop(path[-1], None)
     else:
         node[path[-1]] = value

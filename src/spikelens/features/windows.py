@@ -1,4 +1,7 @@
-"""Windows of time over which causal components are summed: whole seconds, a whole number of them in a segment."""
+"""Windows of time over which causal components are summed, and how far kernels reach back in time.
+
+Windows are whole seconds, and a segment is a whole number of them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from spikelens.config.types import STEPS_PER_SECOND, Positive
+from spikelens.config.types import CAUSAL_CUTOFF_TAUS, STEPS_PER_SECOND, Positive
 from spikelens.errors import Problem
 
 if TYPE_CHECKING:
@@ -29,6 +32,14 @@ def window_s(run: RunConfig, given: int | None) -> int:
 def check_window(run: RunConfig, where: str, given: int | None) -> Iterator[Problem]:
     if given is not None and run.segment_s % given:
         yield Problem(f"{where}.{WINDOW}", given, f"expected a divisor of {run.segment_s_key} = {run.segment_s}")
+
+
+def check_reach(run: RunConfig, where: str, tau_ms: float, longest_delay: int = 0) -> Iterator[Problem]:
+    """Refuse kernels that reach beyond the segment before."""
+    if CAUSAL_CUTOFF_TAUS * tau_ms + longest_delay > run.segment_steps:
+        delay = f" and the longest delay, {longest_delay} ms," if longest_delay else ""
+        must = f"{CAUSAL_CUTOFF_TAUS} tau{delay} must fit in a segment, {run.segment_steps} ms"
+        yield Problem(f"{where}.tau_ms", tau_ms, must)
 
 
 def n_windows(run: RunConfig, length_s: int) -> int:

@@ -11,8 +11,7 @@ from spikelens.config.items import KIND
 from spikelens.config.types import MAX_DENSE_NEURONS, PositiveFloat
 from spikelens.errors import Problem
 from spikelens.features.feature import BASE, Feature, reading_seconds, spikes_memory
-from spikelens.features.kinds.traces import check_reach
-from spikelens.features.windows import WINDOW, Window, check_window, n_windows, segment_windows, window_coordinate, window_s
+from spikelens.features.windows import WINDOW, Window, check_reach, check_window, n_windows, segment_windows, window_coordinate, window_s
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

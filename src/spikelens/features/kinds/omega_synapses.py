@@ -11,8 +11,7 @@ from spikelens.config.items import KIND, Read
 from spikelens.config.types import PositiveFloat
 from spikelens.errors import Problem
 from spikelens.features.feature import BASE, Feature, reading_seconds, spikes_memory
-from spikelens.features.kinds.traces import check_reach
-from spikelens.features.windows import WINDOW, Window, check_window, n_windows, segment_windows, window_coordinate, window_s
+from spikelens.features.windows import WINDOW, Window, check_reach, check_window, n_windows, segment_windows, window_coordinate, window_s
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,13 +80,13 @@ class OmegaSynapses(Feature):
         return {name: np.pad(omega, ((0, 0), (0, columns))) for name, omega in zip(("omega", "omega_unweighted"), omegas, strict=True)}
 
     def memory(self, run: RunConfig, rate_hz: float) -> float:
-        from spikelens.sizes import expected
+        from spikelens.expected import expected
 
         synapses = expected(run).of_block.max() * (60 + 16 * -(-run.segment_s // window_s(run, self.window_s)))
         return float(BASE + spikes_memory(run, rate_hz, 20 * self.tau_ms) + synapses)
 
     def seconds(self, run: RunConfig, speeds: Speeds, rate_hz: float) -> float:
-        from spikelens.sizes import expected
+        from spikelens.expected import expected
 
         events = expected(run).all / run.n_blocks * rate_hz * min(run.segment_s, run.duration_s)
         return reading_seconds(run, speeds) + 1e-9 * events * speeds.replay_ns_per_event

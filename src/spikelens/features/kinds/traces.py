@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from spikelens.config.items import KIND
-from spikelens.config.types import CAUSAL_CUTOFF_TAUS, Positive, PositiveFloat
+from spikelens.config.types import Positive, PositiveFloat
 from spikelens.errors import Problem
 from spikelens.features.feature import BASE, Feature
+from spikelens.features.windows import check_reach
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,11 +67,3 @@ class Traces(Feature):
         traced = min(-(-self.neurons // run.n_blocks), block)
         spikes = 56 * block * rate_hz * run.segment_s
         return BASE + spikes + 2 * run.segment_steps * block + 8 * run.segment_steps * traced
-
-
-def check_reach(run: RunConfig, where: str, tau_ms: float, longest_delay: int = 0) -> Iterator[Problem]:
-    """Refuse kernels that reach beyond the segment before."""
-    if CAUSAL_CUTOFF_TAUS * tau_ms + longest_delay > run.segment_steps:
-        delay = f" and the longest delay, {longest_delay} ms," if longest_delay else ""
-        must = f"{CAUSAL_CUTOFF_TAUS} tau{delay} must fit in a segment, {run.segment_steps} ms"
-        yield Problem(f"{where}.tau_ms", tau_ms, must)
