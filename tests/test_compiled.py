@@ -39,7 +39,7 @@ def test_without_a_folder_that_can_be_written_code_is_compiled_all_the_same(tmp_
     file.write_text("no folder")
     finished = call(tmp_path, NUMBA_CACHE_DIR=str(file / "cache"))
     assert finished.stderr.count("\n") == 1
-    assert f"compiled code cannot be kept in {file / 'cache'}" in finished.stderr
+    assert f"compiled code cannot be cached in {file / 'cache'}" in finished.stderr
 
 
 @pytest.mark.parametrize("ending", [".nbi", ".nbc"])

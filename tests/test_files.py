@@ -56,7 +56,7 @@ def test_what_is_expected_and_found_is_said_with_row_and_line(tmp_path):
         read_json_lines(path, {"n": int})
     path.write_text('{"n": 1}\n\n{"n": 2, "m": null}\n')
     assert read_json_lines(path, {"n": (int, float)}) == [{"n": 1}, {"n": 2, "m": None}]
-    with pytest.raises(StoreError, match=r"nothing\.json is missing; run snakemake, which makes it again"):
+    with pytest.raises(StoreError, match=r"nothing\.json is missing; run snakemake, which recreates it"):
         read_json(tmp_path / "nothing.json", {})
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_registered_configuration_stops_clean_and_foreign_files_beside
     assert main(["clean", run.path, "--yes"]) == 0
     registered.write_bytes(b"{}")
     assert main(["clean", run.path, "--yes"]) == 2
-    assert "which results it uses is not known" in capsys.readouterr().err
+    assert "the results that it uses are unknown" in capsys.readouterr().err
 
 
 # --- results ------------------------------------------------------------------------------------------------------------

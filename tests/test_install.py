@@ -106,7 +106,7 @@ def test_what_exists_stays_as_it_is(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text("run: {name: mine}\n")
     assert main(["init", str(tmp_path), "--profile", "default"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told == [f"{tmp_path}/config.yaml exists and stays as it is", f"wrote {tmp_path}/profiles/default/config.yaml"]
+    assert told == [f"{tmp_path}/config.yaml exists and was not changed", f"wrote {tmp_path}/profiles/default/config.yaml"]
     assert (tmp_path / "config.yaml").read_text() == "run: {name: mine}\n"
 
 
