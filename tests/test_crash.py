@@ -237,7 +237,7 @@ def test_one_rank_that_fails_ends_all_with_its_number_and_the_error(built, undis
     job = psutil.Popen(beside_sound_ranks(run, "exception"), stderr=subprocess.PIPE, text=True)
     text, lasted_s = watch(job, "^rank 1 failed$")
     assert re.search(r"^rank 1 failed\n(.*\n)+RuntimeError: struck by a test$", text, flags=re.MULTILINE), text
-    assert "ended first" not in text
+    assert "died first" not in text
     assert job.returncode == 1
     assert lasted_s < 10
     check_nothing_is_half_written(run)
@@ -253,7 +253,7 @@ def test_one_rank_without_memory_ends_all_with_its_number_and_what_to_do(tmp_pat
     job = psutil.Popen(beside_sound_ranks(run, "memory"), stderr=subprocess.PIPE, text=True)
     text, lasted_s = watch(job, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use a machine with more")
     assert "Traceback" not in text
-    assert "ended first" not in text
+    assert "died first" not in text
     assert job.returncode == 2
     assert lasted_s < 10
     check_nothing_is_half_written(run)
@@ -270,11 +270,11 @@ def test_one_rank_that_is_killed_ends_all_and_is_named(tmp_path, rank):
     assert "of 300,000 ms" in begun
     killed = next(p for p in job.children(recursive=True) if "spikelens" in p.cmdline() and p.environ()["PMI_RANK"] == str(rank))
     killed.kill()
-    message = rf"^rank {rank} \(process {killed.pid}\) on \S+ ended first, without a message: killed, perhaps for want of memory"
+    message = rf"^rank {rank} \(process {killed.pid}\) on \S+ died first, without an error message: probably killed"
     text, lasted_s = watch(job, message)
     assert lasted_s < 10
     assert job.returncode != 0
-    assert re.findall(r"^.*ended first.*\n", log.read_text(), flags=re.MULTILINE) == re.findall(r".*ended first.*\n", text)
+    assert re.findall(r"^.*died first.*\n", log.read_text(), flags=re.MULTILINE) == re.findall(r".*died first.*\n", text)
     check_nothing_is_half_written(run)
 
 

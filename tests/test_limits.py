@@ -132,7 +132,7 @@ def test_a_segment_that_does_not_fit_is_refused_with_the_one_that_does(config, c
     path = config({**MILLION, "cluster.limit_min": 2})
     assert cli.main(["check", path]) == 2
     message = capsys.readouterr().err
-    assert "simulation.segment_s = 10: on 2 ranks, a segment is expected to need" in message
+    assert "simulation.segment_s = 10: a segment on 2 ranks is expected to take" in message
     assert "more than half of the limit, 2 min (cluster.limit_min)" in message
     named = int(message.split("(cluster.limit_min); ")[1].split(" fits")[0])
     assert 0 < named < 10
@@ -160,27 +160,31 @@ def test_plan_takes_a_limit_and_shows_what_it_refuses(config, capsys):
 def test_where_no_segment_fits_the_ranks_are_named_that_do(config, capsys, tmp_path):
     limited = {**MILLION, "cluster.limit_min": 1, "features.omega_window_s": 5}
     assert cli.main(["check", config(limited)]) == 2
-    found = re.search(r"not even the shortest segment fits; take simulation.ranks: (\d+), which is enough", capsys.readouterr().err)
+    found = re.search(r"no shorter segment fits; use simulation.ranks: (\d+), with which", capsys.readouterr().err)
     assert found
     for ranks, code in ((int(found[1]), 0), (int(found[1]) - 1, 2)):
         assert cli.main(["check", config({**limited, "simulation.ranks": ranks})]) == code
     run = run_of(tmp_path, {**limited, "network.block_size": 20_000, "simulation.segment_s": 5})
-    with pytest.raises(ConfigError, match=r"nor is a rank for each of the 50 blocks enough; take smaller blocks .*limit is 2 min"):
+    with pytest.raises(
+        ConfigError, match=r"one rank for each of the 50 blocks is not enough; use smaller blocks .*limit of at least 2 min"
+    ):
         walltime.refuse_unfit([run], "x", lambda run, rule: 40.0 if rule == "simulation" else 1.0)
 
 
 def test_a_training_that_does_not_fit_is_told_of_and_not_refused(config, capsys):
     path = config({"models.autoencoder.epochs": 10_000_000})
     assert cli.main(["plan", path, "--limit-min", "10"]) == 0
-    assert re.search(r"^  models.autoencoder: \S+ min are expected, more than half of the limit of 10 min", capsys.readouterr().out, re.M)
+    assert re.search(
+        r"^  models.autoencoder is expected to take \S+ min, more than half of the limit of 10 min", capsys.readouterr().out, re.M
+    )
     assert cli.main(["plan", path, "--limit-min", "10000000"]) == 0
-    assert "goes on from its last epoch" not in capsys.readouterr().out
+    assert "resumes from its last epoch" not in capsys.readouterr().out
 
 
 def test_another_job_that_does_not_fit_is_refused_by_its_rule(tmp_path):
     run = run_of(tmp_path, {"cluster.limit_min": 10})
     for rule in ("network", "features", "explanation", "report"):
-        with pytest.raises(ConfigError, match=f"a job of {rule} is expected to need 6 min") as caught:
+        with pytest.raises(ConfigError, match=f"a job of {rule} is expected to take 6 min") as caught:
             walltime.refuse_unfit([run, run], "x", lambda _, other, rule=rule: 360.0 if other == rule else 1.0)
         assert len(caught.value.problems) == 1
     walltime.refuse_unfit([run], "x", lambda *_: 300.0)
@@ -194,7 +198,7 @@ def test_a_measured_pace_counts_more_than_the_table_of_speeds(make_run, capsys):
     path = run.folder / "again.yaml"
     path.write_text(yaml.safe_dump(run.model_dump(mode="json", exclude={"path"}), sort_keys=False))
     assert cli.main(["plan", str(path), "--limit-min", "3"]) == 2
-    assert "a segment is expected to need 1.67 min" in capsys.readouterr().err
+    assert "a segment on 2 ranks is expected to take 1.67 min" in capsys.readouterr().err
     assert cli.main(["plan", str(path), "--limit-min", "4"]) == 0
 
 
@@ -204,7 +208,7 @@ def test_snakemake_refuses_it_before_anything_starts(config, tmp_path):
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--directory", str(tmp_path)]
     refused = subprocess.run([*command, "--configfile", path, "--cores", "2"], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "simulation.segment_s = 10: on 2 ranks, a segment is expected to need" in refused.stderr
+    assert "simulation.segment_s = 10: a segment on 2 ranks is expected to take" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "results").exists()
 
@@ -233,7 +237,7 @@ def test_times_are_read_as_slurm_writes_them(text, minutes):
 
 @pytest.mark.parametrize("text", ["", "n/a", "1h", "-5", "1:2:3:4", "1-", "1.5"])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(SpikelensError, match="no time of SLURM's"):
+    with pytest.raises(SpikelensError, match="not a SLURM time"):
         slurm.minutes(text)
 
 
@@ -258,15 +262,18 @@ def test_the_limit_of_a_partition_is_asked_of_slurm(config, sinfo, capsys):
     assert cli.main(["plan", path, "--partition", "cpu"]) == 0
     assert "limit of 120 min: a segment" in capsys.readouterr().out
     assert cli.main(["plan", path, "--partition", "cqu"]) == 2
-    assert "--partition cqu: no such partition; this cluster has cpu, gpu" in capsys.readouterr().err
+    assert "--partition cqu: no such partition; available: cpu, gpu" in capsys.readouterr().err
 
 
 def test_where_slurm_does_not_answer_that_is_said(config, sinfo, capsys, monkeypatch):
     path = config(MILLION)
     for body, message in (
-        ("echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1", "sinfo ended with 1: slurm_load_partitions"),
-        ("echo 0:30", "its jobs may run less than a minute (0:30)"),
-        ("echo soon", "'soon' is no time of SLURM's"),
+        (
+            "echo 'slurm_load_partitions: Unable to contact slurm controller' >&2; exit 1",
+            "sinfo failed with exit code 1: slurm_load_partitions",
+        ),
+        ("echo 0:30", "its time limit is less than a minute (0:30)"),
+        ("echo soon", "'soon' is not a SLURM time"),
     ):
         sinfo(body)
         assert cli.main(["plan", path, "--partition", "cpu"]) == 2
@@ -276,7 +283,7 @@ def test_where_slurm_does_not_answer_that_is_said(config, sinfo, capsys, monkeyp
     capsys.readouterr()
     monkeypatch.setenv("PATH", "/nowhere")
     assert cli.main(["plan", path, "--partition", "cpu"]) == 2
-    assert "there is no sinfo here" in capsys.readouterr().err
+    assert "sinfo not found" in capsys.readouterr().err
 
 
 # --- a job that sees its limit near -------------------------------------------------------------------------------------
@@ -315,7 +322,7 @@ def test_work_that_takes_too_long_is_refused_as_soon_as_its_pace_is_known_and_no
             assert (done - 1) * step_s >= 30 > (done - 2) * step_s, "half a minute tells the pace"
             assert f"segment 3: {done} of 60 s in " in message
             needed = (before_s + 60 * step_s + then_s) / 60
-            assert f"the job needs {needed:.3g} min, and may run 10 min" in message
+            assert f"the job needs {needed:.3g} min, its limit is 10 min" in message
             assert to_ask_for(needed) == int(message.rsplit(" ", 1)[1])
             again = Deadline(to_ask_for(needed), 0.0, then_s, fresh := FakeTime())
             assert work(again, fresh, step_s, before_s=before_s)[1] is None, "what it says to ask for is enough"
@@ -344,7 +351,7 @@ def test_what_does_not_fit_into_the_time_that_is_left_is_not_begun():
     deadline = Deadline(10, 0.0, 30.0, now)
     now.s = 440.0
     deadline.refuse_if_too_short(100.0, "epoch 5")
-    with pytest.raises(SpikelensError, match=r"^epoch 5 \(2.18 min are needed, and 2.17 min are left of 10 min, --limit-min\)$"):
+    with pytest.raises(SpikelensError, match=r"^epoch 5 \(needs 2.18 min; 2.17 min left of 10 min, --limit-min\)$"):
         deadline.refuse_if_too_short(101.0, "epoch 5")
 
 
@@ -372,10 +379,10 @@ def test_a_segment_that_will_not_be_done_in_time_ends_with_a_message_and_writes_
     late = simulate(0.001)
     assert late.returncode == 2, late.stderr
     assert "simulation, segment 1 of 2: " in late.stderr
-    assert "and may run 0.001 min (--limit-min). It ends now, and nothing of the segment is written." in late.stderr
+    assert "its limit is 0.001 min (--limit-min). It ends now, and nothing of the segment is written." in late.stderr
     assert "--set-resources simulate:runtime=1;" in late.stderr
     assert "Traceback" not in late.stderr
-    assert "at this pace the job needs" in (tmp_path / "log").read_text()
+    assert "at this speed the job needs" in (tmp_path / "log").read_text()
     assert set(run.folder.rglob("*")) == before
     assert simulate(60).returncode == 0
     assert all(path.is_file() for path in stores.layout(run, "spikes").shard_paths(segments=[0]))
