@@ -62,13 +62,13 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         'cluster.partition = "cpu"',
         "expected one of gpus, limit_min, modules, ranks_per_node, srun",
     ),
-    "no time for a job": ({"cluster.limit_min": 0}, "cluster.limit_min = 0", "expected more than 0 (longest time a job may run"),
+    "no time for a job": ({"cluster.limit_min": 0}, "cluster.limit_min = 0", "expected more than 0 (time limit of jobs"),
     "limit as SLURM shows it": ({"cluster.limit_min": "1-00:00:00"}, 'cluster.limit_min = "1-00:00:00"', "expected a whole number"),
-    "a number of GPUs": ({"cluster.gpus": 2}, "cluster.gpus = 2", "expected true or false (a GPU for each rank"),
+    "a number of GPUs": ({"cluster.gpus": 2}, "cluster.gpus = 2", "expected true or false (use one GPU per rank"),
     "no rank on a node": (
         {"cluster.ranks_per_node": 0},
         "cluster.ranks_per_node = 0",
-        "expected more than 0 (MPI ranks of a job on one node",
+        "expected more than 0 (MPI ranks per node",
     ),
     "a module that is no list": ({"cluster.modules": "openmpi"}, 'cluster.modules = "openmpi"', "expected a list"),
     "a module without a name": (
@@ -76,7 +76,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         'cluster.modules.0 = ""',
         "expected text that is not empty (environment modules",
     ),
-    "no launcher": ({"cluster.srun": ""}, 'cluster.srun = ""', "expected text that is not empty (how a job starts MPI ranks"),
+    "no launcher": ({"cluster.srun": ""}, 'cluster.srun = ""', "expected text that is not empty (command that starts MPI ranks"),
     "text for a whole number": ({"network.seed": "one"}, 'network.seed = "one"', "expected a whole number"),
     "fraction for a whole number": ({"network.neurons": 1000.5}, "network.neurons = 1000.5", "expected a whole number"),
     "truth value for a whole number": ({"network.seed": True}, "network.seed = true", "expected a whole number"),
@@ -99,7 +99,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "simulation.segment_s = 200",
         "expected at most simulation.duration_s = 180",
     ),
-    "more ranks than blocks": ({"simulation.ranks": 5}, "simulation.ranks = 5", "a rank owns whole blocks, and there are 4"),
+    "more ranks than blocks": ({"simulation.ranks": 5}, "simulation.ranks = 5", "expected at most 4, the number of blocks"),
     "no ranks for a model": ({"models.tft_neuron.ranks": 0}, "models.tft_neuron.ranks = 0", "expected more than 0"),
     "half a rank for a model": ({"models.autoencoder.ranks": 1.5}, "models.autoencoder.ranks = 1.5", "expected a whole number"),
     "more ranks than parts of a batch": ({"models.tft_neuron.ranks": 5}, "models.tft_neuron.ranks = 5", "expected at most parts = 1"),
@@ -115,17 +115,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "too large a shard": (
         {"network.block_size": 5000, "simulation.chunk_neurons": 5000, "simulation.ranks": 1},
         "network.block_size = 5000",
-        "over 256 MB",
+        "exceeds 256 MB",
     ),
     "too many shards a job": (
         {"network.block_size": 5, "simulation.chunk_neurons": 5},
         "network.block_size = 5",
-        "1,801 files, over 1,000",
+        "1,801 files; the maximum is 1,000",
     ),
     "too many shards a run": (
         {"simulation.segment_s": 1, "simulation.duration_s": 1000, "features.omega_window_s": 1},
         "simulation.segment_s = 1",
-        "65,036 files, over 20,000",
+        "65,036 files; the maximum is 20,000",
     ),
     "too large a shard of traces": (
         {"features.neurons": 5000, "network.block_size": 2000, "simulation.chunk_neurons": 2000, "simulation.ranks": 1},
@@ -154,15 +154,19 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "simulation.record.every_ms = 200",
         "expected a divisor of 1,000 and of simulation.chunk_ms = 500",
     ),
-    "recorded steps of 0": ({"simulation.record.every_ms": 0}, "simulation.record.every_ms = 0", "expected more than 0 (values are kept"),
+    "recorded steps of 0": (
+        {"simulation.record.every_ms": 0},
+        "simulation.record.every_ms = 0",
+        "expected more than 0 (recording interval",
+    ),
     "recorded neuron that there is not": (
         {"simulation.record.neurons": [5, 1000]},
         "simulation.record.neurons = 1000",
-        "expected ids of neurons, 0 .. 999",
+        "expected neuron ids in 0 .. 999",
     ),
     "recorded neuron below 0": ({"simulation.record.neurons": [-1]}, "simulation.record.neurons.0 = -1", "expected at least 0 (ids of"),
     "recorded neuron by name": ({"simulation.record.neurons": ["E"]}, 'simulation.record.neurons.0 = "E"', "expected a whole number"),
-    "recorded neuron twice": ({"simulation.record.neurons": [5, 7, 5]}, "simulation.record.neurons = 5", "expected each once"),
+    "recorded neuron twice": ({"simulation.record.neurons": [5, 7, 5]}, "simulation.record.neurons = 5", "duplicate entry"),
     "too many recorded neurons": (
         {"simulation.record.neurons": [0] * 4097},
         "simulation.record.neurons = [0, 0,",
@@ -171,15 +175,15 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "recorded pair of a neuron that there is not": (
         {"simulation.record.synapses": [[5, 7], [1000, 3]]},
         "simulation.record.synapses = [1000, 3]",
-        "expected ids of neurons, 0 .. 999",
+        "expected neuron ids in 0 .. 999",
     ),
-    "recorded pair twice": ({"simulation.record.synapses": [[5, 7], [5, 7]]}, "simulation.record.synapses = [5, 7]", "expected each once"),
+    "recorded pair twice": ({"simulation.record.synapses": [[5, 7], [5, 7]]}, "simulation.record.synapses = [5, 7]", "duplicate entry"),
     "recorded pair of one": ({"simulation.record.synapses": [[5]]}, "simulation.record.synapses.0 = [5]", "expected 2 entries"),
     "recorded synapse by number": ({"simulation.record.synapses": [5]}, "simulation.record.synapses.0 = 5", "expected a list"),
     "too large a shard of records": (
         {"simulation.segment_s": 90, "features.omega_window_s": 10, "simulation.record.neurons": list(range(999))},
         "simulation.record.neurons = 999",
-        "over 256 MB; take fewer, a larger every_ms",
+        "exceed 256 MB; record fewer, or use a larger every_ms",
     ),
     "Poisson input of an unknown population": (
         {"drive.poisson": {"X": {"rate_hz": 10.0, "weight_mv": 1.0}}},
@@ -189,12 +193,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "Poisson input without a weight": (
         {"drive.poisson": {"E": {"rate_hz": 10.0}}},
         "drive.poisson.E.weight_mv is not given",
-        "what one event adds to the input [mV]",
+        "input added by one event [mV]",
     ),
     "Poisson input at a negative rate": (
         {"drive.poisson": {"E": {"rate_hz": -10.0, "weight_mv": 1.0}}},
         "drive.poisson.E.rate_hz = -10.0",
-        "expected more than 0 (events a second onto each neuron [Hz])",
+        "expected more than 0 (rate of events per neuron [Hz])",
     ),
     "Poisson input at too high a rate": (
         {"drive.poisson": {"E": {"rate_hz": 2e5, "weight_mv": 1.0}}},
@@ -204,7 +208,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "Poisson input at a rate in words": (
         {"drive.poisson": {"E": {"rate_hz": "high", "weight_mv": 1.0}}},
         'drive.poisson.E.rate_hz = "high"',
-        "expected a number (events a second",
+        "expected a number (rate of events",
     ),
     "Poisson input as a number": ({"drive.poisson": {"E": 10.0}}, "drive.poisson.E = 10.0", "expected a mapping"),
     "Poisson events beyond the integers": (
@@ -216,11 +220,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "current in words": (
         {"drive.current_mv": {"E": "some"}},
         'drive.current_mv.E = "some"',
-        "expected a number (constant input each step [mV])",
+        "expected a number (constant input per step [mV])",
     ),
     "current that is no number": ({"drive.current_mv": {"E": float("nan")}}, "drive.current_mv.E = NaN", "expected a finite number"),
     "current beyond the integers": ({"drive.current_mv": {"E": -40_000.0}}, "drive.current_mv.E = -40000.0", "expected more than -32,768"),
-    "probability above 1": ({f"{E_TO_E}.p": 1.5}, f"{E_TO_E}.p = 1.5", "expected at most 1 (probability of each synapse"),
+    "probability above 1": ({f"{E_TO_E}.p": 1.5}, f"{E_TO_E}.p = 1.5", "expected at most 1 (probability of a synapse"),
     "negative probability": ({f"{E_TO_E}.p": -0.1}, f"{E_TO_E}.p = -0.1", "expected at least 0"),
     "NaN": ({"features.tau_ms": float("nan")}, "features.tau_ms = NaN", "expected a finite number"),
     "infinity": ({"network.populations.E.a": float("inf")}, "network.populations.E.a = Infinity", "expected a finite number"),
@@ -233,13 +237,21 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "table of an unknown kind": ({"drive.events": "kicks.txt"}, 'drive.events = "kicks.txt"', "ends in .parquet, .csv or .npz"),
     "rules and an edge table": ({"network.edges": "README.csv"}, 'network.edges = "README.csv"', "set connections: {}"),
     "no populations": ({"network.populations": {}}, "network.populations = {}", "expected a length of at least 1"),
-    "populations that do not add up": ({"network.populations.E.count": 700}, "network.neurons = 1000", "counts add up to 900"),
+    "populations that do not add up": (
+        {"network.populations.E.count": 700},
+        "network.neurons = 1000",
+        "expected 900, the sum of the populations' counts",
+    ),
     "population without a parameter": (
         {"network.populations.I": {"count": 200, "a": 0.1, "b": 0.2, "c": -65.0}},
         "network.populations.I.d is not given",
         "increment of u after a spike [mV]",
     ),
-    "population with a bad name": ({"network.populations.a b": CONTENT["network"]["populations"]["I"]}, '= "a b"', "expected a name"),
+    "population with a bad name": (
+        {"network.populations.a b": CONTENT["network"]["populations"]["I"]},
+        '= "a b"',
+        "expected letters, digits",
+    ),
     "connection of an unknown population": (
         {"network.connections.E->X": CONTENT["network"]["connections"]["E->E"]},
         'network.connections.E->X = "X"',
@@ -256,30 +268,34 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "'bernoulli', 'fixed_indegree' or 'fixed_outdegree'",
     ),
     "two probabilities": ({f"{E_TO_E}.out_degree": 100.0}, f'{E_TO_E} = ["out_degree", "p"]', "exactly one of p and out_degree"),
-    "no in-degree": ({f"{E_TO_E}.rule": "fixed_indegree"}, f'{E_TO_E} = ["p"]', "takes in_degree and nothing else"),
-    "in-degree too large": ({E_TO_E: {**FIXED, "in_degree": 800}}, f"{E_TO_E}.in_degree = 800", "at most the 799 sources"),
+    "no in-degree": ({f"{E_TO_E}.rule": "fixed_indegree"}, f'{E_TO_E} = ["p"]', "takes in_degree only"),
+    "in-degree too large": ({E_TO_E: {**FIXED, "in_degree": 800}}, f"{E_TO_E}.in_degree = 800", "at most 799, the possible sources"),
     "out-degree too large": (
         {E_TO_E: {**FIXED, "rule": "bernoulli", "in_degree": None, "out_degree": 900}},
         f"{E_TO_E}.out_degree = 900.0",
-        "at most the 800 targets",
+        "at most 800, the number of targets",
     ),
-    "exact out-degree too large": ({E_TO_E: {**EXACT, "out_degree": 800}}, f"{E_TO_E}.out_degree = 800", "at most the 799 targets"),
+    "exact out-degree too large": (
+        {E_TO_E: {**EXACT, "out_degree": 800}},
+        f"{E_TO_E}.out_degree = 800",
+        "at most 799, the possible targets",
+    ),
     "exact out-degree onto others too large": (
         {"network.connections.E->I": {**EXACT, "out_degree": 201}},
         "E->I.out_degree = 201",
-        "at most the 200 targets that a source has",
+        "at most 200, the possible targets of a source",
     ),
     "exact out-degree of a fraction": ({E_TO_E: {**EXACT, "out_degree": 80.5}}, f"{E_TO_E}.out_degree = 80.5", "takes a whole number"),
-    "exact out-degree of 0": ({E_TO_E: {**EXACT, "out_degree": 0}}, f"{E_TO_E}.out_degree = 0", "expected more than 0 (targets a source"),
+    "exact out-degree of 0": ({E_TO_E: {**EXACT, "out_degree": 0}}, f"{E_TO_E}.out_degree = 0", "expected more than 0 (targets per source"),
     "exact out-degree and a probability": (
         {E_TO_E: {**EXACT, "p": 0.1}},
         f'{E_TO_E} = ["out_degree", "p"]',
-        "the rule fixed_outdegree takes out_degree and nothing else",
+        "the rule fixed_outdegree takes out_degree only",
     ),
     "exact out-degree without a number": (
         {f"{E_TO_E}.rule": "fixed_outdegree"},
         f'{E_TO_E} = ["p"]',
-        "the rule fixed_outdegree takes out_degree and nothing else",
+        "the rule fixed_outdegree takes out_degree only",
     ),
     "weights of an unknown distribution": (
         {f"{E_TO_E}.weight_mv": {"distribution": "gamma"}},
@@ -296,7 +312,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         f"{E_TO_E}.weight_mv.distribution is not given",
         "expected this key",
     ),
-    "text as a weight": ({f"{E_TO_E}.weight_mv": "strong"}, f'{E_TO_E}.weight_mv = "strong"', "expected a number (weight at the start"),
+    "text as a weight": ({f"{E_TO_E}.weight_mv": "strong"}, f'{E_TO_E}.weight_mv = "strong"', "expected a number (initial weight"),
     "text in a distribution": (
         {f"{E_TO_E}.weight_mv": {**NORMAL, "mean_mv": "strong"}},
         f'{E_TO_E}.weight_mv.mean_mv = "strong"',
@@ -315,12 +331,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "weights of either sign": (
         {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": 0.0}},
         "weight_mv.mean_mv = 0.0",
-        "the mean tells the sign of all",
+        "which sets the sign of the weights",
     ),
     "uniform weights of either sign": (
         {"network.connections.I->E.weight_mv": {"distribution": "uniform", "low_mv": -5.0, "high_mv": 1.0}},
         "weight_mv = [-5.0, 1.0]",
-        "of one sign",
+        "of the same sign",
     ),
     "uniform weights without a bound": (
         {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 1.0}},
@@ -330,7 +346,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "uniform weights with a mean": (
         {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 1.0, "high_mv": 2.0, "mean_mv": 1.5}},
         f'{E_TO_E}.weight_mv = ["mean_mv"]',
-        "has bounds and nothing else",
+        "takes bounds only",
     ),
     "uniform weights reversed": (
         {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 3.0, "high_mv": 2.0}},
@@ -340,12 +356,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "plastic weights up to more than their bound": (
         {f"{E_TO_E}.weight_mv": {**NORMAL, "high_mv": 12.0}},
         f"{E_TO_E}.weight_mv.high_mv = 12.0",
-        "a plastic weight lies in 0 .. network.weight_max_mv = 10.0",
+        "expected a plastic weight in 0 .. network.weight_max_mv = 10.0",
     ),
     "plastic weights below 0": (
         {f"{E_TO_E}.weight_mv": {**NORMAL, "mean_mv": -6.0}},
         f"{E_TO_E}.weight_mv.mean_mv = -6.0",
-        "of this distribution lie within its bounds, 0 .. 10; expected at least 1 %",
+        "of this distribution is within its bounds, 0 .. 10; expected at least 1 %",
     ),
     "weights up to more than the integers": (
         {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": -6.0, "low_mv": -40_000.0}},
@@ -375,7 +391,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "delays beyond their bounds": (
         {f"{E_TO_E}.delay_ms": {**DELAYS, "mean_ms": 100.0}},
         f"{E_TO_E}.delay_ms.mean_ms = 100.0",
-        "lie within its bounds, 0.5 .. 20.5",
+        "is within its bounds, 0.5 .. 20.5",
     ),
     "delays without a mean": (
         {f"{E_TO_E}.delay_ms": {"distribution": "normal", "first_ms": 1, "last_ms": 20}},
@@ -398,7 +414,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "delays reversed": ({f"{E_TO_E}.delay_ms": [20, 1]}, f"{E_TO_E}.delay_ms = [20, 1]", "first <= last"),
     "one delay": ({f"{E_TO_E}.delay_ms": [1]}, f"{E_TO_E}.delay_ms = [1]", "expected 2 entries"),
     "plastic weight above its bound": ({f"{E_TO_E}.weight_mv": 20.0}, f"{E_TO_E}.weight_mv = 20.0", "network.weight_max_mv = 10.0"),
-    "weight beyond the integers": ({"network.connections.I->E.weight_mv": -40000.0}, "weight_mv = -40000.0", "less than 32,768 mV"),
+    "weight beyond the integers": (
+        {"network.connections.I->E.weight_mv": -40000.0},
+        "weight_mv = -40000.0",
+        "expected |weight| < 32,768 mV",
+    ),
     "all pairs of 10,000 neurons": (LARGE, "features.omega_dense = true", "only up to 5000 neurons"),
     "time constant too long": (
         {"features.tau_ms": 1e5},
@@ -451,7 +471,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "sweep over a section": ({"sweep": {"network": [1]}}, "sweep.network = 1", "no such key to sweep over"),
     "sweep over the run's name": ({"sweep": {"run.name": ["a"]}}, 'sweep.run.name = "a"', "no such key to sweep over"),
     "sweep with a value that breaks": ({"sweep": {f"{E_TO_E}.p": [0.1, 2.0]}}, f"{E_TO_E}.p = 2.0", "expected at most 1"),
-    "sweep with sizes that break": ({"sweep": {"simulation.ranks": [1, 9]}}, "simulation.ranks = 9", "there are 4"),
+    "sweep with sizes that break": (
+        {"sweep": {"simulation.ranks": [1, 9]}},
+        "simulation.ranks = 9",
+        "expected at most 4, the number of blocks",
+    ),
     "sweep with a value twice": ({"sweep": {"network.seed": [1, 1]}}, "network.seed=1", "expected each value once"),
     "sweep without a list": ({"sweep": {"network.seed": 1}}, "sweep.network.seed = 1", "expected a list"),
     "sweep over what names no folder": ({"sweep": {"drive.events": ["a b.csv"]}}, 'sweep.drive.events = "a b.csv"', "they name folders"),
@@ -496,15 +520,15 @@ MERGED_BOMB = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join(9 * [
 NOT_YAML: dict[str, tuple[str, str]] = {
     "a list": ("- network\n", "expected a mapping of sections"),
     "syntax error": ("network: [1, 2\n", "line 2"),
-    "key twice": (CONFIG_YAML.read_text(encoding="utf-8") + "\nnetwork: {}\n", "the key 'network' stands twice; keep one"),
-    "key twice in a section": ("run: {name: a, name: b}\n", "the key 'name' stands twice; keep one"),
+    "key twice": (CONFIG_YAML.read_text(encoding="utf-8") + "\nnetwork: {}\n", "duplicate key 'network'; keep one"),
+    "key twice in a section": ("run: {name: a, name: b}\n", "duplicate key 'name'; keep one"),
     "key that is no text": ("network:\n  on: 1\n", "expected text as a key, found on; quote it"),
     "list as a key": ("? [1, 2]\n: 3\n", "expected text as a key"),
     "unknown tag": ("network: !!python/name:os.system\n", "line 1"),
     "date": ("network: 2024-13-45\n", 'network = "2024-13-45": expected a mapping'),
-    "list within itself": ("network: &x [*x]\n", "with its aliases written out it holds over 1,000,000 values"),
-    "aliases of aliases": (BOMB, "with its aliases written out it holds over 1,000,000 values"),
-    "merges of merges": (MERGED_BOMB, "with its aliases written out it holds over 1,000,000 values"),
+    "list within itself": ("network: &x [*x]\n", "it contains over 1,000,000 values with aliases expanded"),
+    "aliases of aliases": (BOMB, "it contains over 1,000,000 values with aliases expanded"),
+    "merges of merges": (MERGED_BOMB, "it contains over 1,000,000 values with aliases expanded"),
     "nested too deeply": ("network: " + 5_000 * "[", "nested too deeply"),
     "bytes": ("network: \0\n", "special characters are not allowed"),
 }
@@ -554,7 +578,7 @@ def test_file_that_is_no_configuration_is_refused_by_name(wrong: str, tmp_path: 
 def test_file_in_another_encoding_is_refused_by_name(encoding: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("# ü\n" + CONFIG_YAML.read_text(encoding="utf-8"), encoding=encoding)
-    assert f"{path} is not text in UTF-8; save it with this encoding" in refusal(path)
+    assert f"{path} is not UTF-8 text; save it as UTF-8" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -604,7 +628,7 @@ def test_text_that_snakemake_makes_of_the_values_of_config_is_told_as_such(overr
     with pytest.raises(ConfigError) as caught:
         load([str(CONFIG_YAML)], overrides=override)
     found = next(told for told in str(caught.value).splitlines() if line in told)
-    assert f"snakemake makes text of this value of --config; use `spikelens run --set {setting}" in found
+    assert f"snakemake converts this --config value to text; use `spikelens run --set {setting}" in found
 
 
 def test_list_of_many_wrong_values_is_refused_soon() -> None:

@@ -259,7 +259,7 @@ def test_a_manifest_says_what_is_in_the_place_of_a_file(full_run):
     path = root(full_run) / job.files[0]
     path.unlink()
     path.mkdir()
-    assert manifests.faults(full_run, job) == [f"{path}: is missing; a folder is in its place; remove it"]
+    assert manifests.faults(full_run, job) == [f"{path}: missing; a folder is in its place; remove it"]
 
 
 def test_a_job_is_not_begun_where_a_folder_or_a_link_to_nowhere_is_in_the_place_of_its_files(make_run, capsys):

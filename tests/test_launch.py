@@ -117,7 +117,7 @@ def test_the_exit_code_of_snakemake_is_passed_on_and_no_report_written(folder, c
     [
         (["--set", "network.seeds=1"], "network.seeds = 1: unknown key; did you mean seed?"),
         (["none.yaml"], "none.yaml: no such configuration file"),
-        (["--profile", "none"], "none: not found, neither here nor in"),
+        (["--profile", "none"], "none: not found, neither in this folder nor in"),
         (["--until", "simulatoin"], "invalid choice: 'simulatoin'"),
     ],
 )

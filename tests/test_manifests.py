@@ -74,8 +74,8 @@ def test_results_made_under_other_versions_are_whole_and_named(run, monkeypatch)
     monkeypatch.setattr(manifests.platform, "python_version", lambda: "3.99.0")
     assert flags(run) == (True, True)
     assert manifests.under_other_versions(run) == [
-        f"results made under numpy {np.__version__} are used, 99.0.1 is installed (1 job)",
-        f"results made under python {python} are used, 3.99.0 is installed (1 job)",
+        f"using results made with numpy {np.__version__}; installed: 99.0.1 (1 job)",
+        f"using results made with python {python}; installed: 3.99.0 (1 job)",
     ]
 
 
@@ -219,7 +219,7 @@ def test_a_digit_that_was_changed_in_a_model_stops_the_explanation(project):
     project.change({"explanation.methods.attention.windows": 3})
     failed = project.snakemake()
     assert failed.returncode == 1
-    assert "model.json: is damaged: its checksum differs" in failed.stdout
+    assert "model.json: damaged: its checksum differs" in failed.stdout
 
 
 @pytest.mark.slow

@@ -278,7 +278,7 @@ def test_a_duplicate_edge_is_named(make_run, tmp_path):
 def test_an_edge_table_without_a_column_says_which(make_run, tmp_path):
     pd.DataFrame({"source": [0], "target": [1]}).to_csv(tmp_path / "edges.csv", index=False)
     run = make_run({**QUICK, "network.connections": {}, "network.edges": str(tmp_path / "edges.csv")})
-    with pytest.raises(NetworkError, match=f"no column delay_ms; expected the columns {', '.join(EDGE_COLUMNS)}"):
+    with pytest.raises(NetworkError, match=f"column delay_ms is missing; expected columns: {', '.join(EDGE_COLUMNS)}"):
         build_blocks(run, [0])
 
 

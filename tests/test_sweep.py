@@ -80,7 +80,7 @@ def test_a_damaged_shard_that_runs_share_is_told_once_and_costs_its_job_alone(si
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     assert main(["verify", PLACE]) == 2
-    assert capsys.readouterr().err.count(f"{shard}: is damaged: its checksum differs") == 1
+    assert capsys.readouterr().err.count(f"{shard}: damaged: its checksum differs") == 1
     assert main(["verify", PLACE, "--repair"]) == 0
     capsys.readouterr()
     size = manifests.listed()

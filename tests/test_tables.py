@@ -82,21 +82,21 @@ UNREADABLE = {
     "objects": (".npz", lambda path: savez(path, target=np.array([None] * N)), "Object arrays cannot be loaded"),
     "lengths": (".npz", lambda path: savez(path, target=np.zeros(5)), "All arrays must be of the same length"),
     "other archive": (".npz", other_archive, "notes.txt has 0 dimensions"),
-    "text as npz": (".npz", lambda _: CSV.encode(), "it is of another kind, or damaged"),
+    "text as npz": (".npz", lambda _: CSV.encode(), "it is of an unknown format, or damaged"),
     "empty npz": (".npz", lambda _: b"", "it is empty"),
-    "comment": (".csv", lambda _: f"# by me\n{CSV}".encode(), "a line in front of its header, which begins with #: remove that line"),
-    "utf-16": (".csv", lambda _: CSV.encode("utf-16"), "it is text in UTF-16: save it as UTF-8"),
+    "comment": (".csv", lambda _: f"# by me\n{CSV}".encode(), "text with a comment line (#) before its header: remove that line"),
+    "utf-16": (".csv", lambda _: CSV.encode("utf-16"), "it is UTF-16 text: save it as UTF-8"),
     "gzip": (".csv", lambda _: gzip.compress(CSV.encode()), "it is compressed with gzip: decompress it"),
     "zeros": (".csv", lambda _: bytes(100), "it is not text"),
     "empty csv": (".csv", lambda _: b"", "it is empty"),
     "parquet as csv": (".csv", parquet, "it is a Parquet file"),
-    "csv as parquet": (".parquet", lambda _: CSV.encode(), "it is of another kind, or damaged"),
+    "csv as parquet": (".parquet", lambda _: CSV.encode(), "it is of an unknown format, or damaged"),
     "flipped parquet": (".parquet", lambda path: flipped(parquet(path), 60), ""),
     "cut off parquet": (".parquet", lambda path: parquet(path)[:-20], ""),
 }
 EXPECTED = {
-    ".npz": "expected an archive that numpy.savez writes",
-    ".csv": "expected text in UTF-8 with a header line",
+    ".npz": "expected an archive written by numpy.savez",
+    ".csv": "expected UTF-8 text with a header line",
     ".parquet": "expected a Parquet file, or a folder",
 }
 
@@ -188,7 +188,9 @@ def test_the_key_of_a_network_follows_from_every_file_of_a_dataset_and_from_no_o
 def test_a_foreign_file_in_a_dataset_is_named(tmp_path):
     path = dataset(tmp_path / "edges.parquet")
     (path / "note.txt").write_text("mine")
-    with pytest.raises(NetworkError, match=re.escape(f"{path}/note.txt") + ".*; expected a Parquet file, or a folder of Parquet files"):
+    with pytest.raises(
+        NetworkError, match=re.escape(f"{path}/note.txt") + ".*; expected a Parquet file, or a folder that contains only Parquet files"
+    ):
         read_table(path, EDGE_COLUMNS)
 
 
