@@ -115,8 +115,8 @@ def test_events_without_effect_are_told_of_once(make_run, tmp_path, caplog):
     simulate(run)
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert told == [
-        f"{path}: 2 of 5 events come after the run's end at step 3,000 and have no effect",
-        f"{path}: 1 of 5 amounts round to 0 mV; the smallest step is 2^-16 mV: are they in mV?",
+        f"{path}: 2 of 5 events are after the end of the run (step 3,000) and have no effect",
+        f"{path}: 1 of 5 amounts round to 0 mV (the resolution is 2^-16 mV); are they in mV?",
     ]
 
 
@@ -125,4 +125,4 @@ def test_a_silent_network_is_told_of_in_each_segment(make_run, caplog):
     simulate(run)
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert [text.split(":")[0] for text in told] == [f"simulation, segment {n} of 3" for n in (1, 2, 3)]
-    assert all("no neuron spikes; is the drive too weak" in text for text in told)
+    assert all("no spikes; is the drive too weak" in text for text in told)

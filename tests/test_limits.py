@@ -379,7 +379,7 @@ def test_a_segment_that_will_not_be_done_in_time_ends_with_a_message_and_writes_
     late = simulate(0.001)
     assert late.returncode == 2, late.stderr
     assert "simulation, segment 1 of 2: " in late.stderr
-    assert "its limit is 0.001 min (--limit-min). It ends now, and nothing of the segment is written." in late.stderr
+    assert "its limit is 0.001 min (--limit-min). The job stops now, and nothing of the segment is written." in late.stderr
     assert "--set-resources simulate:runtime=1;" in late.stderr
     assert "Traceback" not in late.stderr
     assert "at this speed the job needs" in (tmp_path / "log").read_text()

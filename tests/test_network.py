@@ -17,7 +17,7 @@ from scipy import stats
 
 from spikelens.config import expected_synapses, load_runs, read_yaml
 from spikelens.errors import NetworkError
-from spikelens.network.build import build_blocks, drawn_synapses, read_edges, warn_of_oddities
+from spikelens.network.build import build_blocks, drawn_synapses, read_edges, warn_if_implausible
 from spikelens.network.outdegree import fixed_outdegree, hypergeometric, mode_chance
 from spikelens.random import uniform, words
 from spikelens.stores import UNITS_PER_MV, block_group, layout, max_delay, n_synapses, open_group, read_array, read_shard
@@ -414,7 +414,7 @@ def test_a_block_without_synapses_is_no_special_case_for_its_readers(make_run):
 
 def test_weights_beyond_the_integer_range_are_refused_with_the_neuron(make_run):
     run = make_run({"network.connections.I->E.weight_mv": -3000.0})
-    with pytest.raises(NetworkError, match=r"neuron \d+: the weights onto it may add up to \d+ mV; expected less than 32,768 mV"):
+    with pytest.raises(NetworkError, match=r"neuron \d+: the weights onto it can add up to \d+ mV; expected less than 32,768 mV"):
         build_blocks(run, [0])
 
 
@@ -448,11 +448,11 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("column", "values", "reason"),
     [
-        ("source", [0, 1, 200], "row 2: 200, expected as source a neuron id in 0 .. 199"),
-        ("source", [0, -1, 2], "row 1: -1, expected as source a neuron id in 0 .. 199"),
-        ("source", [1, 2, 200], "row 2: 200, expected as source a neuron id in 0 .. 199; do ids count from 1 here?"),
-        ("target", [1, 1, 0], "row 1: 1, expected another target than the source: no neuron connects to itself; leave such edges out"),
-        ("target", [1, 2, 10**12], "row 2: 1000000000000, expected as target a neuron id in 0 .. 199"),
+        ("source", [0, 1, 200], "row 2: 200, expected a neuron id in 0 .. 199 as source"),
+        ("source", [0, -1, 2], "row 1: -1, expected a neuron id in 0 .. 199 as source"),
+        ("source", [1, 2, 200], "row 2: 200, expected a neuron id in 0 .. 199 as source; ids start at 0, are these counted from 1?"),
+        ("target", [1, 1, 0], "row 1: 1, expected a target other than the source; remove self-connections"),
+        ("target", [1, 2, 10**12], "row 2: 1000000000000, expected a neuron id in 0 .. 199 as target"),
         ("source", [0.0, 1.5, 2.0], "row 1: source = 1.5, expected a whole number"),
         ("source", [0.0, NAN, 2.0], "row 1: source = nan, expected a whole number"),
         ("target", ["1", "two", "0"], "row 1: target = two, expected a whole number"),
@@ -464,7 +464,7 @@ NAN = float("nan")
         ("weight_mv", [6.0, 5.0, NAN], "row 2: weight_mv = nan, expected a finite number"),
         ("weight_mv", [6.0, 5.0, -float("inf")], "row 2: weight_mv = -inf, expected a finite number"),
         ("weight_mv", ["6", "5 mV", "1"], "row 1: weight_mv = 5 mV, expected a finite number"),
-        ("weight_mv", [6.0, 5.0, -32_768.0], "row 2: -32768.0, expected a weight below 32,768 mV"),
+        ("weight_mv", [6.0, 5.0, -32_768.0], "row 2: -32768.0, expected |weight| < 32,768 mV"),
         ("weight_mv", [6.0, -0.5, -1.0], "row 1: -0.5, expected a plastic weight in 0 .. network.weight_max_mv = 10.0"),
         ("weight_mv", [10.5, 5.0, -1.0], "row 0: 10.5, expected a plastic weight in 0 .. network.weight_max_mv = 10.0"),
         ("plastic", ["true", "maybe", "false"], "row 1: plastic = maybe, expected true or false"),
@@ -483,7 +483,7 @@ def test_a_duplicate_edge_is_named_and_one_with_another_delay_is_none(tmp_path, 
     table["delay_ms"][3] = 6
     assert len(read_edges(edge_run(tmp_path, suffix, table))) == 4
     table["delay_ms"][3] = 5
-    with pytest.raises(NetworkError, match=re.escape("row 3: (2, 1, 5), expected each edge (target, source, delay) once")):
+    with pytest.raises(NetworkError, match=re.escape("row 3: duplicate edge (target, source, delay) = (2, 1, 5)")):
         read_edges(edge_run(tmp_path, suffix, table))
 
 
@@ -530,9 +530,9 @@ def test_an_edge_table_comes_out_whole_and_in_order(tmp_path, suffix):
     ("changes", "warning"),
     [
         ({}, None),
-        ({"weight_mv": [6e-6, 6e-6, -4e-6]}, "3 of 3 weights round to 0 mV; the smallest step is 2^-16 mV: are they in mV?"),
-        ("from 1", "199 of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?"),
-        ("from 1, without the last", "190 of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?"),
+        ({"weight_mv": [6e-6, 6e-6, -4e-6]}, "3 of 3 weights round to 0 mV (the resolution is 2^-16 mV); are they in mV?"),
+        ("from 1", "neuron 0 has no edge, but 199 other neurons have; do the ids start at 1?"),
+        ("from 1, without the last", "neuron 0 has no edge, but 190 other neurons have; do the ids start at 1?"),
     ],
     ids=["as it should be", "volts", "ids from 1", "ids from 1, the last without an edge"],
 )
@@ -545,5 +545,5 @@ def test_an_edge_table_that_is_hardly_meant_so_is_told_of_once(tmp_path, caplog,
         table = {"source": source, "target": np.roll(source, 1), "delay_ms": 1, "weight_mv": 1.0, "plastic": False}
         run = edge_run(tmp_path, ".csv", {name: np.broadcast_to(values, source.shape) for name, values in table.items()})
     edges = read_edges(run)
-    warn_of_oddities(run, edges)
+    warn_if_implausible(run, edges)
     assert [record.message.removeprefix(f"{run.network.edges}: ") for record in caplog.records] == ([warning] if warning else [])

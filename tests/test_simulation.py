@@ -237,7 +237,7 @@ def test_inputs_that_might_not_fit_in_32_bits_are_refused(make_run, tmp_path):
     np.savez(tmp_path / "much.npz", step=[7, 7, 8], neuron=[3, 3, 3], mv=[30_000.0, 30_000.0, 1.0])
     run = make_run({**QUICK, "drive.events": str(tmp_path / "much.npz")})
     build_blocks(run, range(run.n_blocks))
-    with pytest.raises(SimulationError, match=r"neuron 3: weights, kick, .* and drive.events of one step may add up to 60\d\d\d mV"):
+    with pytest.raises(SimulationError, match=r"neuron 3: weights, kick, .* and drive.events of one step can add up to 60\d\d\d mV"):
         simulate_segment(run, 0)
     assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
 
@@ -248,12 +248,12 @@ GOOD_EDGES = {"source": [0, 1], "target": [1, 2], "delay_ms": [1, 5], "weight_mv
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("source", 200, r"row 1: 200, expected as source a neuron id in 0 .. 199"),
-        ("target", -1, r"row 1: -1, expected as target a neuron id"),
+        ("source", 200, r"row 1: 200, expected a neuron id in 0 .. 199 as source"),
+        ("target", -1, r"row 1: -1, expected a neuron id"),
         ("delay_ms", 0, r"row 1: 0, expected a delay of 1 .. 255 ms"),
         ("delay_ms", 256, r"row 1: 256, expected a delay"),
         ("weight_mv", float("nan"), r"row 1: weight_mv = nan, expected a finite number"),
-        ("weight_mv", 40_000.0, r"row 1: 40000.0, expected a weight below 32,768 mV"),
+        ("weight_mv", 40_000.0, r"row 1: 40000.0, expected \|weight\| < 32,768 mV"),
         ("source", "two", r"row 1: source = two, expected a whole number"),
         ("plastic", "maybe", r"row 1: plastic = maybe, expected true or false"),
     ],
