@@ -1,4 +1,4 @@
-"""A configuration is either run or refused, with one message; and config.yaml documents every key that there is."""
+"""Configurations are valid or refused with one message, and config.yaml documents all keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NORMAL = {"distribution": "normal", "mean_mv": 6.0, "sd_mv": 1.0}
 DELAYS = {"distribution": "normal", "mean_ms": 8.0, "sd_ms": 2.0, "first_ms": 1, "last_ms": 20}
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
-    # what is wrong: (changes, key and value as the message shows them, what it says was expected)
+    # error: (changes, key and value in the message, expectation in the message)
     "unknown section": ({"simulatoin": {}}, "simulatoin = {}", "did you mean simulation?"),
     "unknown key in run": ({"run.nmae": "a"}, 'run.nmae = "a"', "did you mean name?"),
     "unknown key in network": ({"network.seeds": 1}, "network.seeds = 1", "did you mean seed?"),
@@ -536,7 +536,7 @@ NOT_YAML: dict[str, tuple[str, str]] = {
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
-    """A function that has a configuration refused on the command line, and returns what it said."""
+    """A function that runs a command on an invalid configuration and returns its error message."""
 
     def refuse(path: Path) -> str:
         assert main(["check", str(path)]) == 2
@@ -549,7 +549,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_configuration_is_refused_with_key_value_and_what_was_expected(
+def test_invalid_configuration_is_refused_with_key_value_and_expectation(
     wrong: str, tmp_path: Path, refusal: Callable[[Path], str]
 ) -> None:
     changes, given_, expected = WRONG[wrong]
@@ -565,7 +565,7 @@ def test_wrong_configuration_is_refused_with_key_value_and_what_was_expected(
 
 
 @pytest.mark.parametrize("wrong", NOT_YAML)
-def test_file_that_is_no_configuration_is_refused_by_name(wrong: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+def test_file_that_is_not_a_configuration_is_refused_with_its_name(wrong: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     text, expected = NOT_YAML[wrong]
     path = tmp_path / "config.yaml"
     path.write_text(text, encoding="utf-8")
@@ -575,7 +575,7 @@ def test_file_that_is_no_configuration_is_refused_by_name(wrong: str, tmp_path: 
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_file_in_another_encoding_is_refused_by_name(encoding: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+def test_file_in_another_encoding_is_refused_with_its_name(encoding: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("# ü\n" + CONFIG_YAML.read_text(encoding="utf-8"), encoding=encoding)
     assert f"{path} is not UTF-8 text; save it as UTF-8" in refusal(path)
@@ -602,14 +602,14 @@ def test_file_in_another_encoding_is_refused_by_name(encoding: str, tmp_path: Pa
         *((text, None) for text in ("", "~", "null", "Null", "NULL")),
     ],
 )
-def test_scalars_are_read_by_yaml_1_2_and_on_and_off_are_truth_values(written: str, expected: Any, tmp_path: Path) -> None:
+def test_scalars_are_read_as_yaml_1_2_and_on_and_off_are_booleans(written: str, expected: Any, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"key: {written}\n", encoding="utf-8")
     found = read_yaml(path)["key"]
     assert (type(found), found) == (type(expected), expected)
 
 
-def test_number_that_is_none_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
+def test_nan_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("key: .NaN\n", encoding="utf-8")
     assert math.isnan(read_yaml(path)["key"])
@@ -624,25 +624,25 @@ def test_number_that_is_none_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
         ({"sweep": {"network.seed": ["1", "2"]}}, 'network.seed = "1"', "network.seed="),
     ],
 )
-def test_text_that_snakemake_makes_of_the_values_of_config_is_told_as_such(override: dict[str, Any], line: str, setting: str) -> None:
+def test_values_that_snakemake_converted_to_text_are_reported_as_such(override: dict[str, Any], line: str, setting: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load([str(CONFIG_YAML)], overrides=override)
     found = next(told for told in str(caught.value).splitlines() if line in told)
     assert f"snakemake converts this --config value to text; use `spikelens run --set {setting}" in found
 
 
-def test_list_of_many_wrong_values_is_refused_soon() -> None:
+def test_list_of_many_wrong_values_is_refused_quickly() -> None:
     with pytest.raises(ConfigError):
         load_runs(with_keys(CONTENT, {"models.autoencoder.seeds": 300_000 * ["one"]}))
 
 
 @pytest.mark.parametrize("results", ["my results", "Läufe/große", "../x", "/tmp/a,b", "a~b"])
-def test_folder_of_results_may_have_spaces_and_umlauts(results: str) -> None:
+def test_folder_of_results_can_have_spaces_and_umlauts(results: str) -> None:
     assert load_runs(with_keys(CONTENT, {"run.results": results}))[0].path == f"{results}/reference"
 
 
 @pytest.mark.parametrize("tilde", ["~", f"~{getpass.getuser()}"])
-def test_home_stands_for_the_tilde_of_the_folder_of_results(tilde: str) -> None:
+def test_tilde_in_the_folder_of_results_is_expanded(tilde: str) -> None:
     run = load_runs(with_keys(CONTENT, {"run.results": f"{tilde}/x"}))[0]
     home = os.path.expanduser(tilde)
     assert not home.startswith("~")
@@ -659,11 +659,11 @@ def test_run_too_short_for_the_sequences_is_refused_before_it_starts(changes: di
     assert "and none of the sequences of 20 ms" in str(caught.value)
 
 
-def test_missing_configuration_is_refused_by_name(tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+def test_missing_configuration_is_refused_with_its_name(tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     assert str(tmp_path / "none.yaml") in refusal(tmp_path / "none.yaml")
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.step_ms": 8, "training.split": [0.5, 0.2, 0.2]}))
     assert {problem.key for problem in caught.value.problems} == {
@@ -677,7 +677,7 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def leaves(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of the values of a configuration; an empty mapping is one."""
+    """Paths of the values of a configuration; an empty mapping is a value."""
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, (*prefix, key))
@@ -694,7 +694,7 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(path=st.sampled_from(sorted(leaves(CONTENT))), depth=st.integers(1, 4), value=ANYTHING)
-def test_any_single_mutation_is_loaded_or_refused_but_never_a_crash(path: tuple[str, ...], depth: int, value: Any) -> None:
+def test_any_single_mutation_is_loaded_or_refused_without_a_crash(path: tuple[str, ...], depth: int, value: Any) -> None:
     mutated = with_keys(CONTENT, {".".join(path[:depth]): value})
     try:
         runs = load_runs(mutated)
@@ -703,7 +703,7 @@ def test_any_single_mutation_is_loaded_or_refused_but_never_a_crash(path: tuple[
     assert all(not list(check(run)) for run in runs)
 
 
-def test_sweep_gives_one_run_for_each_combination_in_a_folder_of_its_own() -> None:
+def test_sweep_gives_one_run_per_combination_each_in_its_own_folder() -> None:
     runs = load_runs(with_keys(CONTENT, {"sweep": {"network.seed": [1, 2], "features.tau_ms": [10.0, 20.0, 40.0]}}))
     assert len({run.path for run in runs}) == 6
     assert {(run.network.seed, run.features.tau_ms) for run in runs} == {(s, t) for s in (1, 2) for t in (10.0, 20.0, 40.0)}
@@ -727,7 +727,7 @@ def test_sweep_takes_lists_none_and_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1e-7", "2.5e8", "1E5", "3e+20", "1_000"])
-def test_the_number_that_the_hint_says_to_write_is_the_one_that_was_meant(text: str, tmp_path: Path) -> None:
+def test_the_number_in_the_hint_is_the_intended_one(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_runs(with_keys(CONTENT, {"models.tft_neuron.learning_rate": text}))
     found = re.search(r"is text here; write (\S+) without quotes", str(caught.value))
@@ -736,7 +736,7 @@ def test_the_number_that_the_hint_says_to_write_is_the_one_that_was_meant(text: 
     assert read_yaml(tmp_path / "config.yaml") == {"key": float(text)}
 
 
-def test_a_million_neurons_in_100_blocks_can_be_run() -> None:
+def test_a_million_neurons_in_100_blocks_are_valid() -> None:
     changes = {
         "network.neurons": 1_000_000,
         "network.populations.E.count": 999_800,
@@ -750,7 +750,7 @@ def test_a_million_neurons_in_100_blocks_can_be_run() -> None:
         assert run.n_blocks == 100
 
 
-def test_weight_averages_are_kept_up_to_ten_million_expected_synapses_and_always_with_an_edge_table(tmp_path: Path) -> None:
+def test_weight_averages_are_stored_up_to_ten_million_expected_synapses_and_with_an_edge_table(tmp_path: Path) -> None:
     table = tmp_path / "edges.csv"
     table.touch()
     many = {**LARGE, "features.omega_dense": False}
@@ -761,19 +761,19 @@ def test_weight_averages_are_kept_up_to_ten_million_expected_synapses_and_always
     assert "always with an edge table" in described
 
 
-def test_run_reads_its_own_configuration_back(make_run: Any) -> None:
+def test_run_reads_back_its_own_configuration(make_run: Any) -> None:
     run = make_run()
     assert load_run(run.folder) == run
 
 
-def test_damaged_copy_of_the_configuration_is_refused_by_name(make_run: Any) -> None:
+def test_damaged_copy_of_the_configuration_is_refused_with_its_name(make_run: Any) -> None:
     path = make_run().folder / "config.json"
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     with pytest.raises(SpikelensError, match=re.escape(str(path))):
         load_run(path.parent)
 
 
-def test_segments_and_blocks_cover_the_run_once_also_when_the_last_is_short(tmp_path: Path) -> None:
+def test_segments_and_blocks_cover_the_run_once_even_if_the_last_is_shorter(tmp_path: Path) -> None:
     changes = {"simulation.duration_s": 7, "network.block_size": 60, "simulation.chunk_neurons": 60}
     run = load_runs(small_config(tmp_path, changes))[0]
     assert [run.segment_range(k) for k in range(run.n_segments)] == [(0, 2000), (2000, 4000), (4000, 6000), (6000, 7000)]
@@ -790,12 +790,12 @@ def test_training_validation_and_test_share_no_spike() -> None:
     assert ranges[-1][1] * model.bin_ms <= run.n_steps
 
 
-def test_schema_file_is_what_the_types_say() -> None:
+def test_schema_file_matches_the_types() -> None:
     kept = json.loads((REPOSITORY / "workflow/schemas/config.schema.json").read_text(encoding="utf-8"))
     assert kept == json_schema(), "run `make schema`"
 
 
-def test_schema_takes_config_yaml_and_refuses_an_unknown_key() -> None:
+def test_schema_accepts_config_yaml_and_rejects_an_unknown_key() -> None:
     jsonschema.validate(CONTENT, json_schema())
     with pytest.raises(jsonschema.ValidationError, match="nmae"):
         jsonschema.validate(with_keys(CONTENT, {"run.nmae": "a"}), json_schema())
@@ -809,7 +809,7 @@ def test_schema_describes_every_key() -> None:
 
 
 INSTEAD_OF_P = {"out_degree", "in_degree"}
-"""Keys of other connection rules than those of the reference network."""
+"""Keys of connection rules that the reference network does not use."""
 
 
 def test_config_yaml_shows_every_key() -> None:
@@ -823,7 +823,7 @@ def test_config_yaml_shows_the_defaults_in_their_order() -> None:
 
 
 def commented_lines() -> dict[tuple[str, ...], str]:
-    """The comment on the line of each leaf of config.yaml; empty where there is none."""
+    """The comment on the line of each leaf of config.yaml, or an empty string."""
     comments: dict[tuple[str, ...], str] = {}
     path: list[str] = []
     for line in CONFIG_YAML.read_text(encoding="utf-8").splitlines():
@@ -838,7 +838,7 @@ UNIT_OF_SUFFIX = {"min": "min", "ms": "ms", "s": "s", "mv": "mV", "hz": "Hz"}
 
 
 @pytest.mark.parametrize(("path", "comment"), commented_lines().items(), ids=map(".".join, commented_lines()))
-def test_config_yaml_and_the_messages_say_what_each_key_is_and_in_which_unit(path: tuple[str, ...], comment: str) -> None:
+def test_config_yaml_and_messages_describe_each_key_with_the_same_unit(path: tuple[str, ...], comment: str) -> None:
     assert comment
     suffix = path[-1].rpartition("_")[2]
     if suffix in UNIT_OF_SUFFIX and suffix != path[-1]:

@@ -41,14 +41,14 @@ def _cache_folder() -> Path:
     return base / f"compiled-{digest.hexdigest()[:16]}" / (binding.get_host_cpu_name() or "generic")
 
 
-def _forget_old(version: Path) -> None:
+def _remove_old(version: Path) -> None:
     """Remove the caches of old versions."""
     others = [path for path in version.parent.glob("compiled-*") if path != version]
     for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_KEPT - 1)]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _made_cache() -> Path | None:
+def _prepare_cache() -> Path | None:
     """Return the cache folder, created if missing. If it is not writable, warn and return None."""
     try:
         folder = _cache_folder()
@@ -58,7 +58,7 @@ def _made_cache() -> Path | None:
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            _forget_old(folder.parent)
+            _remove_old(folder.parent)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
@@ -68,7 +68,7 @@ def _made_cache() -> Path | None:
     return folder
 
 
-_FOLDER = _made_cache()
+_FOLDER = _prepare_cache()
 if _FOLDER is not None:
     nb.config.CACHE_DIR = str(_FOLDER)
 

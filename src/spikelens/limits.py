@@ -29,15 +29,15 @@ class Deadline:
         Time limit [min].
     started : float
         Start time of the job on the clock `now` [s].
-    then_s : float
+    after_s : float
         Time that the job needs after the measured work, e.g. to write results [s].
     now : function
         Returns the current time [s].
     """
 
-    def __init__(self, limit_min: float, started: float, then_s: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit_min: float, started: float, after_s: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
         self.limit_min = limit_min
-        self._started, self._then_s, self._now = started, then_s, now
+        self._started, self._after_s, self._now = started, after_s, now
         self._first: tuple[str, float, float] | None = None
 
     @property
@@ -67,13 +67,14 @@ class Deadline:
         measured = now - first_s
         if done >= total or done <= first_done or measured < min(_MEASURED_S, _MEASURED_SHARE * 60 * self.limit_min):
             return
-        needed_s = (total - done) * measured / (done - first_done) + self._then_s
+        needed_s = (total - done) * measured / (done - first_done) + self._after_s
         if needed_s <= self.left_s:
             return
         whole_min = (self.elapsed_s + needed_s) / 60
         raise SpikelensError(
             f"{what}: {done:,.0f} of {total:,.0f} {unit} in {_minutes(self.elapsed_s / 60)}; at this speed the job needs "
-            f"{_minutes(whole_min)}, its limit is {_minutes(self.limit_min)} (--limit-min). " + remedy.format(minutes=to_ask_for(whole_min))
+            f"{_minutes(whole_min)}, its limit is {_minutes(self.limit_min)} (--limit-min). "
+            + remedy.format(minutes=minutes_to_request(whole_min))
         )
 
     def refuse_if_too_short(self, seconds: float, message: str) -> None:
@@ -84,13 +85,13 @@ class Deadline:
         SpikelensError
             With the message, the time needed and the time left.
         """
-        if seconds + self._then_s > self.left_s:
+        if seconds + self._after_s > self.left_s:
             left = max(self.left_s, 0.0) / 60
-            needed = (seconds + self._then_s) / 60
+            needed = (seconds + self._after_s) / 60
             raise SpikelensError(f"{message} (needs {_minutes(needed)}; {_minutes(left)} left of {_minutes(self.limit_min)}, --limit-min)")
 
 
-def to_ask_for(needed_min: float) -> int:
+def minutes_to_request(needed_min: float) -> int:
     """Return the time limit to request [whole min] for a job that needs `needed_min`: plus the margin and 10 %."""
     return math.ceil(1.1 * needed_min / (1 - MARGIN))
 

@@ -18,7 +18,7 @@ from spikelens.status import Spent, Status
 # --- status -------------------------------------------------------------------------------------------------------------
 
 
-def together(members: Sequence[Status]) -> Status:
+def combined(members: Sequence[Status]) -> Status:
     """Combine the status of all runs of a sweep; each job appears once."""
     jobs = {job.log: job for member in members for job in member.jobs}
     spent: dict[Rule, dict[str, Spent]] = {}
@@ -39,7 +39,7 @@ def _sum(parts: Iterable[Spent]) -> Spent:
 def as_text(members: Sequence[Status]) -> str:
     """Return the table of all rules, the jobs that need attention and a line per run."""
     title = "Jobs of each run (the table above counts jobs that runs share only once):"
-    lines = [status.as_text(together(members), segments=False), title]
+    lines = [status.as_text(combined(members), segments=False), title]
     width = max(len(member.path) for member in members)
     for member in members:
         count = Counter(job.state for job in member.jobs)
@@ -50,7 +50,7 @@ def as_text(members: Sequence[Status]) -> str:
 
 def as_json(members: Sequence[Status]) -> dict[str, Any]:
     """Return the same as JSON; `runs` contains the output of `spikelens status` for each run."""
-    return {**status.as_json(replace(together(members), path=members[0].folder)), "runs": [status.as_json(member) for member in members]}
+    return {**status.as_json(replace(combined(members), path=members[0].folder)), "runs": [status.as_json(member) for member in members]}
 
 
 # --- verification -------------------------------------------------------------------------------------------------------
