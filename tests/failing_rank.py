@@ -1,6 +1,9 @@
-"""A rank that fails, started together with working ranks: `mpiexec -n 1 spikelens ... : -n 1 python failing_rank.py HOW ...`.
+"""A rank that fails, started together with working ranks.
 
-HOW is `exception`: writing the third shard fails; or `memory`: after the start of MPI, only a few MB can be allocated.
+Usage: `mpiexec -n 1 spikelens ... : -n 1 python failing_rank.py HOW ...`
+
+HOW is `exception`: writing the third shard fails; or `memory`: after the start of MPI, only a few MB can be
+allocated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Crashes, full disks and flipped bits: they are reported, cost at most one segment, and never change results."""
+"""Crashes, full disks, flipped bits: they are reported, cost at most a segment, and change no result."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def shards(run, segments):
 
 
 def is_complete(run, segment):
-    """Shards are renamed to their final name when they are complete, so a segment is complete if all its files exist."""
+    """Shards get their final name when complete, so a segment is complete if all its files exist."""
     return all(path.is_file() for path in shards(run, [segment]))
 
 
@@ -117,7 +117,7 @@ def check_nothing_is_half_written(run):
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill `after_s` after the start of a phase in a segment; the run continues with another number of ranks."""
+    """A kill `after_s` after the start of a phase; the run continues with another number of ranks."""
 
     ranks: int
     then: int
@@ -152,7 +152,7 @@ def wait_for(kill, paths, job):
 
 
 def kill_all(job):
-    """Stop the launcher and all its processes, then send SIGKILL to all; return whether they were still working."""
+    """Stop the launcher and its processes, then send SIGKILL to all; return whether they were working."""
     at_work = job.poll() is None
     stopped = []
     while found := [process for process in [job, *job.children(recursive=True)] if process not in stopped] if at_work else []:
@@ -166,7 +166,7 @@ def kill_all(job):
 
 
 def survive(kill, built, expected, folder):
-    """Kill the job and continue; return the number of complete segments, and of files of the next one, at the kill."""
+    """Kill the job and continue; return the number of segments complete then, and of files of the next."""
     run = copy_of(built, folder)
     paths = [shards(run, [segment]) for segment in range(N_SEGMENTS)]
     job = psutil.Popen(command(run, kill.ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -217,7 +217,7 @@ def left_behind():
 
 
 def watch(job, sign):
-    """Read a job's output until it exits; return it, and the time [s] until all processes exited after a line with `sign`."""
+    """Return a job's output, and the time [s] from a line with `sign` to the exit of all processes."""
     lines, seen = [], None
     for line in job.stderr:
         lines.append(line)
@@ -232,7 +232,7 @@ def watch(job, sign):
 
 @pytest.mark.slow
 def test_a_failing_rank_aborts_all_ranks_and_reports_its_number_and_error(built, undisturbed, tmp_path):
-    """The rank fails in its third write, while the others write or wait; then the run continues on two ranks."""
+    """It fails in its third write, while the others write or wait; then two ranks continue the run."""
     run = copy_of(built, tmp_path / "run")
     job = psutil.Popen(beside_sound_ranks(run, "exception"), stderr=subprocess.PIPE, text=True)
     text, lasted_s = watch(job, "^rank 1 failed$")
@@ -262,7 +262,7 @@ def test_a_rank_out_of_memory_aborts_all_ranks_and_reports_its_number_and_a_reme
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_a_killed_rank_ends_all_ranks_and_is_reported(tmp_path, rank):
-    """The rank is killed during stepping: no other rank reports anything, and mpiexec does not report its number."""
+    """It is killed during stepping: no other rank reports anything, and mpiexec does not name the rank."""
     run = build(tmp_path, {"simulation.duration_s": 300, "simulation.segment_s": 300})
     log = tmp_path / "x.log"
     job = psutil.Popen([*command(run, 3), "--log", str(log)], stderr=subprocess.PIPE, text=True)
@@ -380,7 +380,7 @@ def test_verify_reports_100_of_100_flipped_bits_with_the_file(whole, tmp_path, c
 @pytest.mark.slow
 @pytest.mark.parametrize(("store", "array", "index"), [("state", "v", (0, 1)), ("spikes", "spikes", (2, 3)), ("features", "count", (1, 0))])
 def test_any_changed_byte_of_a_shard_is_detected(whole, tmp_path, store, array, index):
-    """One bit of each byte (data, checksums, index), the file truncated at each byte, or longer by one byte."""
+    """One bit of each byte (data, checksums, index); truncation at each byte; one additional byte."""
     run = copy_of(whole, tmp_path / "run")
     group = layout(run, store)
     path = group.shard_path(array, index)

@@ -1,4 +1,4 @@
-"""Python interface: `spikelens.simulate` writes the same files as the workflow; `spikelens.open` opens runs and sweeps."""
+"""Python interface: `simulate` writes the same files as the workflow; `open` opens runs and sweeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The installed package: the wheel contains the workflow, and two commands in an empty folder produce a report."""
+"""The wheel contains the workflow; with it, two commands in an empty folder produce a report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IGNORED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "re
 
 
 def install(folder: Path) -> None:
-    """Build the sdist, then the wheel from it, and install it into an environment that can use the libraries of the tests."""
+    """Install a wheel, built from the sdist, into an environment with the libraries of the tests."""
     source = folder / "source"
     shutil.copytree(REPOSITORY, source, ignore=IGNORED)
     build = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"

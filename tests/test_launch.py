@@ -192,7 +192,7 @@ def small(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_run_until_a_stage_and_a_bare_snakemake_take_the_same_keys(small):
-    """A network of 200 neurons in two blocks instead of four; after that, both commands have nothing to do."""
+    """200 neurons in two blocks instead of four; after that, both commands have nothing to do."""
     given = ["network.block_size=100", "simulation.chunk_neurons=100", "run.name=set"]
     settings = [text for one in given for text in ("--set", one)]
     made = spikelens(small, "run", *settings, "--until", "network", "--cores", "2")

@@ -1,4 +1,4 @@
-"""Time limits: jobs that do not fit are refused before submission; running jobs that will not finish exit early."""
+"""Time limits: jobs that do not fit are refused; running jobs that will not finish exit early."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def sinfo(tmp_path, monkeypatch):
 
 
 def test_the_limit_of_a_partition_is_read_from_slurm(config, sinfo, capsys):
-    """sinfo prints one line per node type of a partition; for an unknown one, nothing, and it exits with 0."""
+    """sinfo prints one line per node type; for an unknown partition it prints nothing and exits with 0."""
     sinfo('case "$*" in *"-- "*) ;; *"--partition cpu "*) echo 2:00:00; echo 2:00:00;; *--partition*) ;; *) echo cpu; echo gpu;; esac')
     path = config(MILLION)
     assert cli.main(["plan", path, "--partition", "cpu"]) == 0

@@ -1,4 +1,4 @@
-"""Manifests: lost, damaged and swapped files are reported, and recreated by rerunning only the affected jobs."""
+"""Manifests: lost, damaged and swapped files are reported; only their jobs run again."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_a_stage_is_a_target_with_several_segments(tmp_path, stage):
 
 @pytest.mark.slow
 def test_runs_of_a_sweep_share_results_that_do_not_depend_on_the_swept_key(project):
-    """One simulation, one set of features, and one training run per width; results of the finished run are reused."""
+    """One simulation, one set of features, one training run per width; finished results are reused."""
     project.change({"sweep": {"models.tft_neuron.hidden_size": [8, 12, 4]}})
     assert project.plan() == {"tft_neuron 1", "attention"} | JUDGED
     stats = project.snakemake("--dry-run").stdout.partition("Job stats:")[2]

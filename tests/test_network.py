@@ -213,7 +213,7 @@ def test_fixed_outdegree_gives_each_source_a_uniform_random_set_of_targets(out_d
     candidates = n - within_itself
     law = stats.binom(n_sources - within_itself, out_degree / candidates)
     assert stats.kstest(law.cdf(in_degree) - law.pmf(in_degree) * np.random.default_rng(1).random(n), "uniform").pvalue > 1e-3
-    # the number of a source's targets in any part of them is hypergeometric, since all sets are equally likely
+    # all sets are equally likely: the number of a source's targets in any part is hypergeometric
     part = (target >= n // 7) & (target < n // 3)
     inside = np.bincount(source[part], minlength=sources[1])[sources[0] :]
     chosen = np.ones(n_sources, bool)
@@ -234,7 +234,7 @@ def test_fixed_outdegree_of_a_large_network_does_not_depend_on_the_block_size():
 
 
 def test_three_populations_with_a_rule_for_each_pair(tmp_path):
-    """Each connection has its own degrees, although three share their targets and are not in the order of ids."""
+    """Each connection has its own degrees, although three share their targets and are unsorted."""
     connections = {
         "C->A": {"rule": "fixed_indegree", "in_degree": 9, "weight_mv": -1.0, "delay_ms": [2, 2]},
         "A->A": {"rule": "fixed_outdegree", "out_degree": 25, **WEIGHTS},

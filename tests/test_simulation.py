@@ -195,7 +195,7 @@ def test_the_state_of_another_simulation_is_refused(make_run):
 
 
 def step_of_divergence(event_step, event_mv):
-    """Step at which v of an isolated excitatory neuron overflows float32 after one event, from a plain implementation."""
+    """Step at which v of an isolated excitatory neuron overflows after one event; plain implementation."""
     f = np.float32
     v, u = f(-65), f(-13)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -214,7 +214,7 @@ def step_of_divergence(event_step, event_mv):
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("neurons", [[7], [123], [61, 30]])
 def test_a_membrane_that_is_no_longer_finite_is_reported_with_neuron_and_step(make_run, tmp_path, neurons, ranks):
-    """One strong inhibitory event makes v and u overflow float32 within a few steps; of two neurons, the first is reported."""
+    """A strong inhibitory event makes v and u overflow within a few steps; the first neuron is reported."""
     events = {"step": [1500] * len(neurons), "neuron": neurons, "mv": [-32_000.0] * len(neurons)}
     pd.DataFrame(events).to_csv(tmp_path / "blow.csv", index=False)
     unconnected = {f"network.connections.{key}.p": 0.0 for key in ("E->E", "E->I", "I->E")}

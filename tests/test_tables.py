@@ -40,7 +40,7 @@ def savez(path: Path, compressed: bool = False, **changes) -> bytes:
 
 
 def with_headers(content: bytes, place: int, value: bytes) -> bytes:
-    """A zip archive with two bytes of each file's header changed, both locally and in the central directory."""
+    """A zip archive with two bytes of each file header changed, also in the central directory."""
     changed = bytearray(content)
     for signature, further in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
         at = -1

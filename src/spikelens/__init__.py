@@ -14,16 +14,18 @@ __all__ = ["open", "simulate"]
 
 
 def open(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:
-    """Open a run, e.g. `spikelens.open("results/reference")`. Its stores are xarray datasets that are read lazily.
+    """Open a run, e.g. `spikelens.open("results/reference")`; its stores are lazily read xarray datasets.
 
-    For the folder of a sweep, return a mapping from the names of its runs, e.g. "network.seed=2", to the runs.
+    For the folder of a sweep, return a mapping from the names of its runs, e.g. "network.seed=2", to the
+    runs.
 
     Parameters
     ----------
     folder
         Folder of the run on this machine; ~ is expanded.
     partial
-        Allow a run that is still being simulated: each store then ends with the last segment before the first gap.
+        Allow a run that is still being simulated: each store then ends with the last segment before the first
+        gap.
 
     Raises
     ------
@@ -36,10 +38,11 @@ def open(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:
 
 
 def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> OpenRun | OpenSweep:
-    """Build the network and simulate it in this process, without snakemake: the first two stages of the workflow.
+    """Run the first two stages, network and simulation, in this process and without snakemake.
 
-    The shards and manifests are bit-identical to those of the workflow. So `spikelens run` with the same configuration
-    continues with the features, and segments that were already simulated are not simulated again.
+    The shards and manifests are bit-identical to those of the workflow. So `spikelens run` with the same
+    configuration continues with the features, and segments that were already simulated are not simulated
+    again.
 
     Parameters
     ----------
@@ -47,7 +50,8 @@ def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | P
         A configuration file or the folder of a run; a mapping with the keys of such a file, e.g.
         `{"network": {"seed": 2}}`; or a `RunConfig`. With `sweep`, all runs of the sweep are simulated.
     folder
-        Folder for the results; by default the folder that the configuration names, `<run.results>/<run.name>`.
+        Folder for the results; by default the folder that the configuration names,
+        `<run.results>/<run.name>`.
 
     Returns
     -------

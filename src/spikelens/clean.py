@@ -1,7 +1,7 @@
 """Find and remove results in a run's folder that no configuration uses. No other module removes results.
 
-Each call of snakemake registers its configuration as `configurations/<key of its report>.json`. A result is used if a
-registered configuration would find it with the current code.
+Each call of snakemake registers its configuration as `configurations/<key of its report>.json`. A result is
+used if a registered configuration would find it with the current code.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ class Unused:
 
 
 def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
-    """Find results in a run's folder that no registered configuration uses, or that only `configuration` uses.
+    """Find results that no registered configuration of a run's folder uses, or only `configuration`.
 
     Raises
     ------
     SpikelensError
-        If `configuration` is not registered, or a registered one cannot be read, so that its results are unknown.
+        If `configuration` is not registered, or a registered one cannot be read, so that its results are
+        unknown.
     """
     found = sorted((root(run) / CONFIGURATIONS).glob("*.json"))
     registered = {path.stem: path for path in found if _KEY.fullmatch(path.stem)}
@@ -53,7 +54,7 @@ def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
 
 
 def _registered(run: RunConfig, path: Path) -> RunConfig:
-    """Load a registered configuration; raise SpikelensError if the results that it uses cannot be determined."""
+    """Load a registered configuration; raise SpikelensError if its results cannot be determined."""
     found = load_config(path, root(run), _UNKNOWN)
     try:
         require_tables(found)

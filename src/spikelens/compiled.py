@@ -1,8 +1,9 @@
 """Functions compiled by numba, with a disk cache that depends on all source files of the package.
 
-numba's cache checks the file of a function, but not the files of the functions that it calls. After a change in one of
-those it would silently use stale machine code. So the name of the cache folder contains a hash of all our source files.
-It has a subfolder per processor type, since nodes of a cluster can differ and share the cache.
+numba's cache checks the file of a function, but not the files of the functions that it calls. After a change
+in one of those it would silently use stale machine code. So the name of the cache folder contains a hash of
+all our source files. It has a subfolder per processor type, since nodes of a cluster can differ and share the
+cache.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def compiled(function: Any = None, **options: Any) -> Any:
 
 
 def _treat_damage_as_miss(file: Any) -> None:
-    """Treat a damaged cache file as a cache miss. numba would raise the unpickling error, in every later job."""
+    """Treat a damaged cache file as a cache miss; numba would raise an error in every later job."""
     load_index, load_data = file._load_index, file._load_data
 
     def index() -> Any:

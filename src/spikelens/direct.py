@@ -1,4 +1,4 @@
-"""Run the first stages from Python without snakemake. They write the same files as the jobs of the workflow."""
+"""Run the first stages from Python without snakemake; they write the same files as the workflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> Path:
-    """Simulate the runs of a configuration and return the folder of the run or sweep. See `spikelens.simulate`."""
+    """Simulate the runs of a configuration; return the folder of the run or sweep (`spikelens.simulate`)."""
     runs = load_given(config)
     if folder is not None:
         runs = [_moved(run, Path(folder).expanduser()) for run in runs]
@@ -43,7 +43,7 @@ def _do(run: RunConfig, rule: str, numbers: Iterable[int]) -> None:
 
 
 def _moved(run: RunConfig, folder: Path) -> RunConfig:
-    """Return the run with its results in another folder; a run of a sweep goes to a subfolder with its name."""
+    """Return the run with results in another folder; for a run of a sweep, in its subfolder."""
     section = parse(Run, {"name": folder.absolute().name, "results": str(folder.parent)}, f"folder={str(folder)!r}")
     place = folder / run.folder.name if places.root(run) != run.folder else folder
     return run.model_copy(update={"run": section, "path": str(place)})

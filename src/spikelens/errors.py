@@ -1,7 +1,7 @@
 """Exceptions for errors that the user can fix.
 
-A command prints a `SpikelensError` as one message, without a traceback, and exits with code 2. Any other exception
-is a bug in spikelens and keeps its traceback.
+A command prints a `SpikelensError` as one message, without a traceback, and exits with code 2. Any other
+exception is a bug in spikelens and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class NetworkError(SpikelensError):
 
 
 class SimulationError(SpikelensError):
-    """The simulation cannot start or continue: wrong number of ranks, state of another run, diverged membrane."""
+    """The simulation cannot continue: wrong number of ranks, state of another run, diverged membrane."""
 
 
 class LostRankError(SpikelensError):
-    """Another rank died while this rank was waiting for it. That rank, or the watcher process, reports the cause."""
+    """Another rank died while this rank was waiting for it; that rank or the watcher reports the cause."""
 
 
 def user_message(error: BaseException) -> str | None:

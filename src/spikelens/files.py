@@ -1,7 +1,7 @@
 """Read the small files that spikelens and snakemake write: JSON, JSON lines and benchmarks.
 
-Error messages name the file, the error and what to do. Other files in the same folders are never read. If something
-blocks the path of an expected file, the message names it (`in_its_place`).
+Error messages name the file, the error and what to do. Other files in the same folders are never read. If
+something blocks the path of an expected file, the message names it (`in_its_place`).
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def read_json_lines(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dic
 def read_benchmark(path: Path) -> list[tuple[float, float | None]]:
     """Return the time [s] and peak memory [MB] of each measurement in a snakemake benchmark file.
 
-    Timings are only displayed, so damaged or missing values are skipped. The memory is None if the job was too short
-    for snakemake to measure it.
+    Timings are only displayed, so damaged or missing values are skipped. The memory is None if the job was
+    too short for snakemake to measure it.
     """
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -80,7 +80,7 @@ def read_benchmark(path: Path) -> list[tuple[float, float | None]]:
 
 
 def in_its_place(path: Path) -> str | None:
-    """Return what blocks the path of a file and what to do, e.g. "a folder is in its place; remove it"; else None."""
+    """Return what blocks a file's path and what to do ("a folder is in its place; remove it"), or None."""
     if os.path.isdir(path):
         return "a folder is in its place; remove it"
     if os.path.islink(path) and not os.path.exists(path):

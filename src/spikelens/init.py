@@ -1,4 +1,4 @@
-"""`spikelens init`: write a short configuration, and profiles to edit. Existing files are never overwritten."""
+"""`spikelens init`: write a short configuration and profiles. It never overwrites files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start snakemake from a spikelens command: find the Snakefile and profiles, pass the configuration and signals."""
+"""Start snakemake: find the Snakefile and profiles, pass the configuration, forward signals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _SAFE = "=.,:/+-_[]{} "
 def snakemake(configuration: str, settings: Sequence[str], *arguments: str) -> int:
     """Run snakemake on a configuration or the folder of a run and return its exit code.
 
-    The configuration is passed with `--config`, since `--configfile` accepts neither an empty file nor a folder.
+    The configuration is passed with `--config`, since `--configfile` accepts neither an empty file nor a
+    folder.
     """
     command = [
         "snakemake",
@@ -47,8 +48,8 @@ def snakemake(configuration: str, settings: Sequence[str], *arguments: str) -> i
 def as_config(configuration: str, settings: Sequence[str]) -> list[str]:
     """Return the arguments for snakemake's `--config`.
 
-    Snakemake repeats them in the shell command of each job that it submits, and does not escape quotes and dollar signs.
-    So they are percent-encoded; `config.load` decodes them.
+    Snakemake repeats them in the shell command of each job that it submits, and does not escape quotes and
+    dollar signs. So they are percent-encoded; `config.load` decodes them.
     """
     given = [f"configuration={json.dumps(configuration, ensure_ascii=False)}"]
     if settings:
@@ -76,7 +77,7 @@ def _found(*names: str) -> str:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for snakemake. On Ctrl-C it also gets the signal from the terminal, and stops its jobs before it exits."""
+    """Wait for snakemake. On Ctrl-C, the terminal signals it too, and it stops its jobs and exits."""
     while True:
         try:
             return process.wait()

@@ -1,7 +1,8 @@
 """Time limit of a running job. A job that will not finish in time exits early with a message.
 
-Otherwise the scheduler would kill the job at its limit: its work would be lost, and the user would not learn how much
-time it needs. The estimate is based on the job's own measured speed. `walltime` checks the limit before submission.
+Otherwise the scheduler would kill the job at its limit: its work would be lost, and the user would not learn
+how much time it needs. The estimate is based on the job's own measured speed. `walltime` checks the limit
+before submission.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from spikelens.errors import SpikelensError
 
 MARGIN = 0.05
-"""Fraction of the limit that is not used: the scheduler's clock starts before the first process of the job."""
+"""Unused fraction of the limit: the scheduler's clock starts before the job's first process."""
 _MEASURED_SHARE, _MEASURED_S = 0.1, 30.0
 """The speed is used once it was measured over this fraction of the limit, or over this time [s]."""
 
@@ -57,8 +58,8 @@ class Deadline:
         Raises
         ------
         SpikelensError
-            With the amount done, the time needed, the limit and `remedy`, in which `{minutes}` is replaced by the
-            time to request.
+            With the amount done, the time needed, the limit and `remedy`, in which `{minutes}` is replaced by
+            the time to request.
         """
         now = self._now()
         if self._first is None or self._first[0] != what:
@@ -92,12 +93,12 @@ class Deadline:
 
 
 def minutes_to_request(needed_min: float) -> int:
-    """Return the time limit to request [whole min] for a job that needs `needed_min`: plus the margin and 10 %."""
+    """Return the time to request [whole min] for a job that needs `needed_min`: plus margin and 10 %."""
     return math.ceil(1.1 * needed_min / (1 - MARGIN))
 
 
 def process_started() -> float:
-    """Return the start time of this process on the clock of time.monotonic() [s]; without /proc, the current time.
+    """Return when this process started, as time.monotonic() [s]; without /proc, the current time.
 
     The start of the process counts, since imports from a busy file system take time.
     """

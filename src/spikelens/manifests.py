@@ -1,10 +1,11 @@
 """Manifests, which show whether the results of a job are complete, and the flag files that Snakemake uses.
 
-A job writes its manifest, `<stage>/<key>/manifests/<job>.json`, last. It lists all files of the job with size and CRC32.
-It is not a declared output, since Snakemake deletes the declared outputs of a job when the job starts. The declared
-outputs are two empty flag files: `<stage>/<key>/done/<job>.made`, an (ancient) input of the jobs that follow, and
-`.whole`, an input of `rule all`. Both are updated from the manifests whenever the workflow is read. If a file is missing
-or has another size, `.whole` is removed and `.made` is kept, so that only this job runs again.
+A job writes its manifest, `<stage>/<key>/manifests/<job>.json`, last. It lists all files of the job with size
+and CRC32. It is not a declared output, since Snakemake deletes the declared outputs of a job when the job
+starts. The declared outputs are two empty flag files: `<stage>/<key>/done/<job>.made`, an (ancient) input of
+the jobs that follow, and `.whole`, an input of `rule all`. Both are updated from the manifests whenever the
+workflow is read. If a file is missing or has another size, `.whole` is removed and `.made` is kept, so that
+only this job runs again.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _LIBRARIES = (
 State = Literal["whole", "lost", "missing"]
 """State of a job's results.
 
-whole: all files in its manifest exist. lost: some are missing, or the job is marked for repair. missing: no manifest.
+whole: all files in its manifest exist. lost: some are missing, or the job is marked for repair. missing: no
+manifest.
 """
 
 
@@ -150,7 +152,7 @@ def _versions() -> dict[str, str]:
 
 
 def under_other_versions(run: RunConfig) -> list[str]:
-    """Return a line for each other version of Python or a library that made results of a run, which are used anyway."""
+    """Return a line per different version of Python or a library with which results were made."""
     here = {"python": platform.python_version(), **_versions()}
     found: Counter[tuple[str, str]] = Counter()
     for job in jobs_of(run):
@@ -170,7 +172,8 @@ def under_other_versions(run: RunConfig) -> list[str]:
 def digest(path: Path) -> tuple[int, int] | None:
     """Return the size [bytes] and CRC32 of a file, or None if it does not exist.
 
-    CRC32C would be the same for many shards, since the chunks of a shard and its index end in their own CRC32C.
+    CRC32C would be the same for many shards, since the chunks of a shard and its index end in their own
+    CRC32C.
     """
     crc, size = 0, 0
     try:
@@ -245,7 +248,7 @@ def doing(run: RunConfig, rule: Rule, numbers: Mapping[str, int] | None = None, 
 
 
 def restore_flags(folder: Path, works: Iterable[Work]) -> None:
-    """Update the flag files of all jobs from the manifests in the folder of all runs. Nothing else is written."""
+    """Update the flag files of all jobs from their manifests. Nothing else is written."""
     size, seen = listed(), set[str]()
     for job in (job for work in works for job in work.jobs):
         if job.made in seen:  # shared by runs of a sweep
@@ -303,8 +306,8 @@ def _differing(folder: Path, manifest: Manifest, files: Sequence[str]) -> Iterat
 def refuse_damaged(run: RunConfig, stage: Stage, item: str = "") -> None:
     """Raise if models or scores that a job reads have changed since they were written.
 
-    Otherwise a flipped digit would be used silently. Shards are not compared, since they contain checksums. Results
-    without a manifest, e.g. from calls in Python, are not checked.
+    Otherwise a flipped digit would be used silently. Shards are not compared, since they contain checksums.
+    Results without a manifest, e.g. from calls in Python, are not checked.
 
     Raises
     ------

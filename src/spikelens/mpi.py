@@ -1,9 +1,10 @@
 """MPI functions for simulation and training.
 
-Blocks of neurons are distributed round-robin, since neighbouring blocks often belong to one population and the work per
-neuron differs between populations. In each step the ranks exchange their spikes with an Iallgather of fixed size. If a
-rank has more spikes than fit, an Allgatherv of all spikes follows. The counts are part of the first message, so all
-ranks agree on whether the second is needed. A rank delivers older spikes during the first message.
+Blocks of neurons are distributed round-robin, since neighbouring blocks often belong to one population and
+the work per neuron differs between populations. In each step the ranks exchange their spikes with an
+Iallgather of fixed size. If a rank has more spikes than fit, an Allgatherv of all spikes follows. The counts
+are part of the first message, so all ranks agree on whether the second is needed. A rank delivers older
+spikes during the first message.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _NEURONS_PER_FIXED_SPIKE = 64
 _FORWARDING_S = 0.5
 """Wait before an abort [s], since the launcher drops output that it has not forwarded by then."""
 _LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Variables in which launchers set the number of processes; not SLURM_NTASKS, which every batch script has."""
+"""Launchers' variables for the number of processes; not SLURM_NTASKS, which batch scripts have."""
 
 
 def world(expected_ranks: int | None) -> Comm | None:
@@ -44,8 +45,9 @@ def world(expected_ranks: int | None) -> Comm | None:
     Raises
     ------
     SimulationError
-        If the number of ranks differs from `expected_ranks`: a launcher of another MPI library starts independent
-        processes with one rank each. Or if `expected_ranks` is None and several processes were started.
+        If the number of ranks differs from `expected_ranks`: a launcher of another MPI library starts
+        independent processes with one rank each. Or if `expected_ranks` is None and several processes were
+        started.
     """
     if expected_ranks is None:
         _refuse_several_processes()
@@ -77,7 +79,7 @@ def owned_blocks(n_blocks: int, rank: int, n_ranks: int) -> range:
 
 
 class SpikeExchange:
-    """Exchange the spikes of a step between all ranks: `start` sends those of this rank, `finish` receives all.
+    """Exchange the spikes of a step: `start` sends those of this rank, `finish` receives those of all.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ class NoExchange:
 
 @contextmanager
 def watched(comm: Comm | None, log_file: str | None = None) -> Iterator[None]:
-    """Abort all ranks with a message if this rank fails. On each machine, a watcher process reports killed ranks.
+    """Abort all ranks with a message if this rank fails; a watcher per machine reports killed ranks.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ def watched(comm: Comm | None, log_file: str | None = None) -> Iterator[None]:
 
 def _start_watcher(processes: list[tuple[int, int]], log_file: str | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-I", "-S", watch.__file__, log_file or "", *(f"{rank}={process}" for rank, process in processes)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # or the launcher kills it with the ranks
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # outlives the ranks
 
 
 def abort(comm: Comm, error: BaseException) -> NoReturn:

@@ -1,7 +1,7 @@
 """Show the progress of long work: rate and time left. A terminal line is redrawn; otherwise lines are logged.
 
-Jobs of a workflow share one terminal and have log files. They always log lines, since several jobs would redraw the
-same line.
+Jobs of a workflow share one terminal and have log files. They always log lines, since several jobs would
+redraw the same line.
 """
 
 from __future__ import annotations

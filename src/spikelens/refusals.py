@@ -1,7 +1,8 @@
 """Translate pydantic's validation errors into messages for users.
 
-Pydantic checks the types of values. This module turns its errors into one `Problem` per key, with the description (and
-so the unit) of the key from the schema. Inconsistent values are found and described by `config.check`.
+Pydantic checks the types of values. This module turns its errors into one `Problem` per key, with the
+description (and so the unit) of the key from the schema. Inconsistent values are found and described by
+`config.check`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from spikelens.errors import NOT_GIVEN, Problem
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 CONNECTION_PATTERN = r"^\w+->\w+$"
 RESULTS_PATTERN = r"""^[^-\s{}<>$`"'\\\x00-\x1f\x7f][^{}<>$`"'\\\x00-\x1f\x7f]*$"""
-"""Paths are used in shell commands, as arguments of programs that treat '-' as an option, and in snakemake's formats."""
+"""Paths are used in shell commands, where '-' starts an option, and in snakemake's formats."""
 
 _EXPECTED = {
     NAME_PATTERN: "letters, digits, '.', '_' and '-', a letter or digit first",
@@ -139,9 +140,9 @@ def how_to_set(key: str, value: Any) -> str:
 
 
 def _text_hint(fault: str, path: _Path, given: Any) -> str:
-    """Suggest how to write a number or boolean that was given as text, or an integer that was given as a float."""
+    """Suggest how to write a number or boolean given as text, or an integer given as a float."""
     if isinstance(given, CommandLineText) and not fault.startswith(("string", "literal")):
-        keys = [part for part in path if isinstance(part, str)]  # --set cannot change a single entry of a list
+        keys = [part for part in path if isinstance(part, str)]  # --set takes whole lists
         value = given if len(keys) == len(path) else "[...]"
         return f"; snakemake converts this --config value to text; use {how_to_set('.'.join(keys), value)}"
     if fault not in ("int_type", "float_type") or not isinstance(given, str | float):
@@ -157,7 +158,7 @@ def _text_hint(fault: str, path: _Path, given: Any) -> str:
 
 
 def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem:
-    """Add the description of the key (for an entry of a list, that of the list); sections are left unchanged."""
+    """Add the description of the key, for an entry of a list that of the list; not for sections."""
     node = _node(schema, path)
     if "description" not in node and path and isinstance(path[-1], int):
         node = _node(schema, path[:-1])
@@ -196,7 +197,7 @@ def _node(schema: dict[str, Any], path: _Path) -> dict[str, Any]:
 
 
 def _said(schema: dict[str, Any], path: _Path, what: str) -> Any:
-    """Return the schema's entry `what` for the value at a path, for a union from its first member that has it."""
+    """Return the schema's entry `what` at a path; for a union, from its first member that has it."""
     return next((member[what] for member in _members(schema, _node(schema, path)) if what in member), {})
 
 

@@ -57,7 +57,7 @@ def partition_limit(name: str) -> int | None:
 
 
 def states(jobs: Collection[str]) -> dict[str, str]:
-    """Return the states of this user's jobs, e.g. PENDING or RUNNING; jobs that SLURM no longer lists are omitted.
+    """Return the states of this user's jobs, e.g. PENDING, without those that SLURM no longer lists.
 
     Raises
     ------

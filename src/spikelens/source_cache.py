@@ -1,7 +1,7 @@
-"""Disk cache for the code hashes of the stages, since parsing all modules costs each command and job half a second.
+"""Disk cache for the stages' code hashes: parsing all modules takes half a second per process.
 
-The cache is one small file, with a digest of all source files of the package. The hashes are computed again if a source
-file changes or the cache is damaged, and by each process if the cache cannot be written.
+The cache is one small file, with a digest of all source files of the package. The hashes are computed again
+if a source file changes or the cache is damaged, and by each process if the cache cannot be written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Status and verification of several runs together. Results that runs of a sweep share are counted and read once."""
+"""Status and verification of several runs; results that runs share are counted and read once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Verified:
 
 
 def verify(runs: Sequence[RunConfig]) -> Verified:
-    """Compare all files with the checksums in the manifests, and the metadata of stores with the configuration."""
+    """Compare files with the checksums in manifests, and metadata of stores with the configuration."""
     # runs of different durations share stores; the longest run covers all shards
     longest = sorted(runs, key=lambda run: run.n_segments, reverse=True)
     owners = {job.manifest: (run, job) for run in reversed(longest) for job in jobs_of(run)}
@@ -91,7 +91,7 @@ def verify(runs: Sequence[RunConfig]) -> Verified:
 
 
 def repair(runs: Sequence[RunConfig], found: Verified) -> int:
-    """Mark the jobs of damaged files so that snakemake runs them again, restore metadata; return the number of jobs."""
+    """Mark the jobs of damaged files to run again, and restore metadata; return the number of jobs."""
     hit = [(run, job, faults) for run, job, faults in found.jobs if faults]
     for run, job, faults in hit:
         manifests.mark(run, job, faults)

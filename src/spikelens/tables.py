@@ -27,8 +27,8 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
     Parameters
     ----------
     path : path
-        A file with the extension .parquet, .csv (with a header line) or .npz (one array per column, no object arrays);
-        or a folder of Parquet files (a dataset, possibly partitioned) with the extension .parquet.
+        A file with the extension .parquet, .csv (with a header line) or .npz (one array per column, no object
+        arrays); or a folder of Parquet files (a dataset, possibly partitioned) with the extension .parquet.
     columns : mapping
         Column name -> int, float or bool.
 
@@ -53,8 +53,8 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
 def n_rows(path: str | Path) -> int:
     """Return the number of rows from the file's header, without reading the table; for CSV, an estimate.
 
-    The estimate for CSV uses the length of the first lines. Return 0 if the file is missing or damaged; `read_table`
-    reports the error.
+    The estimate for CSV uses the length of the first lines. Return 0 if the file is missing or damaged;
+    `read_table` reports the error.
     """
     path = Path(path)
     try:

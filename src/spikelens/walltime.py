@@ -1,9 +1,9 @@
 """Wall-time check before submission: the expected time of a job must be at most half of its time limit.
 
-The other half is a margin for the speed of the cluster's cores and the network's firing rate, which are unknown. A
-segment that does not fit is refused, and the error names a `simulation.segment_s` that fits. A training run only
-causes a warning, since it resumes from its last epoch. Expected times come from `speeds`. `limits` stops running jobs
-that will exceed their limit.
+The other half is a margin for the speed of the cluster's cores and the network's firing rate, which are
+unknown. A segment that does not fit is refused, and the error names a `simulation.segment_s` that fits. A
+training run only causes a warning, since it resumes from its last epoch. Expected times come from `speeds`.
+`limits` stops running jobs that will exceed their limit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Verdict:
     segment_s: int | None
     """The longest segment that fits, at most the configured one; None if no segment fits."""
     ranks: int | None
-    """If no segment fits: the fewest ranks with which the configured one fits; None if one rank per block is too few."""
+    """If no segment fits: fewest ranks with which the configured one does; None: one per block is too few."""
 
 
 def judge(run: RunConfig, seconds_of: SecondsOf) -> Verdict | None:
@@ -59,10 +59,10 @@ def judge(run: RunConfig, seconds_of: SecondsOf) -> Verdict | None:
 
 
 def _fitting_segment(run: RunConfig, most_s: float, seconds_of: SecondsOf) -> int | None:
-    """Return the longest segment_s below the configured one that takes at most `most_s` and passes `config.check`.
+    """Return the longest valid segment_s below the configured one that takes at most `most_s`.
 
-    Divisor constraints restrict segments to multiples of a step, and all other constraints are bounds. So shorter
-    segments need not be tried.
+    Divisor constraints restrict segments to multiples of a step, and all other constraints are bounds. So
+    shorter segments need not be tried.
     """
     chunk_ms = run.simulation.chunk_ms
     step = math.lcm(run.features.omega_window_s, chunk_ms // math.gcd(chunk_ms, STEPS_PER_SECOND))
@@ -149,5 +149,5 @@ def refuse_unfit(runs: Sequence[RunConfig], source: str, seconds_of: SecondsOf |
 
 
 def by_speeds(speeds: Speeds, *rate_hz: float) -> SecondsOf:
-    """Return a function that gives expected times [s] from measured speeds and the given or assumed mean rate [Hz]."""
+    """Return a function for expected times [s] from measured speeds and the (assumed) mean rate [Hz]."""
     return lambda run, rule: job_seconds(run, rule, speeds, *rate_hz)

@@ -1,8 +1,8 @@
-"""Watcher process that reports which rank on a machine was killed; started by one of the ranks (`mpi.watched`).
+"""Watcher process, started by a rank (`mpi.watched`), that reports which rank on its machine was killed.
 
-A killed rank cannot report anything, and the launcher kills the other ranks before they can. The launcher of MPICH
-names one of the dead processes, but not always the one that died first. This process sees them exit one by one. It
-imports nothing from spikelens, so it starts fast and needs little memory.
+A killed rank cannot report anything, and the launcher kills the other ranks before they can. The launcher of
+MPICH names one of the dead processes, but not always the one that died first. This process sees them exit one
+by one. It imports nothing from spikelens, so it starts fast and needs little memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DONE = b"."
 
 
 def watch(process_of: Mapping[int, int]) -> list[int]:
-    """Wait until a process exits. Return the ranks that have exited, or none if DONE arrives on standard input first."""
+    """Wait until a process exits; return the exited ranks, or none if DONE arrives on stdin first."""
     poll, rank_of, ended = select.poll(), {}, []
     for rank, process in process_of.items():
         try:
@@ -40,7 +40,7 @@ def watch(process_of: Mapping[int, int]) -> list[int]:
 
 
 def main(log: str, *ranks: str) -> None:
-    """Watch the ranks, each given as RANK=PROCESS. Report a killed rank on standard error and in the log file, if any."""
+    """Watch the ranks, given as RANK=PROCESS; report a killed one on stderr and in the log file, if any."""
     process_of = {int(rank): int(process) for rank, process in (text.split("=") for text in ranks)}
     ended = watch(process_of)
     if not ended:

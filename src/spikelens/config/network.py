@@ -170,15 +170,15 @@ def expected_in_degree(network: Network, key: str) -> float:
 
 
 def expected_synapses(network: Network) -> float:
-    """Return the expected number of synapses of all connections; 0 with an edge table, whose size is unknown here."""
+    """Return the expected total number of synapses; 0 with an edge table, whose size is unknown here."""
     return sum(expected_in_degree(network, key) * network.populations[key.split("->")[1]].count for key in network.connections)
 
 
 def weight_bounds_mv(network: Network, weight: WeightDistribution, plastic: bool) -> tuple[float, float]:
     """Return the bounds of a weight distribution [mV].
 
-    Defaults of missing bounds: those of plastic weights for a plastic connection; otherwise 0 on one side, so that all
-    weights have one sign.
+    Defaults of missing bounds: those of plastic weights for a plastic connection; otherwise 0 on one side, so
+    that all weights have one sign.
     """
     largest = network.weight_max_mv if plastic else MAX_WEIGHT_MV - 1.0
     inhibitory = not plastic and weight.mean_mv is not None and weight.mean_mv < 0
@@ -194,7 +194,7 @@ def log_parameters(mean: float, sd: float) -> tuple[float, float]:
 
 
 def share_within(distribution: DistributionName, mean: float, sd: float, low: float, high: float) -> float:
-    """Return the probability of a normal or lognormal within the bounds; a lognormal with mean below 0 is mirrored."""
+    """Return the probability within the bounds; a lognormal with a negative mean is mirrored."""
     if distribution == "normal":
         normal = NormalDist(mean, sd)
         return normal.cdf(high) - normal.cdf(low)
@@ -243,7 +243,7 @@ def _check_connection(network: Network, key: str, connection: Connection, where:
 
 
 def _check_degree(network: Network, key: str, connection: Connection, where: str) -> Iterator[Problem]:
-    """Check which keys of the rule are given, and that the degree does not exceed the number of sources or targets."""
+    """Check the keys of the rule, and that the degree is possible."""
     sources, targets = (network.populations[name].count for name in key.split("->"))
     itself = len(set(key.split("->"))) == 1  # a neuron never connects to itself
     given = {name for name in ("p", "out_degree", "in_degree") if getattr(connection, name) is not None}
@@ -296,7 +296,7 @@ def _check_weights(network: Network, weight: WeightDistribution, plastic: bool, 
 def _check_distribution(
     distribution: DistributionName, mean: float | None, sd: float | None, bounds: tuple[float, float], where: str, unit: str
 ) -> Iterator[Problem]:
-    """Check that mean and sd are given if and only if needed, and that enough values lie within the bounds."""
+    """Check that mean and sd are given if and only if needed, and that enough values are in bounds."""
     given = [f"{name}_{unit}" for name, value in (("mean", mean), ("sd", sd)) if value is not None]
     if distribution == "uniform":
         if given:

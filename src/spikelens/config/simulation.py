@@ -131,7 +131,7 @@ def shards_per_block(run: RunConfig) -> dict[Stage, int]:
 
 
 def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Check the number of files, including flag files: one per block, per segment, and per segment and block."""
+    """Check the number of files, including one flag file per block, segment, and segment and block."""
     shards = shards_per_block(run)
     a_segment = run.n_blocks * shards["simulation"] + record_shards(run) + 1
     if a_segment > MAX_SHARDS_PER_JOB:

@@ -43,8 +43,8 @@ Scalar = str | bool | int | float | None
 class Section(BaseModel):
     """Base class of the parts of a configuration. Unknown keys are errors, and instances are immutable.
 
-    A new field must declare as `neutral` the (JSON) value that reproduces results from before the field existed. The
-    field is left out of fingerprints if it has this value, so those results are still found:
+    A new field must declare as `neutral` the (JSON) value that reproduces results from before the field
+    existed. The field is left out of fingerprints if it has this value, so those results are still found:
     `depth: Annotated[Positive, Field(json_schema_extra={"neutral": 1}, description="...")] = 1`.
     """
 

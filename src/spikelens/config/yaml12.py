@@ -1,4 +1,4 @@
-"""Read configurations as YAML 1.2: numbers are decimal unless prefixed, keys are text, duplicate keys are errors."""
+"""Read YAML 1.2: numbers are decimal unless prefixed, keys are text, duplicate keys are errors."""
 
 from __future__ import annotations
 
@@ -82,9 +82,10 @@ def _count_nodes(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
 
 
 class _Loader(yaml.SafeLoader):
-    """Loader for the core schema of YAML 1.2: 0010 is 10, 1e3 is a number, 1:30 is text. As in 1.1, on/off are booleans.
+    """Loader for YAML 1.2's core schema: 0010 is 10, 1e3 is a number, 1:30 is text.
 
-    Unlike in standard YAML, duplicate keys and keys that are not text are errors.
+    Unlike in standard YAML, on and off are booleans (as in 1.1), and duplicate keys and keys that are not
+    text are errors.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

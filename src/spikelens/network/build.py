@@ -56,7 +56,7 @@ def build_blocks(run: RunConfig, blocks: Iterable[int]) -> None:
     """
     ensure(layout(run, "network"))
     edges = None if run.network.edges is None else read_edges(run)
-    if edges is not None and 0 in (blocks := list(blocks)):  # only one job warns, since the job of each block reads the table
+    if edges is not None and 0 in (blocks := list(blocks)):  # all blocks' jobs read it; one warns
         warn_if_implausible(run, edges)
     for block in blocks:
         synapses = drawn_synapses(run, block) if edges is None else edges_onto(edges, *run.block_range(block))
@@ -95,8 +95,8 @@ def _joined(network: Network, parts: list[_Part], first: int, end: int) -> Synap
     """Join the synapses of all connections onto the neurons [first, end), and draw weights and delays.
 
     The result is ordered by target and source. Different connections onto a target have sources in different
-    populations, which are ranges of ids. So connections are processed in the order of these ranges, and no sort is
-    needed.
+    populations, which are ranges of ids. So connections are processed in the order of these ranges, and no
+    sort is needed.
     """
     start = np.zeros(end - first, np.int64)
     for part in parts:
@@ -146,7 +146,7 @@ def _place(
     weight: NDArray[np.int32],
     plastic: NDArray[np.bool_],
 ) -> None:
-    """Write the synapses of connection `number` onto the neurons first, first + 1, ... at the indices `start`.
+    """Write the synapses of connection `number` onto neurons first, first + 1, ... at indices `start`.
 
     `start` is then advanced past the written synapses.
     """
@@ -171,7 +171,8 @@ def read_edges(run: RunConfig) -> Synapses:
     Raises
     ------
     NetworkError
-        With the row and the reason: unknown neuron, delay or weight out of range, self-connection, duplicate edge.
+        With the row and the reason: unknown neuron, delay or weight out of range, self-connection, duplicate
+        edge.
     """
     path = run.network.edges
     assert path is not None
@@ -233,7 +234,7 @@ def edges_onto(synapses: Synapses, first: int, end: int) -> Synapses:
 
 
 def check_weight_sums(run: RunConfig, synapses: Synapses, block: int) -> None:
-    """Raise if the weights onto a neuron, with plastic ones at their maximum, can add up to more than an int32.
+    """Raise if weights onto a neuron, plastic ones at their maximum, can add up to more than an int32.
 
     Raises
     ------
@@ -279,7 +280,7 @@ def write_block(run: RunConfig, block: int, synapses: Synapses) -> None:
         write_shard(group, name, (0,), getattr(synapses, name))
     write_shard(root, "in_weight", (block,), in_weight)
     write_shard(root, "delay_histogram", (block, 0), by_delay[None])
-    # last, since in-degrees give the number of synapses in the block, so they must exist only with complete synapses
+    # last: in-degrees give the number of synapses, so they must exist only if these are complete
     write_shard(root, "in_degree", (block,), in_degree)
 
 

@@ -1,7 +1,7 @@
 """Connection rules: draw the sources of a block's neurons, and their delays.
 
-Random numbers are keyed by the connection and by the target neuron (in `outdegree`, by the source neuron). So blocks are
-drawn independently, and the network does not depend on the block size.
+Random numbers are keyed by the connection and by the target neuron (in `outdegree`, by the source neuron). So
+blocks are drawn independently, and the network does not depend on the block size.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def draw_connection(
     targets: tuple[int, int],
     within: tuple[int, int],
 ) -> Drawn:
-    """Draw the synapses of connection `number` from `sources` onto the neurons `within`, a part of its `targets`.
+    """Draw the synapses of connection `number` from `sources` onto `within`, a part of its `targets`.
 
     Ranges of ids are half-open. `probability` is the probability of a pair (bernoulli).
     """
@@ -180,8 +180,8 @@ def fixed_indegree(
 ) -> None:
     """Fill `source` with a uniform random subset of [first, end) (Floyd's algorithm); no self-connections.
 
-    Sources are in increasing order, their delays at the start of `delay`. `chosen` has one bit per candidate; all bits
-    are 0 before and after the call.
+    Sources are in increasing order, their delays at the start of `delay`. `chosen` has one bit per candidate;
+    all bits are 0 before and after the call.
     """
     in_degree = len(source)
     among_sources = first <= target < end

@@ -1,7 +1,7 @@
 """Draw weights and delays of synapses from distributions.
 
-A value is an integer (a weight in 2^-16 mV or a delay in ms) within bounds. It is a function of seed, connection, source
-and target only, so it does not depend on the connection rule or the block.
+A value is an integer (a weight in 2^-16 mV or a delay in ms) within bounds. It is a function of seed,
+connection, source and target only, so it does not depend on the connection rule or the block.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNIFORM, NORMAL, LOGNORMAL = range(3)
 
 
 class Distribution(NamedTuple):
-    """A distribution of integers in low .. high; for a lognormal, mean and sd are those of log(sign * value)."""
+    """A distribution of integers in low .. high; lognormal: mean and sd are those of log(sign * value)."""
 
     kind: int
     mean: float
@@ -31,7 +31,7 @@ class Distribution(NamedTuple):
 
 
 def weights(network: Network, connection: Connection) -> Distribution:
-    """Return the distribution of a connection's weights [2^-16 mV]; a single value is a uniform one of width 0."""
+    """Return the distribution of weights [2^-16 mV]; a single value is a uniform one of width 0."""
     weight = connection.weight_mv
     if isinstance(weight, float | int):
         units = round(weight * UNITS_PER_MV)
@@ -77,7 +77,7 @@ def draw(distribution: Distribution, seed: int, stream: int, source: int, target
         value = mean + sd * normal
         if kind == LOGNORMAL:
             value = sign * math.exp(value)
-        if low - 0.5 <= value <= high + 0.5:  # before the conversion, since a lognormal value can exceed every integer type
+        if low - 0.5 <= value <= high + 0.5:  # a lognormal value can exceed any integer type
             whole = int(np.rint(value))
             if low <= whole <= high:
                 return whole

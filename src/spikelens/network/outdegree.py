@@ -1,10 +1,10 @@
 """The rule fixed_outdegree: each source has the same number of distinct targets, as in Izhikevich (2006).
 
-The targets of a source are a subset of the whole population, but a block must not draw the targets in other blocks. So
-the number of targets is split along a fixed binary tree of ranges: of K targets among n neurons, the left half gets a
-hypergeometric number, keyed by seed, connection, source and node. A block descends only to its own neurons. Nodes with
-few targets or few neurons are leaves, whose targets are drawn directly. The tree is the same for all blocks, so the
-network does not depend on the block size.
+The targets of a source are a subset of the whole population, but a block must not draw the targets in other
+blocks. So the number of targets is split along a fixed binary tree of ranges: of K targets among n neurons,
+the left half gets a hypergeometric number, keyed by seed, connection, source and node. A block descends only
+to its own neurons. Nodes with few targets or few neurons are leaves, whose targets are drawn directly. The
+tree is the same for all blocks, so the network does not depend on the block size.
 
 Ranges are ranges of candidates: the neurons of the target population in order, without the source itself.
 """
@@ -28,7 +28,7 @@ _LEAF_CANDIDATES = 64
 def fixed_outdegree(
     seed: int, stream: int, sources: tuple[int, int], targets: tuple[int, int], within: tuple[int, int], out_degree: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Draw the synapses from `sources` onto the neurons `within`, a part of all `targets`; ranges are half-open.
+    """Draw the synapses from `sources` onto `within`, a part of `targets`; ranges are half-open.
 
     Returns
     -------
@@ -105,9 +105,9 @@ def _targets_of(
 ) -> int:
     """Write a source's targets among the candidates [first, end) in arbitrary order; return their number.
 
-    `stack` contains the nodes to visit: index in the tree (the root is 1, the children of i are 2i and 2i + 1), level,
-    first candidate, number of candidates, number of targets. `chosen` is a buffer for the targets of a leaf,
-    `mode_chances` is a cache.
+    `stack` contains the nodes to visit: index in the tree (the root is 1, the children of i are 2i and 2i +
+    1), level, first candidate, number of candidates, number of targets. `chosen` is a buffer for the targets
+    of a leaf, `mode_chances` is a cache.
     """
     n = 0
     depth = _push(stack, 0, 1, 0, 0, n_candidates, out_degree)
@@ -152,7 +152,7 @@ def _leaf(
     target: NDArray[np.int32],
     n: int,
 ) -> int:
-    """Draw a uniform random subset of [low, low + size) (Floyd's algorithm) and keep the candidates in [first, end).
+    """Draw a uniform random subset of [low, low + size) (Floyd's algorithm); keep those in [first, end).
 
     Append them to the first n entries of `target`; return the new number of entries.
     """
@@ -178,9 +178,9 @@ def _leaf(
 def hypergeometric(fraction: float, size: int, left: int, drawn: int, mode_chance: float) -> int:
     """Map a uniform number in (0, 1] to a hypergeometric one, by inversion from the mode.
 
-    The result is the number of `drawn` of `size` items that are among the first `left`. Probabilities of neighbouring
-    values follow from a ratio (Kachitvichyanukul and Schmeiser 1985). `mode_chance` is the result of the function
-    `mode_chance`.
+    The result is the number of `drawn` of `size` items that are among the first `left`. Probabilities of
+    neighbouring values follow from a ratio (Kachitvichyanukul and Schmeiser 1985). `mode_chance` is the
+    result of the function `mode_chance`.
     """
     right = size - left
     mode = (drawn + 1) * (left + 1) // (size + 2)
@@ -206,7 +206,7 @@ def hypergeometric(fraction: float, size: int, left: int, drawn: int, mode_chanc
 
 @compiled(error_model="numpy")
 def mode_chance(size: int, left: int, drawn: int) -> float:
-    """Return the probability of the mode in `hypergeometric`: 1 over the sum of all probabilities relative to it."""
+    """Return the probability of the mode: 1 over the sum of all probabilities relative to it."""
     right = size - left
     mode = (drawn + 1) * (left + 1) // (size + 2)
     total = chance = 1.0

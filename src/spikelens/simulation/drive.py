@@ -39,7 +39,7 @@ def make_drive(run: RunConfig, neurons: Neurons, warn: bool = False) -> Drive:
 
 
 def poisson_limits(mean: float) -> NDArray[np.uint64]:
-    """Return the Poisson distribution function P(N <= 0), P(N <= 1), ..., times 2^32, until it rounds to 2^32.
+    """Return the Poisson distribution function P(N <= 0), P(N <= 1), ... times 2^32, up to 2^32.
 
     A random 32-bit word w gives N = number of limits <= w.
     """
@@ -81,8 +81,8 @@ def _read_events(run: RunConfig, ids: NDArray[np.int32], warn: bool) -> tuple[ND
     Raises
     ------
     NetworkError
-        With the row of an unknown neuron, a negative step, or an amount out of range. Steps after the end of the run
-        are allowed, since the duration can be extended later.
+        With the row of an unknown neuron, a negative step, or an amount out of range. Steps after the end of
+        the run are allowed, since the duration can be extended later.
     """
     path = run.drive.events
     if path is None:

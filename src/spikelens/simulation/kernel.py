@@ -1,16 +1,17 @@
 """Compiled code for one step of 1 ms: spike delivery, drive, neuron update, spike detection.
 
-The order of operations is specified (docs/model.md). Inputs are integers, so sums over synapses can be taken in any
-order. The membrane potential is float32, and each operation is rounded separately (no fused multiply-add, no fastmath).
+The order of operations is specified (docs/model.md). Inputs are integers, so sums over synapses can be taken
+in any order. The membrane potential is float32, and each operation is rounded separately (no fused
+multiply-add, no fastmath).
 
-A spike is not delivered to all its synapses at once. Pending spikes are in a queue, each with a cursor into the synapses
-of its source, which are ordered by delay. In each step, all cursors move past the synapses at which their spikes arrive.
-So random writes go only to the inputs of one step, which stay in the cache. The weight at the time of arrival is used.
-Depression by STDP, which needs only the target's last spike, is applied during delivery. The next synapses are known
-several spikes ahead, so they are prefetched.
+A spike is not delivered to all its synapses at once. Pending spikes are in a queue, each with a cursor into
+the synapses of its source, which are ordered by delay. In each step, all cursors move past the synapses at
+which their spikes arrive. So random writes go only to the inputs of one step, which stay in the cache. The
+weight at the time of arrival is used. Depression by STDP, which needs only the target's last spike, is
+applied during delivery. The next synapses are known several spikes ahead, so they are prefetched.
 
-Index arithmetic uses uint64. For signed indices, numba adds a check for negative values, which costs time and prevents
-vectorisation.
+Index arithmetic uses uint64. For signed indices, numba adds a check for negative values, which costs time and
+prevents vectorisation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from spikelens.random import STREAM_KICKS, STREAM_POISSON, below, words
 GROUP_SIZE = 1_000
 """Number of neurons in a drive group, which receives one kick per step."""
 MAX_LOCAL_NEURONS = 1 << 24
-"""The address of a synapse has the delay in the upper 8 bits and the local index of the target in the lower 24."""
+"""A synapse's address has the delay in the upper 8 bits and the target's local index in the lower 24."""
 ALL_FINITE = -1
 
 _CURRENT_UNIT = np.float32(2.0**-16)
@@ -80,12 +81,12 @@ class Drive(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """Synapses onto a rank's neurons, ordered by source and delay; those of source j are first[j]:first[j + 1]."""
+    """Synapses onto a rank's neurons by source and delay; those of source j are first[j]:first[j + 1]."""
 
     first: NDArray[np.int64]
     """(n_neurons + 1,)"""
     synapses: NDArray[np.int32]
-    """Static synapses: (2 n,) address, weight; plastic synapses: (3 n,) address, weight, pending change [2^-16 mV]."""
+    """Static: (2 n,) address, weight; plastic: (3 n,) address, weight, pending change [2^-16 mV]."""
 
 
 class SpikeQueue(NamedTuple):
@@ -143,7 +144,7 @@ def age_spikes(queue: SpikeQueue) -> None:
 
 @compiled
 def deliver_static(oldest: int, youngest: int, projection: Projection, queue: SpikeQueue, inputs: NDArray[np.int32]) -> None:
-    """Deliver spikes with an age in [youngest, oldest]: add the weights of static synapses to the inputs (n_local,).
+    """Deliver spikes with an age in [youngest, oldest] to static synapses: add weights to inputs (n_local,).
 
     Spikes that have arrived at all synapses are removed from the queue.
     """
@@ -180,12 +181,13 @@ def deliver_plastic(
     last_spike: NDArray[np.int32],
     ltd: NDArray[np.int32],
 ) -> None:
-    """Deliver spikes as `deliver_static`, but to plastic synapses; an arrival depresses: dw -= LTD[now - p - 1].
+    """Deliver as `deliver_static`, but to plastic synapses; arrivals depress: dw -= LTD[now - p - 1].
 
     Parameters
     ----------
     now, last_spike : int, (n_local,) int32
-        The current step, and the last spike p of each neuron before it, in steps from the start of the segment.
+        The current step, and the last spike p of each neuron before it, in steps from the start of the
+        segment.
     ltd : (n_lags,) int32
         Depression by lag, zero at the last lag [2^-16 mV].
     """
@@ -199,7 +201,7 @@ def deliver_plastic(
             if e + _AHEAD < end:
                 ahead = cursor[np.uint64(e + _AHEAD)] * three
                 prefetch(synapses, ahead)
-                prefetch(synapses, ahead + np.uint64(15))  # next cache line: the synapses with one delay take 36 .. 84 bytes
+                prefetch(synapses, ahead + np.uint64(15))  # next line: a delay's synapses take 36 .. 84 B
             k, last = cursor[np.uint64(e)], stop[np.uint64(e)]
             while k < last:
                 address = synapses[k * three]
@@ -238,7 +240,7 @@ def deliver(
 
 @compiled
 def kick(inputs: NDArray[np.int32], t: int, first: int, seed: int, amount: int) -> None:
-    """Add the kicks of step t: one random neuron of each group of 1,000 ids, if it exists, gets `amount` [2^-16 mV].
+    """Add the kicks of step t: `amount` [2^-16 mV] to one random neuron, if it exists, per 1,000 ids.
 
     `inputs` is (n,), for the ids first .. first + n - 1.
     """
@@ -254,8 +256,8 @@ def kick(inputs: NDArray[np.int32], t: int, first: int, seed: int, amount: int) 
 def poisson(inputs: NDArray[np.int32], t: int, first: int, seed: int, amount: int, limits: NDArray[np.uint64]) -> None:
     """Add independent Poisson events of step t, with the given amount per event [2^-16 mV].
 
-    Each neuron has its own random word. Its number of events is the number of limits (distribution function times 2^32)
-    that are at most this word. `inputs` is (n,), for the ids first .. first + n - 1.
+    Each neuron has its own random word. Its number of events is the number of limits (distribution function
+    times 2^32) that are at most this word. `inputs` is (n,), for the ids first .. first + n - 1.
     """
     end = first + len(inputs)
     for four in range(first // 4, (end - 1) // 4 + 1):
@@ -292,7 +294,7 @@ def update_neurons(
     d: np.float32,
     current: np.int32,
 ) -> None:
-    """Advance neurons by 1 ms (Izhikevich 2003: two half steps of v, one of u), and reset `inputs` to `current`.
+    """Advance neurons by 1 ms (Izhikevich 2003: two half steps of v, one of u); set inputs to `current`.
 
     Arrays are (n,). The loop has no branches, so that it is vectorised.
     """
@@ -340,7 +342,7 @@ def collect_spikes(neurons: Neurons, now: int, found: NDArray[np.int32], n_found
 
 @compiled
 def advance(t: int, start: int, neurons: Neurons, drive: Drive, found: NDArray[np.int32], n_found: int) -> tuple[int, int]:
-    """Add the drive of step t, update all neurons and append spikes to `found`. Return values as in `collect_spikes`.
+    """Add the drive of step t, update all neurons and append spikes to `found`; return as `collect_spikes`.
 
     `start` is the first step of the segment.
     """

@@ -1,12 +1,13 @@
 """Spike-timing-dependent plasticity: update of the plastic weights at the end of each second.
 
-The rule is additive with nearest-neighbour pairing (Izhikevich 2006). An arrival at t after the target's last spike
-p < t depresses by LTD[t-p-1]. A spike of the target at t after the last arrival q <= t potentiates by LTP[t-q].
-Depression is applied during delivery (`kernel.deliver_plastic`). Potentiation at the time of a spike would need all
-synapses onto the neuron. But weights change only at whole seconds, and sums of integers can be taken in any order. So
-potentiation is computed once per second, source by source: all synapses of a source see the same spikes, so the
-potentiation of a target spike at t through a synapse with delay d is a function of t - d only. This function fits in
-the L1 cache. Each synapse sums its values at the few spikes of its target. No index of incoming synapses is needed.
+The rule is additive with nearest-neighbour pairing (Izhikevich 2006). An arrival at t after the target's last
+spike p < t depresses by LTD[t-p-1]. A spike of the target at t after the last arrival q <= t potentiates by
+LTP[t-q]. Depression is applied during delivery (`kernel.deliver_plastic`). Potentiation at the time of a
+spike would need all synapses onto the neuron. But weights change only at whole seconds, and sums of integers
+can be taken in any order. So potentiation is computed once per second, source by source: all synapses of a
+source see the same spikes, so the potentiation of a target spike at t through a synapse with delay d is a
+function of t - d only. This function fits in the L1 cache. Each synapse sums its values at the few spikes of
+its target. No index of incoming synapses is needed.
 """
 
 from __future__ import annotations
@@ -65,14 +66,14 @@ def end_second(
 ) -> None:
     """Add the potentiation of a second to the pending weight changes, then update the weights.
 
-    For each plastic synapse: dw += LTP[t - q] for each spike of the target; W = min(W_max, max(0, W + drift + dw));
-    dw = floor(9 dw / 10).
+    For each plastic synapse: dw += LTP[t - q] for each spike of the target; W = min(W_max, max(0, W + drift +
+    dw)); dw = floor(9 dw / 10).
 
     Parameters
     ----------
     source_first, source_times
-        Spikes of all neurons since max_delay ms before the second, and the last spike of each neuron before that; as
-        returned by `sort_by_neuron` [ms from the start of the second].
+        Spikes of all neurons since max_delay ms before the second, and the last spike of each neuron before
+        that; as returned by `sort_by_neuron` [ms from the start of the second].
     target_first, target_times
         Spikes of the rank's neurons in the second.
     ltp : (n_lags,) int32
@@ -105,7 +106,7 @@ def end_second(
 
 @compiled
 def _tabulate(gain: NDArray[np.int32], times: NDArray[np.int16], ltp: NDArray[np.int32], max_delay: int) -> bool:
-    """Set gain[x + max_delay] = LTP[x - q], where q is the source's last spike at or before x; False without spikes.
+    """Set gain[x + max_delay] = LTP[x - q], q: the source's last spike at or before x; False if none.
 
     gain : (max_delay + 1000,), for times x from -max_delay to 999 [ms from the start of the second].
     """

@@ -10,10 +10,10 @@ from spikelens.config import STEPS_PER_SECOND
 
 
 class Raster:
-    """The spikes of a rank's neurons, stored per second: counts per step, and neurons, increasing within a step.
+    """The spikes of a rank's neurons per second: counts per step, and neurons, sorted within a step.
 
-    For any step, pieces must be requested in the order of their neurons. Each step has a cursor into the list, so that
-    each spike is read only once.
+    For any step, pieces must be requested in the order of their neurons. Each step has a cursor into the
+    list, so that each spike is read only once.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class Raster:
     def piece(self, start: int, end: int, first: int, last: int) -> NDArray[np.bool_]:
         """Return the raster of steps [start, end) from the segment's start and neurons [first, last).
 
-        The result is (end - start, last - first) bool. In these steps, neurons before `first` must have been requested
-        before, and those from `first` on must not.
+        The result is (end - start, last - first) bool. In these steps, neurons before `first` must have been
+        requested before, and those from `first` on must not.
         """
         dense = np.zeros((end - start, last - first), np.bool_)
         while start < end:
@@ -62,7 +62,7 @@ class Raster:
 
 @compiled
 def _mark(rows: NDArray[np.bool_], place: NDArray[np.int64], end: NDArray[np.int64], ids: NDArray[np.int32], first: int, last: int) -> None:
-    """Set the spikes of neurons [first, last) in rows (n_steps, last - first), and move the steps' cursors past them."""
+    """Set the spikes of neurons [first, last) in rows (n_steps, last - first), and advance the cursors."""
     for step in range(len(place)):
         k = place[step]
         while k < end[step] and ids[k] < last:

@@ -1,7 +1,7 @@
-"""Record variables of selected neurons and synapses. Each rank samples its own during a segment; rank 0 writes all.
+"""Record variables of neurons and synapses: each rank samples its own, rank 0 writes all.
 
-v and u are recorded after each step, including the reset. The recorded weight is the one used for arrivals in a step.
-Weights change only at whole seconds, so they are read once per second.
+v and u are recorded after each step, including the reset. The recorded weight is the one used for arrivals in
+a step. Weights change only at whole seconds, so they are read once per second.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def sample(now: int, neurons: Neurons, samples: Samples) -> None:
 
 
 class Recorder:
-    """Samples the variables that `simulation.record` selects, for a rank's neurons and synapses during a segment.
+    """Samples the variables in `simulation.record` of a rank's neurons and synapses during a segment.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class Recorder:
 
 
 def _own(ids: NDArray[np.int32], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions in `wanted` of the neurons that the rank owns (`ids`, increasing), and their local indices."""
+    """Return the positions in `wanted` of the rank's neurons (`ids`, increasing), and their local indices."""
     local = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
     columns = np.flatnonzero(ids[local] == wanted)
     return columns, local[columns]
@@ -114,7 +114,7 @@ def _own(ids: NDArray[np.int32], wanted: NDArray[np.int64]) -> tuple[NDArray[np.
 def _find(
     projection: Projection, fields: int, ids: NDArray[np.int32], chosen: RecordedSynapses | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of the chosen synapses are in a projection onto the neurons `ids`, and the indices of their weights."""
+    """Return which chosen synapses are in a projection onto `ids`, and the indices of their weights."""
     found: list[tuple[int, int]] = []
     if chosen is not None:
         for column, target in zip(*_own(ids, chosen.target), strict=True):

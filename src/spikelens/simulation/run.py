@@ -1,8 +1,8 @@
 """Simulate one segment on one rank: load its blocks, simulate, write its blocks.
 
-A rank owns blocks of neurons and all synapses onto them. Local indices number its neurons in the order of its blocks.
-Spikes are stored as lists, one second at a time: counts per step, and neurons. They are converted to a dense raster only
-when a shard is written.
+A rank owns blocks of neurons and all synapses onto them. Local indices number its neurons in the order of its
+blocks. Spikes are stored as lists, one second at a time: counts per step, and neurons. They are converted to
+a dense raster only when a shard is written.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 PHASES = ("load", "step", "deliver", "update", "exchange", "plasticity", "write")
 """A single rank with few neurons reports `step`, which covers `deliver` and `update`."""
 _FEW_NEURONS = 20_000
-"""Below this, a step takes less time than its Python calls, so a single rank runs a whole second in compiled code."""
+"""Below this, Python calls take longer than a step; a single rank then runs seconds in compiled code."""
 _LATE = (
     "The job stops now, and nothing of the segment is written. Request more time (snakemake --set-resources "
     "simulate:runtime={minutes}; in a sweep, names of rules end in a number), or use a smaller simulation.segment_s "
@@ -70,8 +70,8 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None, dea
     comm : mpi4py communicator, optional
         The ranks that share the work; None for a single process.
     deadline : Deadline, optional
-        Time limit of the process. Rank 0 checks it. Other ranks are at most one step ahead of rank 0, so none has begun
-        to write when rank 0 aborts all ranks (`mpi.watched`).
+        Time limit of the process. Rank 0 checks it. Other ranks are at most one step ahead of rank 0, so none
+        has begun to write when rank 0 aborts all ranks (`mpi.watched`).
 
     Returns
     -------
@@ -81,8 +81,8 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None, dea
     Raises
     ------
     SimulationError
-        If there are more ranks than blocks, the state at the start is from another run, a recorded pair has no synapse,
-        or a membrane potential is no longer finite.
+        If there are more ranks than blocks, the state at the start is from another run, a recorded pair has
+        no synapse, or a membrane potential is no longer finite.
     SpikelensError
         If the segment will not finish in time; nothing of it has been written then.
     """
@@ -171,7 +171,7 @@ class Part:
         return len(self.neurons.ids)
 
     def _make_queue(self, projection: Projection, fields: int) -> SpikeQueue:
-        """Return a queue with the spikes that are pending at the segment's start, except those of the last step."""
+        """Return a queue with the spikes pending at the segment's start, except those of the last step."""
         bounds = np.zeros(self.max_delay + 2, np.int64)
         capacity = len(self.history.ids) + self.n_local + 1024
         queue = SpikeQueue(np.empty(capacity, np.uint64), np.empty(capacity, np.uint64), bounds)
@@ -276,7 +276,7 @@ class Part:
         end_second(self.synapses.plastic, *source, *target, self.ltp, self.max_delay, weight_max, weight_sum)
 
     def write(self) -> None:
-        """Write this rank's shards of the segment. The state is last, so that it exists only if all others exist."""
+        """Write this rank's shards of the segment; the state is last, so it exists only if all others do."""
         run, segment = self.run, self.segment
         for block, first in zip(self.blocks, self.offsets[:-1], strict=True):
             self._write_raster(block, int(first))
@@ -341,7 +341,7 @@ def _deliver_youngest(
     neurons: Neurons,
     ltd: NDArray[np.int32],
 ) -> None:
-    """Add the spikes of the previous step (ids) to the queues, and deliver them to synapses with a delay of 1 ms."""
+    """Enqueue the spikes of the previous step (ids); deliver them to synapses with a delay of 1 ms."""
     enqueue(pending, static, static_queue)
     enqueue(pending, plastic, plastic_queue)
     deliver(1, 1, static, static_queue, plastic, plastic_queue, neurons, now, ltd)
@@ -401,9 +401,10 @@ def run_steps(
 
 @compiled
 def _resume(steps: NDArray[np.int64], ids: NDArray[np.int32], start: int, projection: Projection, fields: int, queue: SpikeQueue) -> None:
-    """Fill the queue with spikes from before the segment's start; cursors skip synapses at which they have arrived.
+    """Fill the queue with spikes from before the segment; cursors skip synapses that they have reached.
 
-    steps, ids : (n_spikes,), ordered by time. Spikes of the last step are skipped; they are enqueued in the first step.
+    steps, ids : (n_spikes,), ordered by time. Spikes of the last step are skipped; they are enqueued in the
+    first step.
     """
     bounds = queue.bounds
     n = k = 0
@@ -438,7 +439,7 @@ def _largest_part(run: RunConfig, n_ranks: int) -> int:
 
 
 def _load_neurons(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Neurons, state.History]:
-    """Return the neurons of a rank's blocks at the start of a segment, and the recent spikes of all neurons."""
+    """Return a rank's neurons at the start of a segment, and the recent spikes of all neurons."""
     ids = np.concatenate([np.arange(*run.block_range(block), dtype=np.int32) for block in blocks])
     n = len(ids)
     if n > MAX_LOCAL_NEURONS:

@@ -1,8 +1,9 @@
 """State of the network at the end of a segment, from which the next segment continues exactly.
 
-For each neuron: v, u, its spikes in the last max_delay steps, and the last spike before them. These are the spikes that
-are still pending or that STDP can still pair. For each synapse: its weight and pending change. The state also contains
-its step and the fingerprint of the simulation; a run does not continue from the state of another simulation.
+For each neuron: v, u, its spikes in the last max_delay steps, and the last spike before them. These are the
+spikes that are still pending or that STDP can still pair. For each synapse: its weight and pending change.
+The state also contains its step and the fingerprint of the simulation; a run does not continue from the state
+of another simulation.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from spikelens.stores import NO_SPIKE, layout, max_delay, read_array, read_shard
 
 @dataclass
 class History:
-    """Spikes that are still needed: those of the last max_delay steps, and the last spike of each neuron before them.
+    """Spikes still needed: those of the last max_delay steps, and each neuron's last spike before them.
 
-    steps (n_recent,) int64 and ids (n_recent,) int32, ordered by time; last (n_neurons,) int64, NO_SPIKE if none.
+    steps (n_recent,) int64 and ids (n_recent,) int32, ordered by time; last (n_neurons,) int64, NO_SPIKE if
+    none.
     """
 
     last: NDArray[np.int64]
@@ -68,7 +70,7 @@ def start(run: RunConfig, ids: NDArray[np.int32]) -> tuple[Membranes, History]:
 
 
 def write(run: RunConfig, segment: int, blocks: Sequence[int], membranes: Membranes, history: History) -> None:
-    """Write the neurons' state at the end of a segment for a rank's blocks; `membranes` has the order of the blocks."""
+    """Write the state of a rank's neurons at the end of a segment; `membranes` is ordered by block."""
     group = layout(run, "state")
     boundary, n_lags = run.segment_range(segment)[1], max_delay(run)
     stamp = np.array([[[boundary, _stamp(run)]]], np.int64)
@@ -87,7 +89,7 @@ def write(run: RunConfig, segment: int, blocks: Sequence[int], membranes: Membra
 
 
 def read(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Membranes, History]:
-    """Read the state at the end of a segment: membranes of the given blocks in order, and the history of all neurons.
+    """Read the state at the end of a segment: membranes of the blocks, and the history of all neurons.
 
     Raises
     ------

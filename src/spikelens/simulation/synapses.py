@@ -1,10 +1,11 @@
 """Convert a rank's synapses from storage order to delivery order, and back.
 
-Stores keep synapses by block of targets, ordered by target, source, delay. The simulation needs them ordered by source
-and delay, in separate arrays for plastic (12 bytes) and static (8 bytes) synapses. The conversion needs no comparison
-sort, and no permutation is stored. To load, blocks are read twice in the order of their targets: the first pass counts
-the synapses of each source, the second puts each synapse into the next free slot of its source. To store, sources are
-visited in increasing order, and each synapse is put into the next free slot of its target.
+Stores keep synapses by block of targets, ordered by target, source, delay. The simulation needs them ordered
+by source and delay, in separate arrays for plastic (12 bytes) and static (8 bytes) synapses. The conversion
+needs no comparison sort, and no permutation is stored. To load, blocks are read twice in the order of their
+targets: the first pass counts the synapses of each source, the second puts each synapse into the next free
+slot of its source. To store, sources are visited in increasing order, and each synapse is put into the next
+free slot of its target.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _PASSES = 8
 
 
 class Columns(NamedTuple):
-    """Synapses of a block in storage order; arrays are (n,): ids, delays [ms], weights and changes [2^-16 mV]."""
+    """Synapses of a block in storage order, (n,): ids, delays [ms], weights and changes [2^-16 mV]."""
 
     source: NDArray[np.int32]
     target: NDArray[np.int32]
@@ -70,8 +71,8 @@ def load(run: RunConfig, blocks: Sequence[int], read: Callable[[int], Columns]) 
     blocks : sequence of int
         The rank's blocks; local indices number their neurons in this order.
     read : function
-        Returns the columns of a block. It is called twice per block, so that only one block is in memory at a time,
-        besides the result.
+        Returns the columns of a block. It is called twice per block, so that only one block is in memory at a
+        time, besides the result.
     """
     n, plasticity = run.network.neurons, run.simulation.plasticity
     offsets = local_offsets(run, blocks)
@@ -93,7 +94,7 @@ def load(run: RunConfig, blocks: Sequence[int], read: Callable[[int], Columns]) 
 
 
 def local_offsets(run: RunConfig, blocks: Sequence[int]) -> NDArray[np.int64]:
-    """Return the local index of the first neuron of each block, and the total number of neurons: (n_blocks + 1,)."""
+    """Return each block's first local index, and the total number of neurons: (n_blocks + 1,)."""
     sizes = [end - first for first, end in map(run.block_range, blocks)]
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -121,7 +122,7 @@ def _place(
     plastic_synapses: NDArray[np.int32],
     largest: NDArray[np.int64],
 ) -> None:
-    """Put a block's synapses into the next free slots of their sources; local index of a target = id + `shift`."""
+    """Put synapses into the next free slots of their sources; local index of a target = id + `shift`."""
     for k in range(len(source)):
         local = target[k] + shift
         address = address_of(delay[k], local)
@@ -219,7 +220,7 @@ def _unload(
     before: NDArray[np.int64],
     first_target: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Return weights, changes and sums of the synapses onto n_targets local targets, beginning with `first_target`.
+    """Return weights, changes and sums of synapses onto n_targets local targets from `first_target` on.
 
     The result is ordered by target, source, delay.
 
