@@ -251,7 +251,7 @@ def test_a_rank_out_of_memory_aborts_all_ranks_and_reports_its_number_and_a_reme
     counts = {"network.neurons": 2000, "network.populations.E.count": 1600, "network.populations.I.count": 400}
     run = build(tmp_path, {**counts, "network.block_size": 500, "simulation.chunk_neurons": 500})
     job = psutil.Popen(beside_sound_ranks(run, "memory"), stderr=subprocess.PIPE, text=True)
-    text, lasted_s = watch(job, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use a machine with more")
+    text, lasted_s = watch(job, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use machines with more")
     assert "Traceback" not in text
     assert "died first" not in text
     assert job.returncode == 2
