@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from spikelens.simulation.kernel import Flight, Projection, depart
+from spikelens.simulation.kernel import Projection, SpikeQueue, enqueue
 
 MAX_DELAY_MS = 20
 STEPS = 1_000
@@ -181,14 +181,14 @@ def measure_look() -> dict[int, float]:
     rng = np.random.default_rng(1)
     for neurons in (10**5, 10**6, 10**7, 10**8):
         projection = Projection(np.zeros(neurons + 1, np.int64), np.empty(0, np.int32))
-        flight = Flight(np.empty(1, np.uint64), np.empty(1, np.uint64), np.zeros(MAX_DELAY_MS + 2, np.int64))
-        # ids arrive rank by rank, in ascending order
+        queue = SpikeQueue(np.empty(1, np.uint64), np.empty(1, np.uint64), np.zeros(MAX_DELAY_MS + 2, np.int64))
+        # ids come rank by rank, increasing
         ids = np.sort(rng.integers(0, neurons, max(neurons // 120, 1000), dtype=np.int32))
-        depart(ids, projection, flight)
+        enqueue(ids, projection, queue)
         times = []
         for _ in range(9):
             start = time.perf_counter()
-            depart(ids, projection, flight)
+            enqueue(ids, projection, queue)
             times.append((time.perf_counter() - start) / len(ids))
         found[neurons] = min(times)
     return found

@@ -1,6 +1,9 @@
-"""A rank that fails, to be started beside sound ones: `mpiexec -n 1 spikelens ... : -n 1 python failing_rank.py HOW ...`.
+"""A rank that fails, started together with working ranks.
 
-HOW is `exception`: the third shard is not written; or `memory`: once MPI runs, the process may grow by a few MB only.
+Usage: `mpiexec -n 1 spikelens ... : -n 1 python failing_rank.py HOW ...`
+
+HOW is `exception`: writing the third shard fails; or `memory`: after the start of MPI, only a few MB can be
+allocated.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from pathlib import Path
 
 from spikelens import cli, config, mpi, stores
 
-ROOM = 2 * 2**20
-"""Memory left to the rank [B]: less than what it needs for its synapses."""
+HEADROOM_BYTES = 2 * 2**20
+"""Memory limit of the rank above its current use [B], which is less than its synapses need."""
 
 
 def fail_in_third_write():
@@ -32,12 +35,12 @@ def limit_memory():
 
     def limited(ranks):
         comm = world(ranks)
-        import spikelens.simulation.run  # noqa: F401  # compiled code and zarr's threads are not to be what fails
+        import spikelens.simulation.run  # noqa: F401  # so that neither compiled code nor zarr's threads fail
 
         run = config.load_run(sys.argv[3])
         stores.n_synapses(run, 0)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + ROOM
+        most = pages * resource.getpagesize() + HEADROOM_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         return comm
 

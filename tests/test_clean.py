@@ -1,4 +1,4 @@
-"""What `spikelens clean` lists and removes, and that nothing else removes a result."""
+"""`spikelens clean`: which results it lists and removes, and that nothing else removes results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def two(make_run):
     return first, second
 
 
-def test_what_a_configuration_uses_is_never_listed(two, capsys):
+def test_results_that_a_configuration_uses_are_not_listed(two, capsys):
     first, second = two
     assert main(["clean", first.path, "--yes"]) == 0
     assert "all results are in use" in capsys.readouterr().out
@@ -30,7 +30,7 @@ def test_what_a_configuration_uses_is_never_listed(two, capsys):
     assert place_of(second, "network").is_dir()
 
 
-def test_what_one_configuration_alone_uses_is_listed_first_and_goes_only_with_yes(two, capsys):
+def test_results_of_only_one_configuration_are_listed_and_removed_only_with_yes(two, capsys):
     first, second = two
     name = place_of(first, "report").name
     assert main(["clean", first.path, "--configuration", name]) == 0
@@ -45,13 +45,13 @@ def test_what_one_configuration_alone_uses_is_listed_first_and_goes_only_with_ye
     assert not (first.folder / "configurations" / f"{name}.json").exists()
 
 
-def test_the_current_configuration_is_spared_even_by_name(two, capsys):
+def test_results_of_the_current_configuration_are_kept_even_if_it_is_named(two, capsys):
     _, second = two
     assert main(["clean", second.path, "--configuration", place_of(second, "report").name, "--yes"]) == 0
     assert place_of(second, "network").is_dir()
 
 
-def test_results_of_code_that_is_gone_are_listed_and_folders_of_others_are_not(two, capsys):
+def test_results_of_old_code_are_listed_but_foreign_folders_are_not(two, capsys):
     first, _ = two
     gone = [first.folder / place / ("0" * 16) for place in ("network", "features/traces", "models/tft_neuron", "explanation/omega")]
     foreign = first.folder / "network" / "notes"
@@ -63,8 +63,8 @@ def test_results_of_code_that_is_gone_are_listed_and_folders_of_others_are_not(t
     assert foreign.is_dir()
 
 
-def test_nothing_is_listed_as_unused_where_the_tables_of_a_configuration_are_not(make_run, tmp_path, monkeypatch, capsys):
-    """What a configuration uses follows from what stands in its tables."""
+def test_nothing_is_listed_if_tables_of_a_configuration_are_missing(make_run, tmp_path, monkeypatch, capsys):
+    """The results that a configuration uses depend on the content of its tables."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "edges.csv").write_text("source,target,delay_ms,weight_mv,plastic\n0,1,1,6,1\n")
     run = make_run({"network.connections": {}, "network.edges": "edges.csv"})
@@ -79,7 +79,7 @@ def test_nothing_is_listed_as_unused_where_the_tables_of_a_configuration_are_not
 
 
 @pytest.mark.parametrize("command", ["status", "verify", "clean"])
-def test_commands_do_not_look_for_results_without_the_tables_that_tell_where_they_are(make_run, tmp_path, monkeypatch, capsys, command):
+def test_commands_do_not_look_for_results_if_tables_are_missing(make_run, tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "events.csv").write_text("step,neuron,mv\n0,1,20\n")
     run = make_run({"drive.events": "events.csv"})
@@ -94,7 +94,7 @@ def test_an_unknown_configuration_is_refused(two, capsys):
 
 
 def test_a_job_refuses_results_that_were_not_planned(two, capsys):
-    """Another snakemake, in another folder, prepared the same run with another configuration meanwhile."""
+    """Meanwhile a second snakemake, in another folder, prepared the same run with another configuration."""
     first, second = two
     planned = place_of(first, "network").name
     assert main(["network", first.path, "--planned", planned]) == 2

@@ -1,4 +1,4 @@
-"""Compiled code and its cache: a folder that cannot be written, or damaged files in it, cost time and no job."""
+"""Compiled code and its cache: an unwritable folder or damaged files cost time, but fail no job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(twice(21))
 
 
 def call(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Compile and call a small function in a process of its own."""
+    """Compile and call a small function in a separate process."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     finished = subprocess.run(
@@ -34,17 +34,17 @@ def call(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]
     return finished
 
 
-def test_without_a_folder_that_can_be_written_code_is_compiled_all_the_same(tmp_path):
+def test_code_is_compiled_without_a_writable_cache_folder(tmp_path):
     file = tmp_path / "file"
     file.write_text("no folder")
     finished = call(tmp_path, NUMBA_CACHE_DIR=str(file / "cache"))
     assert finished.stderr.count("\n") == 1
-    assert f"compiled code cannot be kept in {file / 'cache'}" in finished.stderr
+    assert f"compiled code cannot be cached in {file / 'cache'}" in finished.stderr
 
 
 @pytest.mark.parametrize("ending", [".nbi", ".nbc"])
 @pytest.mark.parametrize("left", [0, 20])
-def test_a_damaged_file_of_the_cache_is_named_removed_and_made_again(tmp_path, ending, left):
+def test_a_damaged_cache_file_is_reported_removed_and_recreated(tmp_path, ending, left):
     cache = tmp_path / "cache"
     call(tmp_path, NUMBA_CACHE_DIR=str(cache))
     files = [path for path in cache.rglob(f"*{ending}") if "twice" in path.name]

@@ -1,4 +1,4 @@
-"""A configuration is either run or refused, with one message; and config.yaml documents every key that there is."""
+"""Configurations are valid or refused with one message, and config.yaml documents all keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NORMAL = {"distribution": "normal", "mean_mv": 6.0, "sd_mv": 1.0}
 DELAYS = {"distribution": "normal", "mean_ms": 8.0, "sd_ms": 2.0, "first_ms": 1, "last_ms": 20}
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
-    # what is wrong: (changes, key and value as the message shows them, what it says was expected)
+    # error: (changes, key and value in the message, expectation in the message)
     "unknown section": ({"simulatoin": {}}, "simulatoin = {}", "did you mean simulation?"),
     "unknown key in run": ({"run.nmae": "a"}, 'run.nmae = "a"', "did you mean name?"),
     "unknown key in network": ({"network.seeds": 1}, "network.seeds = 1", "did you mean seed?"),
@@ -66,13 +66,13 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         'cluster.partition = "cpu"',
         "expected one of gpus, limit_min, modules, ranks_per_node, srun",
     ),
-    "no time for a job": ({"cluster.limit_min": 0}, "cluster.limit_min = 0", "expected more than 0 (longest time a job may run"),
+    "no time for a job": ({"cluster.limit_min": 0}, "cluster.limit_min = 0", "expected more than 0 (time limit of jobs"),
     "limit as SLURM shows it": ({"cluster.limit_min": "1-00:00:00"}, 'cluster.limit_min = "1-00:00:00"', "expected a whole number"),
-    "a number of GPUs": ({"cluster.gpus": 2}, "cluster.gpus = 2", "expected true or false (a GPU for each rank"),
+    "a number of GPUs": ({"cluster.gpus": 2}, "cluster.gpus = 2", "expected true or false (use one GPU per rank"),
     "no rank on a node": (
         {"cluster.ranks_per_node": 0},
         "cluster.ranks_per_node = 0",
-        "expected more than 0 (MPI ranks of a job on one node",
+        "expected more than 0 (MPI ranks per node",
     ),
     "a module that is no list": ({"cluster.modules": "openmpi"}, 'cluster.modules = "openmpi"', "expected a list"),
     "a module without a name": (
@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         'cluster.modules.0 = ""',
         "expected text that is not empty (environment modules",
     ),
-    "no launcher": ({"cluster.srun": ""}, 'cluster.srun = ""', "expected text that is not empty (how a job starts MPI ranks"),
+    "no launcher": ({"cluster.srun": ""}, 'cluster.srun = ""', "expected text that is not empty (command that starts MPI ranks"),
     "text for a whole number": ({"network.seed": "one"}, 'network.seed = "one"', "expected a whole number"),
     "fraction for a whole number": ({"network.neurons": 1000.5}, "network.neurons = 1000.5", "expected a whole number"),
     "truth value for a whole number": ({"network.seed": True}, "network.seed = true", "expected a whole number"),
@@ -103,7 +103,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "simulation.segment_s = 200",
         "expected at most simulation.duration_s = 180",
     ),
-    "more ranks than blocks": ({"simulation.ranks": 5}, "simulation.ranks = 5", "a rank owns whole blocks, and there are 4"),
+    "more ranks than blocks": ({"simulation.ranks": 5}, "simulation.ranks = 5", "expected at most 4, the number of blocks"),
     "no ranks for a model": ({"models.tft_neuron.ranks": 0}, "models.tft_neuron.ranks = 0", "expected more than 0"),
     "half a rank for a model": ({"models.autoencoder.ranks": 1.5}, "models.autoencoder.ranks = 1.5", "expected a whole number"),
     "more ranks than parts of a batch": ({"models.tft_neuron.ranks": 5}, "models.tft_neuron.ranks = 5", "expected at most parts = 1"),
@@ -119,17 +119,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "too large a shard": (
         {"network.block_size": 5000, "simulation.chunk_neurons": 5000, "simulation.ranks": 1},
         "network.block_size = 5000",
-        "over 256 MB",
+        "exceeds 256 MB",
     ),
     "too many shards a job": (
         {"network.block_size": 5, "simulation.chunk_neurons": 5},
         "network.block_size = 5",
-        "1,801 files, over 1,000",
+        "1,801 files; the maximum is 1,000",
     ),
     "too many shards a run": (
         {"simulation.segment_s": 1, "simulation.duration_s": 1000},
         "simulation.segment_s = 1",
-        "77,036 files, over 20,000",
+        "77,036 files; the maximum is 20,000",
     ),
     "too large a shard of traces": (
         {
@@ -164,15 +164,19 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "simulation.record.every_ms = 200",
         "expected a divisor of 1,000 and of simulation.chunk_ms = 500",
     ),
-    "recorded steps of 0": ({"simulation.record.every_ms": 0}, "simulation.record.every_ms = 0", "expected more than 0 (values are kept"),
+    "recorded steps of 0": (
+        {"simulation.record.every_ms": 0},
+        "simulation.record.every_ms = 0",
+        "expected more than 0 (recording interval",
+    ),
     "recorded neuron that there is not": (
         {"simulation.record.neurons": [5, 1000]},
         "simulation.record.neurons = 1000",
-        "expected ids of neurons, 0 .. 999",
+        "expected neuron ids in 0 .. 999",
     ),
     "recorded neuron below 0": ({"simulation.record.neurons": [-1]}, "simulation.record.neurons.0 = -1", "expected at least 0 (ids of"),
     "recorded neuron by name": ({"simulation.record.neurons": ["E"]}, 'simulation.record.neurons.0 = "E"', "expected a whole number"),
-    "recorded neuron twice": ({"simulation.record.neurons": [5, 7, 5]}, "simulation.record.neurons = 5", "expected each once"),
+    "recorded neuron twice": ({"simulation.record.neurons": [5, 7, 5]}, "simulation.record.neurons = 5", "duplicate entry"),
     "too many recorded neurons": (
         {"simulation.record.neurons": [0] * 4097},
         "simulation.record.neurons = [0, 0,",
@@ -181,15 +185,15 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "recorded pair of a neuron that there is not": (
         {"simulation.record.synapses": [[5, 7], [1000, 3]]},
         "simulation.record.synapses = [1000, 3]",
-        "expected ids of neurons, 0 .. 999",
+        "expected neuron ids in 0 .. 999",
     ),
-    "recorded pair twice": ({"simulation.record.synapses": [[5, 7], [5, 7]]}, "simulation.record.synapses = [5, 7]", "expected each once"),
+    "recorded pair twice": ({"simulation.record.synapses": [[5, 7], [5, 7]]}, "simulation.record.synapses = [5, 7]", "duplicate entry"),
     "recorded pair of one": ({"simulation.record.synapses": [[5]]}, "simulation.record.synapses.0 = [5]", "expected 2 entries"),
     "recorded synapse by number": ({"simulation.record.synapses": [5]}, "simulation.record.synapses.0 = 5", "expected a list"),
     "too large a shard of records": (
         {"simulation.segment_s": 90, "simulation.record.neurons": list(range(999))},
         "simulation.record.neurons = 999",
-        "over 256 MB; take fewer, a larger every_ms",
+        "exceed 256 MB; record fewer, or use a larger every_ms",
     ),
     "Poisson input of an unknown population": (
         {"drive.poisson": {"X": {"rate_hz": 10.0, "weight_mv": 1.0}}},
@@ -199,12 +203,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "Poisson input without a weight": (
         {"drive.poisson": {"E": {"rate_hz": 10.0}}},
         "drive.poisson.E.weight_mv is not given",
-        "what one event adds to the input [mV]",
+        "input added by one event [mV]",
     ),
     "Poisson input at a negative rate": (
         {"drive.poisson": {"E": {"rate_hz": -10.0, "weight_mv": 1.0}}},
         "drive.poisson.E.rate_hz = -10.0",
-        "expected more than 0 (events a second onto each neuron [Hz])",
+        "expected more than 0 (rate of events per neuron [Hz])",
     ),
     "Poisson input at too high a rate": (
         {"drive.poisson": {"E": {"rate_hz": 2e5, "weight_mv": 1.0}}},
@@ -214,7 +218,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "Poisson input at a rate in words": (
         {"drive.poisson": {"E": {"rate_hz": "high", "weight_mv": 1.0}}},
         'drive.poisson.E.rate_hz = "high"',
-        "expected a number (events a second",
+        "expected a number (rate of events",
     ),
     "Poisson input as a number": ({"drive.poisson": {"E": 10.0}}, "drive.poisson.E = 10.0", "expected a mapping"),
     "Poisson events beyond the integers": (
@@ -226,11 +230,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "current in words": (
         {"drive.current_mv": {"E": "some"}},
         'drive.current_mv.E = "some"',
-        "expected a number (constant input each step [mV])",
+        "expected a number (constant input per step [mV])",
     ),
     "current that is no number": ({"drive.current_mv": {"E": float("nan")}}, "drive.current_mv.E = NaN", "expected a finite number"),
     "current beyond the integers": ({"drive.current_mv": {"E": -40_000.0}}, "drive.current_mv.E = -40000.0", "expected more than -32,768"),
-    "probability above 1": ({f"{E_TO_E}.p": 1.5}, f"{E_TO_E}.p = 1.5", "expected at most 1 (probability of each synapse"),
+    "probability above 1": ({f"{E_TO_E}.p": 1.5}, f"{E_TO_E}.p = 1.5", "expected at most 1 (probability of a synapse"),
     "negative probability": ({f"{E_TO_E}.p": -0.1}, f"{E_TO_E}.p = -0.1", "expected at least 0"),
     "NaN": ({"features.traces.tau_ms": float("nan")}, "features.traces.tau_ms = NaN", "expected a finite number"),
     "infinity": ({"network.populations.E.a": float("inf")}, "network.populations.E.a = Infinity", "expected a finite number"),
@@ -243,13 +247,21 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "table of an unknown kind": ({"drive.events": "kicks.txt"}, 'drive.events = "kicks.txt"', "expected a .parquet, .csv or .npz table"),
     "rules and an edge table": ({"network.edges": "README.csv"}, 'network.edges = "README.csv"', "set connections: {}"),
     "no populations": ({"network.populations": {}}, "network.populations = {}", "expected a length of at least 1"),
-    "populations that do not add up": ({"network.populations.E.count": 700}, "network.neurons = 1000", "counts add up to 900"),
+    "populations that do not add up": (
+        {"network.populations.E.count": 700},
+        "network.neurons = 1000",
+        "expected 900, the sum of the populations' counts",
+    ),
     "population without a parameter": (
         {"network.populations.I": {"count": 200, "a": 0.1, "b": 0.2, "c": -65.0}},
         "network.populations.I.d is not given",
         "increment of u after a spike [mV]",
     ),
-    "population with a bad name": ({"network.populations.a b": CONTENT["network"]["populations"]["I"]}, '= "a b"', "expected a name"),
+    "population with a bad name": (
+        {"network.populations.a b": CONTENT["network"]["populations"]["I"]},
+        '= "a b"',
+        "expected letters, digits",
+    ),
     "connection of an unknown population": (
         {"network.connections.E->X": CONTENT["network"]["connections"]["E->E"]},
         'network.connections.E->X = "X"',
@@ -266,30 +278,34 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "'bernoulli', 'fixed_indegree' or 'fixed_outdegree'",
     ),
     "two probabilities": ({f"{E_TO_E}.out_degree": 100.0}, f'{E_TO_E} = ["out_degree", "p"]', "exactly one of p and out_degree"),
-    "no in-degree": ({f"{E_TO_E}.rule": "fixed_indegree"}, f'{E_TO_E} = ["p"]', "takes in_degree and nothing else"),
-    "in-degree too large": ({E_TO_E: {**FIXED, "in_degree": 800}}, f"{E_TO_E}.in_degree = 800", "at most the 799 sources"),
+    "no in-degree": ({f"{E_TO_E}.rule": "fixed_indegree"}, f'{E_TO_E} = ["p"]', "takes in_degree only"),
+    "in-degree too large": ({E_TO_E: {**FIXED, "in_degree": 800}}, f"{E_TO_E}.in_degree = 800", "at most 799, the possible sources"),
     "out-degree too large": (
         {E_TO_E: {**FIXED, "rule": "bernoulli", "in_degree": None, "out_degree": 900}},
         f"{E_TO_E}.out_degree = 900.0",
-        "at most the 800 targets",
+        "at most 800, the number of targets",
     ),
-    "exact out-degree too large": ({E_TO_E: {**EXACT, "out_degree": 800}}, f"{E_TO_E}.out_degree = 800", "at most the 799 targets"),
+    "exact out-degree too large": (
+        {E_TO_E: {**EXACT, "out_degree": 800}},
+        f"{E_TO_E}.out_degree = 800",
+        "at most 799, the possible targets",
+    ),
     "exact out-degree onto others too large": (
         {"network.connections.E->I": {**EXACT, "out_degree": 201}},
         "E->I.out_degree = 201",
-        "at most the 200 targets that a source has",
+        "at most 200, the possible targets of a source",
     ),
     "exact out-degree of a fraction": ({E_TO_E: {**EXACT, "out_degree": 80.5}}, f"{E_TO_E}.out_degree = 80.5", "takes a whole number"),
-    "exact out-degree of 0": ({E_TO_E: {**EXACT, "out_degree": 0}}, f"{E_TO_E}.out_degree = 0", "expected more than 0 (targets a source"),
+    "exact out-degree of 0": ({E_TO_E: {**EXACT, "out_degree": 0}}, f"{E_TO_E}.out_degree = 0", "expected more than 0 (targets per source"),
     "exact out-degree and a probability": (
         {E_TO_E: {**EXACT, "p": 0.1}},
         f'{E_TO_E} = ["out_degree", "p"]',
-        "the rule fixed_outdegree takes out_degree and nothing else",
+        "the rule fixed_outdegree takes out_degree only",
     ),
     "exact out-degree without a number": (
         {f"{E_TO_E}.rule": "fixed_outdegree"},
         f'{E_TO_E} = ["p"]',
-        "the rule fixed_outdegree takes out_degree and nothing else",
+        "the rule fixed_outdegree takes out_degree only",
     ),
     "weights of an unknown distribution": (
         {f"{E_TO_E}.weight_mv": {"distribution": "gamma"}},
@@ -306,7 +322,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         f"{E_TO_E}.weight_mv.distribution is not given",
         "expected this key",
     ),
-    "text as a weight": ({f"{E_TO_E}.weight_mv": "strong"}, f'{E_TO_E}.weight_mv = "strong"', "expected a number (weight at the start"),
+    "text as a weight": ({f"{E_TO_E}.weight_mv": "strong"}, f'{E_TO_E}.weight_mv = "strong"', "expected a number (initial weight"),
     "text in a distribution": (
         {f"{E_TO_E}.weight_mv": {**NORMAL, "mean_mv": "strong"}},
         f'{E_TO_E}.weight_mv.mean_mv = "strong"',
@@ -325,12 +341,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "weights of either sign": (
         {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": 0.0}},
         "weight_mv.mean_mv = 0.0",
-        "the mean tells the sign of all",
+        "which sets the sign of the weights",
     ),
     "uniform weights of either sign": (
         {"network.connections.I->E.weight_mv": {"distribution": "uniform", "low_mv": -5.0, "high_mv": 1.0}},
         "weight_mv = [-5.0, 1.0]",
-        "of one sign",
+        "of the same sign",
     ),
     "uniform weights without a bound": (
         {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 1.0}},
@@ -340,7 +356,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "uniform weights with a mean": (
         {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 1.0, "high_mv": 2.0, "mean_mv": 1.5}},
         f'{E_TO_E}.weight_mv = ["mean_mv"]',
-        "has bounds and nothing else",
+        "takes bounds only",
     ),
     "uniform weights reversed": (
         {f"{E_TO_E}.weight_mv": {"distribution": "uniform", "low_mv": 3.0, "high_mv": 2.0}},
@@ -350,12 +366,12 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "plastic weights up to more than their bound": (
         {f"{E_TO_E}.weight_mv": {**NORMAL, "high_mv": 12.0}},
         f"{E_TO_E}.weight_mv.high_mv = 12.0",
-        "a plastic weight lies in 0 .. network.weight_max_mv = 10.0",
+        "expected a plastic weight in 0 .. network.weight_max_mv = 10.0",
     ),
     "plastic weights below 0": (
         {f"{E_TO_E}.weight_mv": {**NORMAL, "mean_mv": -6.0}},
         f"{E_TO_E}.weight_mv.mean_mv = -6.0",
-        "of this distribution lie within its bounds, 0 .. 10; expected at least 1 %",
+        "of this distribution is within its bounds, 0 .. 10; expected at least 1 %",
     ),
     "weights up to more than the integers": (
         {"network.connections.I->E.weight_mv": {**NORMAL, "mean_mv": -6.0, "low_mv": -40_000.0}},
@@ -385,7 +401,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "delays beyond their bounds": (
         {f"{E_TO_E}.delay_ms": {**DELAYS, "mean_ms": 100.0}},
         f"{E_TO_E}.delay_ms.mean_ms = 100.0",
-        "lie within its bounds, 0.5 .. 20.5",
+        "is within its bounds, 0.5 .. 20.5",
     ),
     "delays without a mean": (
         {f"{E_TO_E}.delay_ms": {"distribution": "normal", "first_ms": 1, "last_ms": 20}},
@@ -408,7 +424,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "delays reversed": ({f"{E_TO_E}.delay_ms": [20, 1]}, f"{E_TO_E}.delay_ms = [20, 1]", "first <= last"),
     "one delay": ({f"{E_TO_E}.delay_ms": [1]}, f"{E_TO_E}.delay_ms = [1]", "expected 2 entries"),
     "plastic weight above its bound": ({f"{E_TO_E}.weight_mv": 20.0}, f"{E_TO_E}.weight_mv = 20.0", "network.weight_max_mv = 10.0"),
-    "weight beyond the integers": ({"network.connections.I->E.weight_mv": -40000.0}, "weight_mv = -40000.0", "less than 32,768 mV"),
+    "weight beyond the integers": (
+        {"network.connections.I->E.weight_mv": -40000.0},
+        "weight_mv = -40000.0",
+        "expected |weight| < 32,768 mV",
+    ),
     "time constant of traces too long": (
         {"features.traces.tau_ms": 3001.0},
         "features.traces.tau_ms = 3001.0",
@@ -480,7 +500,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "sweep over a section": ({"sweep": {"network": [1]}}, "sweep.network = 1", "no such key to sweep over"),
     "sweep over the run's name": ({"sweep": {"run.name": ["a"]}}, 'sweep.run.name = "a"', "no such key to sweep over"),
     "sweep with a value that breaks": ({"sweep": {f"{E_TO_E}.p": [0.1, 2.0]}}, f"{E_TO_E}.p = 2.0", "expected at most 1"),
-    "sweep with sizes that break": ({"sweep": {"simulation.ranks": [1, 9]}}, "simulation.ranks = 9", "there are 4"),
+    "sweep with sizes that break": (
+        {"sweep": {"simulation.ranks": [1, 9]}},
+        "simulation.ranks = 9",
+        "expected at most 4, the number of blocks",
+    ),
     "sweep with a value twice": ({"sweep": {"network.seed": [1, 1]}}, "network.seed=1", "expected distinct values"),
     "sweep without a list": ({"sweep": {"network.seed": 1}}, "sweep.network.seed = 1", "expected a list"),
     "sweep over what names no folder": (
@@ -530,15 +554,15 @@ MERGED_BOMB = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join(9 * [
 NOT_YAML: dict[str, tuple[str, str]] = {
     "a list": ("- network\n", "expected a mapping of sections"),
     "syntax error": ("network: [1, 2\n", "line 2"),
-    "key twice": (CONFIG_YAML.read_text(encoding="utf-8") + "\nnetwork: {}\n", "the key 'network' stands twice; keep one"),
-    "key twice in a section": ("run: {name: a, name: b}\n", "the key 'name' stands twice; keep one"),
+    "key twice": (CONFIG_YAML.read_text(encoding="utf-8") + "\nnetwork: {}\n", "duplicate key 'network'; keep one"),
+    "key twice in a section": ("run: {name: a, name: b}\n", "duplicate key 'name'; keep one"),
     "key that is no text": ("network:\n  on: 1\n", "expected text as a key, found on; quote it"),
     "list as a key": ("? [1, 2]\n: 3\n", "expected text as a key"),
     "unknown tag": ("network: !!python/name:os.system\n", "line 1"),
     "date": ("network: 2024-13-45\n", 'network = "2024-13-45": expected a mapping'),
-    "list within itself": ("network: &x [*x]\n", "with its aliases written out it holds over 1,000,000 values"),
-    "aliases of aliases": (BOMB, "with its aliases written out it holds over 1,000,000 values"),
-    "merges of merges": (MERGED_BOMB, "with its aliases written out it holds over 1,000,000 values"),
+    "list within itself": ("network: &x [*x]\n", "it contains over 1,000,000 values with aliases expanded"),
+    "aliases of aliases": (BOMB, "it contains over 1,000,000 values with aliases expanded"),
+    "merges of merges": (MERGED_BOMB, "it contains over 1,000,000 values with aliases expanded"),
     "nested too deeply": ("network: " + 5_000 * "[", "nested too deeply"),
     "bytes": ("network: \0\n", "special characters are not allowed"),
 }
@@ -546,7 +570,7 @@ NOT_YAML: dict[str, tuple[str, str]] = {
 
 @pytest.fixture
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
-    """A function that has a configuration refused on the command line, and returns what it said."""
+    """A function that runs a command on an invalid configuration and returns its error message."""
 
     def refuse(path: Path) -> str:
         assert main(["check", str(path)]) == 2
@@ -559,7 +583,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_configuration_is_refused_with_key_value_and_what_was_expected(
+def test_invalid_configuration_is_refused_with_key_value_and_expectation(
     wrong: str, tmp_path: Path, refusal: Callable[[Path], str]
 ) -> None:
     changes, given_, expected = WRONG[wrong]
@@ -575,7 +599,7 @@ def test_wrong_configuration_is_refused_with_key_value_and_what_was_expected(
 
 
 @pytest.mark.parametrize("wrong", NOT_YAML)
-def test_file_that_is_no_configuration_is_refused_by_name(wrong: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+def test_file_that_is_not_a_configuration_is_refused_with_its_name(wrong: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     text, expected = NOT_YAML[wrong]
     path = tmp_path / "config.yaml"
     path.write_text(text, encoding="utf-8")
@@ -585,10 +609,10 @@ def test_file_that_is_no_configuration_is_refused_by_name(wrong: str, tmp_path: 
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_file_in_another_encoding_is_refused_by_name(encoding: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+def test_file_in_another_encoding_is_refused_with_its_name(encoding: str, tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("# ü\n" + CONFIG_YAML.read_text(encoding="utf-8"), encoding=encoding)
-    assert f"{path} is not text in UTF-8; save it with this encoding" in refusal(path)
+    assert f"{path} is not UTF-8 text; save it as UTF-8" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -612,14 +636,14 @@ def test_file_in_another_encoding_is_refused_by_name(encoding: str, tmp_path: Pa
         *((text, None) for text in ("", "~", "null", "Null", "NULL")),
     ],
 )
-def test_scalars_are_read_by_yaml_1_2_and_on_and_off_are_truth_values(written: str, expected: Any, tmp_path: Path) -> None:
+def test_scalars_are_read_as_yaml_1_2_and_on_and_off_are_booleans(written: str, expected: Any, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(f"key: {written}\n", encoding="utf-8")
     found = read_yaml(path)["key"]
     assert (type(found), found) == (type(expected), expected)
 
 
-def test_number_that_is_none_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
+def test_nan_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("key: .NaN\n", encoding="utf-8")
     assert math.isnan(read_yaml(path)["key"])
@@ -634,25 +658,25 @@ def test_number_that_is_none_in_yaml_is_read_as_nan(tmp_path: Path) -> None:
         ({"sweep": {"network.seed": ["1", "2"]}}, 'network.seed = "1"', "network.seed="),
     ],
 )
-def test_text_that_snakemake_makes_of_the_values_of_config_is_told_as_such(override: dict[str, Any], line: str, setting: str) -> None:
+def test_values_that_snakemake_converted_to_text_are_reported_as_such(override: dict[str, Any], line: str, setting: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load([str(CONFIG_YAML)], overrides=override)
     found = next(told for told in str(caught.value).splitlines() if line in told)
-    assert f"snakemake makes text of this value of --config; use `spikelens run --set {setting}" in found
+    assert f"snakemake converts this --config value to text; use `spikelens run --set {setting}" in found
 
 
-def test_list_of_many_wrong_values_is_refused_soon() -> None:
+def test_list_of_many_wrong_values_is_refused_quickly() -> None:
     with pytest.raises(ConfigError):
         load_runs(with_keys(CONTENT, {"models.autoencoder.seeds": 300_000 * ["one"]}))
 
 
 @pytest.mark.parametrize("results", ["my results", "Läufe/große", "../x", "/tmp/a,b", "a~b"])
-def test_folder_of_results_may_have_spaces_and_umlauts(results: str) -> None:
+def test_folder_of_results_can_have_spaces_and_umlauts(results: str) -> None:
     assert load_runs(with_keys(CONTENT, {"run.results": results}))[0].path == f"{results}/reference"
 
 
 @pytest.mark.parametrize("tilde", ["~", f"~{getpass.getuser()}"])
-def test_home_stands_for_the_tilde_of_the_folder_of_results(tilde: str) -> None:
+def test_tilde_in_the_folder_of_results_is_expanded(tilde: str) -> None:
     run = load_runs(with_keys(CONTENT, {"run.results": f"{tilde}/x"}))[0]
     home = os.path.expanduser(tilde)
     assert not home.startswith("~")
@@ -669,11 +693,11 @@ def test_run_too_short_for_the_sequences_is_refused_before_it_starts(changes: di
     assert "contains none of the sequences of 20 ms" in str(caught.value)
 
 
-def test_missing_configuration_is_refused_by_name(tmp_path: Path, refusal: Callable[[Path], str]) -> None:
+def test_missing_configuration_is_refused_with_its_name(tmp_path: Path, refusal: Callable[[Path], str]) -> None:
     assert str(tmp_path / "none.yaml") in refusal(tmp_path / "none.yaml")
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         load_runs(with_keys(CONTENT, {"simulation.ranks": 9, "features.spike_counts.step_ms": 7, "training.split": [0.5, 0.2, 0.2]}))
     assert {problem.key for problem in caught.value.problems} == {
@@ -704,7 +728,7 @@ def test_bins_of_readers_do_not_depend_on_those_of_features(changes: dict[str, A
 
 
 def leaves(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Paths of the values of a configuration; an empty mapping is one."""
+    """Paths of the values of a configuration; an empty mapping is a value."""
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, (*prefix, key))
@@ -721,7 +745,7 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(path=st.sampled_from(sorted(leaves(CONTENT))), depth=st.integers(1, 4), value=ANYTHING)
-def test_any_single_mutation_is_loaded_or_refused_but_never_a_crash(path: tuple[str, ...], depth: int, value: Any) -> None:
+def test_any_single_mutation_is_loaded_or_refused_without_a_crash(path: tuple[str, ...], depth: int, value: Any) -> None:
     mutated = with_keys(CONTENT, {".".join(path[:depth]): value})
     try:
         runs = load_runs(mutated)
@@ -730,7 +754,7 @@ def test_any_single_mutation_is_loaded_or_refused_but_never_a_crash(path: tuple[
     assert all(not list(check(run)) for run in runs)
 
 
-def test_sweep_gives_one_run_for_each_combination_in_a_folder_of_its_own() -> None:
+def test_sweep_gives_one_run_per_combination_each_in_its_own_folder() -> None:
     runs = load_runs(with_keys(CONTENT, {"sweep": {"network.seed": [1, 2], "features.traces.tau_ms": [10.0, 20.0, 40.0]}}))
     assert len({run.path for run in runs}) == 6
     found = {(run.network.seed, run.features["traces"].tau_ms) for run in runs}
@@ -755,7 +779,7 @@ def test_sweep_takes_lists_none_and_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1e-7", "2.5e8", "1E5", "3e+20", "1_000"])
-def test_the_number_that_the_hint_says_to_write_is_the_one_that_was_meant(text: str, tmp_path: Path) -> None:
+def test_the_number_in_the_hint_is_the_intended_one(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_runs(with_keys(CONTENT, {"models.tft_neuron.learning_rate": text}))
     found = re.search(r"is text here; write (\S+) without quotes", str(caught.value))
@@ -764,7 +788,7 @@ def test_the_number_that_the_hint_says_to_write_is_the_one_that_was_meant(text: 
     assert read_yaml(tmp_path / "config.yaml") == {"key": float(text)}
 
 
-def test_a_million_neurons_in_100_blocks_can_be_run() -> None:
+def test_a_million_neurons_in_100_blocks_are_valid() -> None:
     changes = {
         "network.neurons": 1_000_000,
         "network.populations.E.count": 999_800,
@@ -777,7 +801,7 @@ def test_a_million_neurons_in_100_blocks_can_be_run() -> None:
         assert run.n_blocks == 100
 
 
-def test_weight_averages_are_kept_up_to_ten_million_expected_synapses_and_always_with_an_edge_table(tmp_path: Path) -> None:
+def test_weight_averages_are_stored_up_to_ten_million_expected_synapses_and_with_an_edge_table(tmp_path: Path) -> None:
     table = tmp_path / "edges.csv"
     table.touch()
     assert load_runs(CONTENT)[0].weight_average
@@ -787,19 +811,19 @@ def test_weight_averages_are_kept_up_to_ten_million_expected_synapses_and_always
     assert "always with an edge table" in described
 
 
-def test_run_reads_its_own_configuration_back(make_run: Any) -> None:
+def test_run_reads_back_its_own_configuration(make_run: Any) -> None:
     run = make_run()
     assert load_run(run.folder) == run
 
 
-def test_damaged_copy_of_the_configuration_is_refused_by_name(make_run: Any) -> None:
+def test_damaged_copy_of_the_configuration_is_refused_with_its_name(make_run: Any) -> None:
     path = make_run().folder / "config.json"
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     with pytest.raises(SpikelensError, match=re.escape(str(path))):
         load_run(path.parent)
 
 
-def test_segments_and_blocks_cover_the_run_once_also_when_the_last_is_short(tmp_path: Path) -> None:
+def test_segments_and_blocks_cover_the_run_once_even_if_the_last_is_shorter(tmp_path: Path) -> None:
     changes = {"simulation.duration_s": 7, "network.block_size": 60, "simulation.chunk_neurons": 60}
     run = load_runs(small_config(tmp_path, changes))[0]
     assert [run.segment_range(k) for k in range(run.n_segments)] == [(0, 2000), (2000, 4000), (4000, 6000), (6000, 7000)]
@@ -816,12 +840,12 @@ def test_training_validation_and_test_share_no_spike() -> None:
     assert ranges[-1][1] * model.bin_ms <= run.n_steps
 
 
-def test_schema_file_is_what_the_types_say() -> None:
+def test_schema_file_matches_the_types() -> None:
     kept = json.loads((REPOSITORY / "workflow/schemas/config.schema.json").read_text(encoding="utf-8"))
     assert kept == json_schema(), "run `make schema`"
 
 
-def test_schema_takes_config_yaml_and_refuses_an_unknown_key() -> None:
+def test_schema_accepts_config_yaml_and_rejects_an_unknown_key() -> None:
     jsonschema.validate(CONTENT, json_schema())
     with pytest.raises(jsonschema.ValidationError, match="nmae"):
         jsonschema.validate(with_keys(CONTENT, {"run.nmae": "a"}), json_schema())
@@ -835,7 +859,7 @@ def test_schema_describes_every_key() -> None:
 
 
 INSTEAD_OF_P = {"out_degree", "in_degree"}
-"""Keys of other connection rules than those of the reference network."""
+"""Keys of connection rules that the reference network does not use."""
 
 
 def test_config_yaml_shows_every_key() -> None:
@@ -849,7 +873,7 @@ def test_config_yaml_shows_the_defaults_in_their_order() -> None:
 
 
 def commented_lines() -> dict[tuple[str, ...], str]:
-    """The comment on the line of each leaf of config.yaml; empty where there is none."""
+    """The comment on the line of each leaf of config.yaml, or an empty string."""
     comments: dict[tuple[str, ...], str] = {}
     path: list[str] = []
     for line in CONFIG_YAML.read_text(encoding="utf-8").splitlines():
@@ -864,7 +888,7 @@ UNIT_OF_SUFFIX = {"min": "min", "ms": "ms", "s": "s", "mv": "mV", "hz": "Hz"}
 
 
 @pytest.mark.parametrize(("path", "comment"), commented_lines().items(), ids=map(".".join, commented_lines()))
-def test_config_yaml_and_the_messages_say_what_each_key_is_and_in_which_unit(path: tuple[str, ...], comment: str) -> None:
+def test_config_yaml_and_messages_describe_each_key_with_the_same_unit(path: tuple[str, ...], comment: str) -> None:
     assert comment
     suffix = path[-1].rpartition("_")[2]
     if suffix in UNIT_OF_SUFFIX and suffix != path[-1]:

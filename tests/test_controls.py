@@ -105,7 +105,7 @@ def test_a_null_control_runs_to_the_end_and_its_report_says_what_it_lacks(tmp_pa
         assert told == ["no neuron spikes: rates, forecasts and scores are meaningless"]
         assert summary["simulation"]["spikes"] == 0
         assert summary["explanation"]["scores"]
-        assert said.count("no neuron spikes; is the drive too weak") == run.n_segments
+        assert said.count("no spikes; is the drive too weak") == run.n_segments
     assert all(f"{run.path}: {text}\n" in said for text in told)
     assert page.count('class="remark"') == len(told)
     assert ("No edge class has a score of attention" in page) == (control != "silent")

@@ -1,4 +1,4 @@
-"""What a crash, a full disk or a flipped bit costs: a message that says what it was, and at most one segment. Never a wrong number."""
+"""Crashes, full disks, flipped bits: they are reported, cost at most a segment, and change no result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ N_SEGMENTS = 3
 
 
 def build(folder, changes=None):
-    """A run of 200 neurons that spike, 3 segments of 1 s, two of them recorded, with its network."""
+    """A run of 200 spiking neurons with 3 segments of 1 s and two recorded neurons; its network is built."""
     run = load_runs(small_config(folder, {**QUICK, "simulation.record.neurons": [0, 150], **(changes or {})}))[0]
     prepare(run)
     build_blocks(run, range(run.n_blocks))
@@ -59,7 +59,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(built, tmp_path_factory):
-    """The same run, simulated by one process in one go."""
+    """The same run, simulated by one process without interruption."""
     run = copy_of(built, tmp_path_factory.mktemp("undisturbed") / "run")
     for segment in range(run.n_segments):
         simulate_segment(run, segment)
@@ -73,20 +73,20 @@ def copy_of(run, folder):
 
 
 def contents(run, stores=SIMULATED):
-    """Every file of some stores by its path, temporary ones too."""
+    """All files of some stores by path, including temporary ones."""
     files = [path for store in stores for path in store_path(run, store).rglob("*") if path.is_file()]
     return {str(path.relative_to(run.folder)): path.read_bytes() for path in files}
 
 
 def shards(run, segments):
-    """The files that the simulation of some segments writes."""
+    """The files that the simulation writes for some segments."""
     groups = [layout(run, store) for store in SIMULATED]
     groups += [block_group(run, store, block) for store in ("weights", "state") for block in range(run.n_blocks)]
     return [path for group in groups for path in group.shard_paths(None, segments)]
 
 
 def is_complete(run, segment):
-    """A shard has its name only when it is whole: a segment is complete if all of its files are there."""
+    """Shards get their final name when complete, so a segment is complete if all its files exist."""
     return all(path.is_file() for path in shards(run, [segment]))
 
 
@@ -97,7 +97,7 @@ def command(run, ranks, segments=None):
 
 
 def go_on(run, ranks):
-    """What `make run` does after a crash: prepare, and simulate from the first segment on that is not complete."""
+    """Do what `make run` does after a crash: prepare, then simulate from the first incomplete segment."""
     prepare(run)
     first = next(segment for segment in range(N_SEGMENTS) if not is_complete(run, segment))
     before = {path: path.stat().st_mtime_ns for path in shards(run, range(first))}
@@ -107,17 +107,17 @@ def go_on(run, ranks):
 
 
 def check_nothing_is_half_written(run):
-    """Files may be missing, and unfinished ones stand under names of their own; all else is whole."""
+    """Files can be missing, and unfinished ones have temporary names; all others are complete."""
     for fault in verify(run):
         assert "is missing; run" in fault or re.match(r"\S+/\.[^/]+\.partial: belongs to no shard", fault), fault
 
 
-# --- the whole job is killed ----------------------------------------------------------------------------------------------
+# --- a killed job --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Kill:
-    """Kill a job `after_s` after a phase has begun in a segment, and go on with another number of ranks."""
+    """A kill `after_s` after the start of a phase; the run continues with another number of ranks."""
 
     ranks: int
     then: int
@@ -128,11 +128,11 @@ class Kill:
 
 RANKS = [(2, 1), (1, 2), (2, 3), (3, 1), (2, 4), (1, 3), (4, 2), (2, 1), (3, 2), (1, 4)]
 LENGTH_S = {"start": 1.2, "stepping": 0.2, "writing": 0.12}
-"""About how long a phase lasts."""
+"""Approximate duration of a phase."""
 
 
 def twenty_kills():
-    """Random moments over start-up, stepping and writing, over all segments."""
+    """Random times during start-up, stepping and writing, in all segments."""
     rng = random.Random(20)
     phases = 5 * [("start", 0)] + [("stepping", s) for s in (1, 2, 1, 2, 1)] + [("writing", s) for s in (0, 1, 2, 0, 1, 2, 0, 1, 2, 1)]
     rng.shuffle(phases)
@@ -140,7 +140,7 @@ def twenty_kills():
 
 
 def wait_for(kill, paths, job):
-    """Return at the moment of the kill, or when the job is over; `paths`: the files of each segment."""
+    """Wait until the time of the kill, or until the job has finished; `paths`: the files of each segment."""
     begun = {
         "start": lambda: True,
         "stepping": lambda: all(path.is_file() for path in paths[kill.segment - 1]),
@@ -152,7 +152,7 @@ def wait_for(kill, paths, job):
 
 
 def kill_all(job):
-    """SIGKILL to the launcher and all that it started, at one moment: they are stopped first. Whether they were still at work."""
+    """Stop the launcher and its processes, then send SIGKILL to all; return whether they were working."""
     at_work = job.poll() is None
     stopped = []
     while found := [process for process in [job, *job.children(recursive=True)] if process not in stopped] if at_work else []:
@@ -166,7 +166,7 @@ def kill_all(job):
 
 
 def survive(kill, built, expected, folder):
-    """Kill and go on; how many segments had been complete, and how many files of the next one were there."""
+    """Kill the job and continue; return the number of segments complete then, and of files of the next."""
     run = copy_of(built, folder)
     paths = [shards(run, [segment]) for segment in range(N_SEGMENTS)]
     job = psutil.Popen(command(run, kill.ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -174,7 +174,7 @@ def survive(kill, built, expected, folder):
     at_work = kill_all(job)
     there = [sum(path.is_file() for path in of_segment) for of_segment in paths]
     complete = [n == len(of_segment) for n, of_segment in zip(there, paths, strict=True)]
-    if not at_work or all(complete):  # a fast machine: too late, earlier then
+    if not at_work or all(complete):  # too late on a fast machine: try earlier
         shutil.rmtree(folder)
         return survive(replace(kill, after_s=kill.after_s / 2), built, expected, folder)
     go_on(run, kill.then)
@@ -183,20 +183,20 @@ def survive(kill, built, expected, folder):
 
 
 @pytest.mark.slow
-def test_after_sigkill_at_20_moments_any_other_number_of_ranks_gives_the_same_bytes(built, undisturbed, tmp_path):
-    """Every file of spikes, weights and state; segments that were complete are not written again."""
+def test_after_sigkill_at_20_times_another_number_of_ranks_gives_the_same_bytes(built, undisturbed, tmp_path):
+    """All files of spikes, weights and state are the same; complete segments are not written again."""
     kills, expected = twenty_kills(), contents(undisturbed)
     with ThreadPoolExecutor(2) as pool:
         landed = list(pool.map(lambda i: survive(kills[i], built, expected, tmp_path / str(i)), range(20)))
     assert {complete for complete, _ in landed} >= {0, 1, 2}
-    assert sum(begun > 0 for _, begun in landed) >= 3, "too few kills met a segment half written"
+    assert sum(begun > 0 for _, begun in landed) >= 3, "too few kills hit a partially written segment"
 
 
-# --- one rank fails -------------------------------------------------------------------------------------------------------
+# --- a failing rank ------------------------------------------------------------------------------------------------------
 
 
 def beside_sound_ranks(run, how):
-    """Three ranks, of which number 1 fails."""
+    """Three ranks, of which rank 1 fails."""
     sound = ["-n", "1", sys.executable, "-m", "spikelens"]
     failing = ["-n", "1", sys.executable, str(FAILING_RANK), how]
     simulate = ["simulate", run.path, "--ranks", "3"]
@@ -204,12 +204,12 @@ def beside_sound_ranks(run, how):
 
 
 def left_behind():
-    """Processes that this test has started, and theirs: all have its name in their environment."""
+    """Processes that this test and its children have started: all have its name in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
             name = process.environ().get("PYTEST_CURRENT_TEST")
-        except psutil.Error:  # it is ending, or another user's
+        except psutil.Error:  # it is exiting, or belongs to another user
             continue
         if name == os.environ["PYTEST_CURRENT_TEST"] and process.pid != os.getpid():
             found.append(process)
@@ -217,7 +217,7 @@ def left_behind():
 
 
 def watch(job, sign):
-    """Read a job's messages until it ends: all of them, and how long [s] it and all its processes went on after a line with `sign`."""
+    """Return a job's output, and the time [s] from a line with `sign` to the exit of all processes."""
     lines, seen = [], None
     for line in job.stderr:
         lines.append(line)
@@ -231,13 +231,13 @@ def watch(job, sign):
 
 
 @pytest.mark.slow
-def test_one_rank_that_fails_ends_all_with_its_number_and_the_error(built, undisturbed, tmp_path):
-    """In its third write, while the others write or wait; then it goes on, on two ranks."""
+def test_a_failing_rank_aborts_all_ranks_and_reports_its_number_and_error(built, undisturbed, tmp_path):
+    """It fails in its third write, while the others write or wait; then two ranks continue the run."""
     run = copy_of(built, tmp_path / "run")
     job = psutil.Popen(beside_sound_ranks(run, "exception"), stderr=subprocess.PIPE, text=True)
     text, lasted_s = watch(job, "^rank 1 failed$")
     assert re.search(r"^rank 1 failed\n(.*\n)+RuntimeError: struck by a test$", text, flags=re.MULTILINE), text
-    assert "ended first" not in text
+    assert "died first" not in text
     assert job.returncode == 1
     assert lasted_s < 10
     check_nothing_is_half_written(run)
@@ -246,14 +246,14 @@ def test_one_rank_that_fails_ends_all_with_its_number_and_the_error(built, undis
 
 
 @pytest.mark.slow
-def test_one_rank_without_memory_ends_all_with_its_number_and_what_to_do(tmp_path):
-    """1.2 million synapses: a rank needs more memory than failing_rank.py leaves to it."""
+def test_a_rank_out_of_memory_aborts_all_ranks_and_reports_its_number_and_a_remedy(tmp_path):
+    """With 1.2 million synapses, a rank needs more memory than failing_rank.py allows."""
     counts = {"network.neurons": 2000, "network.populations.E.count": 1600, "network.populations.I.count": 400}
     run = build(tmp_path, {**counts, "network.block_size": 500, "simulation.chunk_neurons": 500})
     job = psutil.Popen(beside_sound_ranks(run, "memory"), stderr=subprocess.PIPE, text=True)
-    text, lasted_s = watch(job, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use a machine with more")
+    text, lasted_s = watch(job, r"^rank 1: out of memory \((Unable to allocate|can't start new thread).*\); use machines with more")
     assert "Traceback" not in text
-    assert "ended first" not in text
+    assert "died first" not in text
     assert job.returncode == 2
     assert lasted_s < 10
     check_nothing_is_half_written(run)
@@ -261,8 +261,8 @@ def test_one_rank_without_memory_ends_all_with_its_number_and_what_to_do(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
-def test_one_rank_that_is_killed_ends_all_and_is_named(tmp_path, rank):
-    """While the ranks step: no other says a word, and mpiexec does not know the rank."""
+def test_a_killed_rank_ends_all_ranks_and_is_reported(tmp_path, rank):
+    """It is killed during stepping: no other rank reports anything, and mpiexec does not name the rank."""
     run = build(tmp_path, {"simulation.duration_s": 300, "simulation.segment_s": 300})
     log = tmp_path / "x.log"
     job = psutil.Popen([*command(run, 3), "--log", str(log)], stderr=subprocess.PIPE, text=True)
@@ -270,20 +270,20 @@ def test_one_rank_that_is_killed_ends_all_and_is_named(tmp_path, rank):
     assert "of 300,000 ms" in begun
     killed = next(p for p in job.children(recursive=True) if "spikelens" in p.cmdline() and p.environ()["PMI_RANK"] == str(rank))
     killed.kill()
-    message = rf"^rank {rank} \(process {killed.pid}\) on \S+ ended first, without a message: killed, perhaps for want of memory"
+    message = rf"^rank {rank} \(process {killed.pid}\) on \S+ died first, without an error message: probably killed"
     text, lasted_s = watch(job, message)
     assert lasted_s < 10
     assert job.returncode != 0
-    assert re.findall(r"^.*ended first.*\n", log.read_text(), flags=re.MULTILINE) == re.findall(r".*ended first.*\n", text)
+    assert re.findall(r"^.*died first.*\n", log.read_text(), flags=re.MULTILINE) == re.findall(r".*died first.*\n", text)
     check_nothing_is_half_written(run)
 
 
-# --- the disk is full -----------------------------------------------------------------------------------------------------
+# --- a full disk ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 16 MB of its own."""
+    """A separate file system of 16 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(disk)], capture_output=True, text=True)
@@ -294,7 +294,7 @@ def small_disk(tmp_path):
 
 
 def fill(disk):
-    """Take the space but for 64 kB, less than a segment needs."""
+    """Fill the disk except for 64 kB, which is less than a segment needs."""
     free = os.statvfs(disk)
     filler = disk / "filler"
     filler.write_bytes(bytes(free.f_bavail * free.f_bsize - 64 * 1024))
@@ -302,7 +302,7 @@ def fill(disk):
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_all_ranks_with_the_file_and_what_to_do_and_then_it_goes_on(built, undisturbed, small_disk, capsys):
+def test_a_full_disk_aborts_all_ranks_with_file_and_remedy_and_the_run_can_continue(built, undisturbed, small_disk, capsys):
     run = copy_of(built, small_disk / "run")
     filler = fill(small_disk)
     log = [*command(run, 2), "--log", str(run.folder / "logs/0.log")]
@@ -322,7 +322,7 @@ def test_a_full_disk_ends_all_ranks_with_the_file_and_what_to_do_and_then_it_goe
     assert re.search(full, capsys.readouterr().err, flags=re.MULTILINE)
 
 
-def test_a_log_that_cannot_be_written_is_named(built, tmp_path, capsys):
+def test_a_log_that_cannot_be_written_is_reported(built, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["network", built.path, "--log", str(tmp_path / "file/x.log")]) == 2
     assert f"--log {tmp_path}/file/x.log cannot be written: File exists; make it writable" in capsys.readouterr().err
@@ -333,7 +333,7 @@ def test_a_log_that_cannot_be_written_is_named(built, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def whole(undisturbed, tmp_path_factory):
-    """A run with every shard of every store; those of models and methods are random numbers."""
+    """A run with all shards of all stores; those of models and methods contain random numbers."""
     run = copy_of(undisturbed, tmp_path_factory.mktemp("whole") / "run")
     assert main(["features", run.path]) == 0
     rng = np.random.default_rng(3)
@@ -353,15 +353,15 @@ def flip_any(path, rng):
 
 
 @pytest.mark.slow
-def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(whole, tmp_path, capsys):
-    """In shards of every store and in coordinates; ten at a time."""
+def test_verify_reports_100_of_100_flipped_bits_with_the_file(whole, tmp_path, capsys):
+    """In shards of all stores and in coordinates; ten at a time."""
     run = copy_of(whole, tmp_path / "run")
     rng = random.Random(100)
     found = sorted(path for path in run.folder.glob("*/*/*.zarr/**/c/**/*") if path.is_file())
     every = [path for path in found if path.relative_to(run.folder).parts[0] != "current"]
     assert {path.relative_to(run.folder).parts[2] for path in every} == {f"{store}.zarr" for store in OWNER}
     chosen = rng.sample(every, 100)
-    # without its in-degrees, a block's other files cannot be told from foreign ones
+    # without in-degrees, other files of a block cannot be distinguished from foreign files
     alone = [[path] for path in chosen if "in_degree" in path.parts]
     others = [path for path in chosen if "in_degree" not in path.parts]
     for damaged in alone + [others[i : i + 10] for i in range(0, len(others), 10)]:
@@ -379,8 +379,8 @@ def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(who
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("store", "array", "index"), [("state", "v", (0, 1)), ("spikes", "spikes", (2, 3)), ("features", "count", (1, 0))])
-def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, index):
-    """One bit of every byte (data, checksums, the shard's own index), and the file cut off at every byte, or longer by one."""
+def test_any_changed_byte_of_a_shard_is_detected(whole, tmp_path, store, array, index):
+    """One bit of each byte (data, checksums, index); truncation at each byte; one additional byte."""
     run = copy_of(whole, tmp_path / "run")
     group = layout(run, store)
     path = group.shard_path(array, index)
@@ -411,12 +411,12 @@ def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, 
     + [("current/features.zarr/count/c/1/2", ["train", "--model", "tft_neuron"])]
     + [("current/features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
 )
-def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged, stage):
-    """It ends with 2 and the file's name, and leaves nothing that it computed with it."""
+def test_all_stages_refuse_a_damaged_shard(whole, tmp_path, capsys, damaged, stage):
+    """The stage exits with 2, names the file, and leaves no results that were computed with it."""
     run = copy_of(whole, tmp_path / "run")
     flip_any(run.folder / damaged, random.Random(damaged))
     for manifests in run.folder.glob("*/*/manifests"):
-        shutil.rmtree(manifests)  # with them, jobs that are done would have nothing to do
+        shutil.rmtree(manifests)  # with manifests, finished jobs would have nothing to do
     before = contents(run, OWNER)
     assert main([stage[0], run.path, *stage[1:]]) == 2
     assert f"{(run.folder / damaged).resolve()} cannot be read" in capsys.readouterr().err
@@ -433,7 +433,7 @@ def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged
         "current/weights.zarr/1/weight/c/2/0",
     ],
 )
-def test_no_report_is_drawn_of_a_damaged_shard(tmp_path, capsys, damaged):
+def test_the_report_refuses_a_damaged_shard(tmp_path, capsys, damaged):
     run, _ = synthetic_run(tmp_path)
     flip_any(run.folder / damaged, random.Random(6))
     assert main(["report", run.path]) == 2

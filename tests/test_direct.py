@@ -1,4 +1,4 @@
-"""From Python: `spikelens.simulate` leaves what the workflow's jobs leave, and `spikelens.open` shows runs and sweeps."""
+"""Python interface: `simulate` writes the same files as the workflow; `open` opens runs and sweeps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiny(changes=None):
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    """What jobs wrote of the first two stages, but logs, times and flags."""
+    """The files that jobs of the first two stages wrote, without logs, times and flags."""
     paths = [path for stage in ("network", "simulation") for path in (folder / stage).rglob("*") if path.is_file()]
     kept = [path for path in paths if not {"manifests", "done", "logs", "benchmarks"}.intersection(path.parts)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
@@ -52,7 +52,7 @@ def call(folder: Path, *command: str) -> str:
 
 
 @pytest.mark.slow
-def test_python_and_the_workflow_write_the_same_bytes_and_either_goes_on_from_the_other(here):
+def test_python_and_the_workflow_write_identical_files_and_can_continue_each_others_runs(here):
     (here / "config.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False))
     call(here, "spikelens", "run", "--until", "simulation", "--cores", "2")
     run = spikelens.simulate("config.yaml", here / "python" / "small")
@@ -67,7 +67,7 @@ def test_python_and_the_workflow_write_the_same_bytes_and_either_goes_on_from_th
     assert spikelens.open("python/small").rate().sizes["neuron"] == 200
 
 
-def test_a_path_a_mapping_and_a_run_give_the_same_and_nothing_is_done_twice(here):
+def test_a_path_a_mapping_and_a_run_are_equivalent_and_nothing_is_done_twice(here):
     (here / "config.yaml").write_text(yaml.safe_dump(tiny(), sort_keys=False))
     first = spikelens.simulate(tiny())
     assert first.config.folder == here / "results/small"
@@ -81,7 +81,7 @@ def test_a_path_a_mapping_and_a_run_give_the_same_and_nothing_is_done_twice(here
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
-def test_a_shard_that_was_lost_is_made_again_and_no_other(here):
+def test_only_a_lost_shard_is_recreated(here):
     run = spikelens.simulate(tiny())
     before = written(run.config.folder)
     shard = next(run.config.folder.glob("simulation/*/spikes.zarr/spikes/c/1/0"))
@@ -106,7 +106,7 @@ def test_a_sweep_is_a_mapping_of_names_to_runs_that_share_a_network(here):
         sweep["drive.seed=3"]
 
 
-def test_a_sweep_can_be_put_elsewhere(here):
+def test_a_sweep_can_be_written_to_another_folder(here):
     sweep = spikelens.simulate({**tiny(), "sweep": {"drive.seed": [2, 10]}}, "elsewhere/mine")
     assert sweep.folder == here / "elsewhere/mine"
     assert sweep["drive.seed=10"].config.run.name == "mine"
@@ -129,19 +129,19 @@ def test_an_open_run_is_found_from_another_folder(here, monkeypatch):
         ({"base": "config.yaml"}, 'base = "config.yaml": expected only in a configuration file'),
     ],
 )
-def test_what_cannot_be_simulated_is_refused_before_anything_is_written(here, given, expected):
+def test_an_invalid_configuration_is_refused_before_anything_is_written(here, given, expected):
     with pytest.raises(SpikelensError) as refused:
         spikelens.simulate(given)
     assert expected in str(refused.value)
     assert list(here.iterdir()) == []
 
 
-def test_a_folder_that_jobs_could_not_name_is_refused(here):
+def test_a_folder_name_that_jobs_cannot_handle_is_refused(here):
     with pytest.raises(ConfigError, match=r'name = "my run": expected letters, digits'):
         spikelens.simulate(tiny(), "my run")
 
 
-def test_a_folder_in_which_another_process_works_is_refused(here):
+def test_a_folder_that_another_process_uses_is_refused(here):
     with places.hold(Path("results/small")), pytest.raises(SpikelensError, match="another call works on this run"):
         spikelens.simulate(tiny())
     spikelens.simulate(tiny())

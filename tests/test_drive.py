@@ -1,4 +1,4 @@
-"""Poisson input and constant current: the plain reference's spikes, and the distribution that is asked for."""
+"""Poisson input and constant current: same spikes as the plain reference, and the configured distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STREAM = 5
 
 
 def plain_background(run):
-    """background(t) of the reference: constant currents and Poisson events, from plain Philox and scipy's distribution."""
+    """background(t) for the reference: constant currents, and Poisson events from plain Philox and scipy."""
     drive = run.drive
     n = run.network.neurons
     current, amount = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -52,7 +52,7 @@ DRIVES = {
 
 
 @pytest.mark.parametrize("drive", DRIVES)
-def test_poisson_input_and_current_give_the_references_spikes_one_for_one(make_run, drive):
+def test_poisson_input_and_current_give_exactly_the_spikes_of_the_reference(make_run, drive):
     run = make_run({**QUICK, **DRIVES[drive]})
     simulate(run)
     spikes = compare_with_reference(run, background=plain_background(run))
@@ -60,7 +60,7 @@ def test_poisson_input_and_current_give_the_references_spikes_one_for_one(make_r
 
 
 def drawn(mean, n_neurons, n_steps, seed=1, first=0):
-    """Numbers of events of neurons from id `first` on, (n_steps, n_neurons)."""
+    """Number of events of the neurons first, first + 1, ..., (n_steps, n_neurons)."""
     counts = np.zeros((n_steps, n_neurons), np.int32)
     for t in range(n_steps):
         poisson(counts[t], t, first, seed, 1, poisson_limits(mean))
@@ -87,17 +87,17 @@ def test_events_of_neighbours_and_of_neighbouring_steps_are_independent():
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 3, 50, 1001])
-def test_events_belong_to_the_neuron_wherever_its_range_begins(first):
+def test_events_of_a_neuron_do_not_depend_on_the_range_of_neurons(first):
     whole = drawn(2.5, 1_100, 5)
     np.testing.assert_array_equal(drawn(2.5, 90, 5, first=first), whole[:, first : first + 90])
 
 
-def test_another_seed_draws_other_events():
+def test_another_seed_gives_other_events():
     assert (drawn(2.5, 1_000, 5) != drawn(2.5, 1_000, 5, seed=2)).mean() > 0.5
 
 
 @pytest.mark.parametrize("mean", [1e-7, 0.005, 1.0, 50.0, 100.0])
-def test_limits_are_the_distribution_function_up_to_where_it_rounds_to_one(mean):
+def test_limits_are_the_distribution_function_until_it_rounds_to_one(mean):
     limits = poisson_limits(mean)
     np.testing.assert_allclose(limits.astype(float), stats.poisson.cdf(np.arange(len(limits)), mean) * 2**32, rtol=0, atol=1)
     assert stats.poisson.sf(len(limits), mean) * 2**32 < 2
@@ -108,21 +108,21 @@ def test_no_rate_gives_no_events():
     assert not drawn(0.0, 1_000, 5).any()
 
 
-def test_events_without_effect_are_told_of_once(make_run, tmp_path, caplog):
+def test_events_without_effect_cause_one_warning(make_run, tmp_path, caplog):
     path = tmp_path / "events.csv"
     path.write_text("step,neuron,mv\n0,1,20\n2999,1,20\n3000,2,20\n99999,2,1e-6\n5,2,0\n")
     run = make_run({**QUICK, "drive.events": str(path)})
     simulate(run)
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert told == [
-        f"{path}: 2 of 5 events come after the run's end at step 3,000 and have no effect",
-        f"{path}: 1 of 5 amounts round to 0 mV; the smallest step is 2^-16 mV: are they in mV?",
+        f"{path}: 2 of 5 events are after the end of the run (step 3,000) and have no effect",
+        f"{path}: 1 of 5 amounts round to 0 mV (the resolution is 2^-16 mV); are they in mV?",
     ]
 
 
-def test_a_silent_network_is_told_of_in_each_segment(make_run, caplog):
+def test_a_silent_network_causes_a_warning_in_each_segment(make_run, caplog):
     run = make_run({**QUICK, "drive.kick_mv": 0.0})
     simulate(run)
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert [text.split(":")[0] for text in told] == [f"simulation, segment {n} of 3" for n in (1, 2, 3)]
-    assert all("no neuron spikes; is the drive too weak" in text for text in told)
+    assert all("no spikes; is the drive too weak" in text for text in told)

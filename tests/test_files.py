@@ -1,4 +1,4 @@
-"""Damaged, missing and foreign files in our folders are named, with what to do; they never end a command with a traceback."""
+"""Damaged, missing and foreign files in our folders: messages name the file and the remedy; no tracebacks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("content", [*DAMAGE.values(), b"[]", b"{}", b'{"n": "1"}', b'{"n": true}', b'{"n": null}', b'{"n": NaN}'])
-def test_a_file_that_is_not_what_it_should_be_is_damaged_and_says_what_to_do(tmp_path, content):
+def test_unexpected_content_is_reported_as_damage_with_a_remedy(tmp_path, content):
     path = tmp_path / "file.json"
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"file\.json is damaged: .+; run snakemake"):
@@ -46,7 +46,7 @@ def test_a_file_that_is_not_what_it_should_be_is_damaged_and_says_what_to_do(tmp
             read_json_rows(path, {"n": int})
 
 
-def test_what_is_expected_and_found_is_said_with_row_and_line(tmp_path):
+def test_messages_name_the_row_or_line_and_what_was_expected_and_found(tmp_path):
     path = tmp_path / "file.json"
     path.write_text('[{"n": 1}, {"n": 1.5}]')
     with pytest.raises(StoreError, match=r"damaged: row 1: n is a number, expected a whole number; "):
@@ -56,20 +56,20 @@ def test_what_is_expected_and_found_is_said_with_row_and_line(tmp_path):
         read_json_lines(path, {"n": int})
     path.write_text('{"n": 1}\n\n{"n": 2, "m": null}\n')
     assert read_json_lines(path, {"n": (int, float)}) == [{"n": 1}, {"n": 2, "m": None}]
-    with pytest.raises(StoreError, match=r"nothing\.json is missing; run snakemake, which makes it again"):
+    with pytest.raises(StoreError, match=r"nothing\.json is missing; run snakemake, which recreates it"):
         read_json(tmp_path / "nothing.json", {})
 
 
 @pytest.mark.parametrize(
     "content", [*DAMAGE.values(), b"s\tmax_rss\n", b"s\tmax_rss\nNA\t-\n", b"s\n\x00\n", b"x" * 200_000, b"s\nnan\n-1\n"]
 )
-def test_damaged_timings_are_left_out(tmp_path, content):
+def test_damaged_timings_are_skipped(tmp_path, content):
     path = tmp_path / "benchmark.tsv"
     path.write_bytes(content)
     assert read_benchmark(path) == []
 
 
-def test_timings_are_read_also_where_the_memory_was_not_measured(tmp_path):
+def test_timings_are_read_if_the_memory_was_not_measured(tmp_path):
     path = tmp_path / "benchmark.tsv"
     path.write_text("s\th:m:s\tmax_rss\n1.5\t0:00:01\t-\n2.5\t0:00:02\t12.25\n")
     assert read_benchmark(path) == [(1.5, None), (2.5, 12.25)]
@@ -81,14 +81,14 @@ def test_timings_are_read_also_where_the_memory_was_not_measured(tmp_path):
 
 @pytest.mark.parametrize("content", [*DAMAGE.values(), b"[]", b"{}", b'{"path": 5}'])
 @pytest.mark.parametrize("command", [["status"], ["verify"], ["clean"], ["network"], ["check"]], ids=" ".join)
-def test_every_command_names_a_damaged_configuration_of_a_run(make_run, capsys, content, command):
+def test_all_commands_name_a_damaged_configuration_of_a_run(make_run, capsys, content, command):
     run = make_run()
     (run.folder / "config.json").write_bytes(content)
     assert main([*command, run.path]) == 2
     assert f"{run.path}/config.json is damaged: " in capsys.readouterr().err
 
 
-def test_a_folder_or_dangling_link_in_the_place_of_a_configuration_is_named(make_run, capsys):
+def test_a_folder_or_dangling_link_with_the_name_of_a_configuration_is_reported(make_run, capsys):
     run = make_run()
     path = run.folder / "config.json"
     path.unlink()
@@ -101,7 +101,7 @@ def test_a_folder_or_dangling_link_in_the_place_of_a_configuration_is_named(make
     assert f"{path}: a folder is in its place; remove it" in capsys.readouterr().err
 
 
-def test_a_damaged_registered_configuration_stops_clean_and_foreign_files_beside_it_do_not(make_run, capsys):
+def test_clean_fails_on_a_damaged_registered_configuration_but_ignores_foreign_files(make_run, capsys):
     run = make_run()
     registered = next((run.folder / "configurations").glob("*.json"))
     for name in (".DS_Store", "note.txt", "._note.json", "note.json"):
@@ -109,7 +109,7 @@ def test_a_damaged_registered_configuration_stops_clean_and_foreign_files_beside
     assert main(["clean", run.path, "--yes"]) == 0
     registered.write_bytes(b"{}")
     assert main(["clean", run.path, "--yes"]) == 2
-    assert "which results it uses is not known" in capsys.readouterr().err
+    assert "the results that it uses are unknown" in capsys.readouterr().err
 
 
 # --- results ------------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def explained(tmp_path_factory):
 
 @pytest.fixture
 def run(explained, tmp_path):
-    """A copy of a run up to its explanation, which a test may damage."""
+    """A copy of a run with results up to the explanation, which tests can damage."""
     shutil.copytree(explained.folder, tmp_path / "run", symlinks=True)
     return explained.model_copy(update={"path": str(tmp_path / "run")})
 
@@ -137,7 +137,7 @@ READERS = {
     "scores.json": (lambda run: place_of(run, "explanation"), lambda run: drawn(run, "scores")),
     "associations.json": (lambda run: place_of(run, "explanation"), lambda run: write_summary(run, 0.0)),
 }
-"""Where each result is kept, and a part of the report that reads it."""
+"""Path of each result, and a part of the report that reads it."""
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -161,7 +161,7 @@ def test_a_model_that_cannot_be_built_from_its_description_names_it(run, change)
         load(run, "tft_neuron", 1)
 
 
-def test_damaged_timings_stop_neither_the_report_nor_the_plan(run):
+def test_report_and_plan_ignore_damaged_timings(run):
     folder = place_of(run, "simulation") / "benchmarks"
     folder.mkdir()
     (folder / "0.tsv").write_bytes(b"\xff\x00\n\x00")
@@ -173,7 +173,7 @@ def test_damaged_timings_stop_neither_the_report_nor_the_plan(run):
     assert measured_jobs(run) == {"simulation": (2.5, 10.0)}
 
 
-def test_a_notebook_is_told_of_damaged_and_of_unfinished_scores(run):
+def test_opening_scores_in_python_reports_damaged_and_unfinished_ones(run):
     opened = spikelens.open(run.path)
     with pytest.raises(StoreError, match=r"summary\.json is missing; `spikelens run` makes it once the stages before it are done"):
         _ = opened.summary
@@ -188,14 +188,14 @@ def test_a_notebook_is_told_of_damaged_and_of_unfinished_scores(run):
 
 @pytest.fixture
 def full_run(make_run):
-    """A run whose stores are filled."""
+    """A run with complete stores."""
     run = make_run(TINY)
     fill_run(run)
     return run
 
 
 def litter(run):
-    """Leave files and folders of others in every folder of ours."""
+    """Put foreign files and folders into all our folders."""
     folders = [path for path in run.folder.rglob("*") if path.is_dir() and not path.is_symlink()]
     for folder in (run.folder, *folders):
         (folder / ".DS_Store").write_bytes(b"\xff")
@@ -222,7 +222,7 @@ def test_foreign_files_in_our_folders_are_skipped(full_run, capsys):
     assert opened.synapses.sizes["synapse"] > 0
 
 
-def test_what_is_in_the_place_of_a_shard_is_named_by_whoever_reads_or_writes_it(full_run, capsys):
+def test_reading_and_writing_a_shard_report_what_blocks_its_path(full_run, capsys):
     spikes = layout(full_run, "spikes")
     path = spikes.shard_path("spikes", (0, 1))
     content = open_group(spikes)["spikes"].to_numpy()[:2000, 10:]
@@ -238,11 +238,11 @@ def test_what_is_in_the_place_of_a_shard_is_named_by_whoever_reads_or_writes_it(
     path.symlink_to("nowhere")
     with pytest.raises(StoreError, match="a link to nowhere, which does not exist, is in its place; remove it"):
         open_group(spikes)
-    write_shard(spikes, "spikes", (0, 1), content)  # a link that leads nowhere holds no result
+    write_shard(spikes, "spikes", (0, 1), content)  # a dangling link contains no result
     assert verify(full_run) == []
 
 
-def test_a_file_in_the_place_of_a_folder_is_named(full_run):
+def test_a_file_with_the_name_of_a_folder_is_reported(full_run):
     spikes = layout(full_run, "spikes")
     folder = spikes.path / "spikes" / "c" / "0"
     shutil.rmtree(folder)
@@ -253,16 +253,16 @@ def test_a_file_in_the_place_of_a_folder_is_named(full_run):
         write_shard(spikes, "spikes", (0, 1), np.zeros((2000, 10), np.bool_))
 
 
-def test_a_manifest_says_what_is_in_the_place_of_a_file(full_run):
+def test_faults_report_what_blocks_the_path_of_a_file(full_run):
     job = job_of(full_run, "network", {"block": 0})
     manifests.write(full_run, job, 0.0)
     path = root(full_run) / job.files[0]
     path.unlink()
     path.mkdir()
-    assert manifests.faults(full_run, job) == [f"{path}: is missing; a folder is in its place; remove it"]
+    assert manifests.faults(full_run, job) == [f"{path}: missing; a folder is in its place; remove it"]
 
 
-def test_a_job_is_not_begun_where_a_folder_or_a_link_to_nowhere_is_in_the_place_of_its_files(make_run, capsys):
+def test_a_job_does_not_start_if_a_folder_or_dangling_link_blocks_its_files(make_run, capsys):
     run = make_run(TINY)
     first, second = (layout(run, "network").shard_path(name, (0,)) for name in ("in_degree", "in_weight"))
     first.mkdir(parents=True)
@@ -278,7 +278,7 @@ def test_a_job_is_not_begun_where_a_folder_or_a_link_to_nowhere_is_in_the_place_
     assert main(["network", run.path, "--blocks", "0"]) == 0
 
 
-def test_nothing_in_the_way_is_nothing(tmp_path):
+def test_a_free_path_is_not_blocked(tmp_path):
     assert in_its_place(tmp_path / "a" / "b") is None
     (tmp_path / "file").write_bytes(b"")
     assert in_its_place(tmp_path / "file") is None

@@ -1,4 +1,4 @@
-"""The installed package: the wheel carries the workflow, and two commands in an empty folder end with a report."""
+"""The wheel contains the workflow; with it, two commands in an empty folder produce a report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IGNORED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "re
 
 
 def install(folder: Path) -> None:
-    """Build the source distribution and from it the wheel, and install this into an environment that sees the libraries of the tests'."""
+    """Install a wheel, built from the sdist, into an environment with the libraries of the tests."""
     source = folder / "source"
     shutil.copytree(REPOSITORY, source, ignore=IGNORED)
     build = f"from setuptools.build_meta import build_sdist; build_sdist({str(folder)!r})"
@@ -52,12 +52,12 @@ def site_packages(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory) -> Path:
-    """A folder with an environment, `venv`, in which the wheel is installed."""
+    """A folder with a virtual environment `venv` that contains the wheel."""
     return made_once(tmp_path_factory, "installed", install)
 
 
 @pytest.mark.slow
-def test_the_wheel_has_every_file_of_the_workflow_as_it_is_in_the_repository(installed):
+def test_the_wheel_contains_all_files_of_the_workflow_unchanged(installed):
     carried = site_packages(installed) / "spikelens/_workflow"
     ours = [path for name in CARRIED for path in (REPOSITORY / name, *(REPOSITORY / name).rglob("*")) if path.is_file()]
     expected = {path.relative_to(REPOSITORY): path.read_bytes() for path in ours}
@@ -66,7 +66,7 @@ def test_the_wheel_has_every_file_of_the_workflow_as_it_is_in_the_repository(ins
 
 
 @pytest.mark.slow
-def test_init_and_run_in_an_empty_folder_end_with_a_report(installed, tmp_path):
+def test_init_and_run_in_an_empty_folder_produce_a_report(installed, tmp_path):
     spikelens = str(installed / "venv/bin/spikelens")
     assert "wrote config.yaml" in call(spikelens, "init", ".", cwd=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
@@ -80,10 +80,10 @@ def test_init_and_run_in_an_empty_folder_end_with_a_report(installed, tmp_path):
     assert "all files are present and intact" in call(spikelens, "verify", "results/first", cwd=tmp_path)
 
 
-# --- what `spikelens init` writes ---------------------------------------------------------------------------------------
+# --- files of `spikelens init` ------------------------------------------------------------------------------------------
 
 
-def test_the_short_configuration_is_the_reference_network_and_so_is_each_line_that_is_commented_out(tmp_path):
+def test_the_short_configuration_and_its_commented_lines_are_the_reference_network(tmp_path):
     assert main(["init", str(tmp_path)]) == 0
     text = (tmp_path / "config.yaml").read_text()
     assert parse(ConfigFile, yaml.safe_load(text), "short") == ConfigFile()
@@ -94,7 +94,7 @@ def test_the_short_configuration_is_the_reference_network_and_so_is_each_line_th
     assert parse(Config, content, "with all lines") == Config()
 
 
-def test_the_full_configuration_is_that_of_the_repository(tmp_path, capsys):
+def test_the_full_configuration_is_the_one_in_the_repository(tmp_path, capsys):
     assert main(["init", str(tmp_path / "new/folder"), "--full", "--profile", "slurm"]) == 0
     folder = tmp_path / "new/folder"
     assert capsys.readouterr().out.splitlines() == [f"wrote {folder}/config.yaml", f"wrote {folder}/profiles/slurm/config.yaml"]
@@ -102,11 +102,11 @@ def test_the_full_configuration_is_that_of_the_repository(tmp_path, capsys):
     assert (folder / "profiles/slurm/config.yaml").read_bytes() == (REPOSITORY / "profiles/slurm/config.yaml").read_bytes()
 
 
-def test_what_exists_stays_as_it_is(tmp_path, capsys):
+def test_existing_files_are_not_changed(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text("run: {name: mine}\n")
     assert main(["init", str(tmp_path), "--profile", "default"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told == [f"{tmp_path}/config.yaml exists and stays as it is", f"wrote {tmp_path}/profiles/default/config.yaml"]
+    assert told == [f"{tmp_path}/config.yaml exists and was not changed", f"wrote {tmp_path}/profiles/default/config.yaml"]
     assert (tmp_path / "config.yaml").read_text() == "run: {name: mine}\n"
 
 
@@ -118,7 +118,7 @@ def test_what_exists_stays_as_it_is(tmp_path, capsys):
         (["taken/below"], "taken/below: expected a folder, found a file"),
     ],
 )
-def test_a_place_or_profile_that_cannot_be_is_refused(arguments, expected, tmp_path, capsys, monkeypatch):
+def test_an_invalid_folder_or_profile_is_refused(arguments, expected, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").touch()
     assert main(["init", *arguments]) == 2

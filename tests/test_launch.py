@@ -1,4 +1,4 @@
-"""`spikelens run` calls snakemake as one would by hand, passes on its exit code and signals, and writes the report at the end."""
+"""`spikelens run`: it calls snakemake, passes on exit code and signals, and writes the report at the end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ sys.exit(int(os.environ.get("CODE", "0")))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder with a configuration and a snakemake that only says how it was called."""
+    """A working folder with a configuration and a fake snakemake that prints its arguments."""
     (tmp_path / "fake/snakemake").mkdir(parents=True)
     (tmp_path / "fake/snakemake/__init__.py").touch()
     (tmp_path / "fake/snakemake/__main__.py").write_text(FAKE)
@@ -91,7 +91,7 @@ HTML = ["--report", "results/reference/report.html", "--cores", "1", "--nolock"]
     ],
     ids=["all", "cores", "until", "dry run", "profile", "set"],
 )
-def test_snakemake_is_called_with_what_was_asked_for(folder, arguments, expected):
+def test_snakemake_is_called_with_the_requested_arguments(folder, arguments, expected):
     (folder / "mine").mkdir()
     finished = spikelens(folder, "run", *arguments)
     assert finished.returncode == 0, finished.stdout
@@ -99,7 +99,7 @@ def test_snakemake_is_called_with_what_was_asked_for(folder, arguments, expected
     assert calls(folder) == [[*SNAKEFILE, *call] for call in expected]
 
 
-def test_a_snakefile_and_profile_in_the_working_folder_come_first(folder):
+def test_a_snakefile_and_profile_in_the_working_folder_take_precedence(folder):
     (folder / "Snakefile").touch()
     (folder / "profiles/default").mkdir(parents=True)
     assert spikelens(folder, "run", "--dry-run").returncode == 0
@@ -107,7 +107,7 @@ def test_a_snakefile_and_profile_in_the_working_folder_come_first(folder):
 
 
 @pytest.mark.parametrize(("code", "expected"), [("1", 1), ("7", 7), ("killed", 128 + signal.SIGKILL)])
-def test_the_exit_code_of_snakemake_is_passed_on_and_no_report_written(folder, code, expected):
+def test_the_exit_code_of_a_failed_snakemake_is_returned_and_no_report_is_written(folder, code, expected):
     assert spikelens(folder, "run", CODE=code).returncode == expected
     assert len(calls(folder)) == 1
 
@@ -117,11 +117,11 @@ def test_the_exit_code_of_snakemake_is_passed_on_and_no_report_written(folder, c
     [
         (["--set", "network.seeds=1"], "network.seeds = 1: unknown key; did you mean seed?"),
         (["none.yaml"], "none.yaml: no such configuration file"),
-        (["--profile", "none"], "none: not found, neither here nor in"),
+        (["--profile", "none"], "none: not found, neither in this folder nor in"),
         (["--until", "simulatoin"], "invalid choice: 'simulatoin'"),
     ],
 )
-def test_what_is_wrong_is_told_before_snakemake_starts(folder, arguments, message):
+def test_errors_are_reported_before_snakemake_starts(folder, arguments, message):
     finished = spikelens(folder, "run", *arguments)
     assert finished.returncode == 2
     assert message in finished.stdout
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_told_before_snakemake_starts(folder, arguments, messag
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_snakemake_and_its_end_is_waited_for(folder, number):
+def test_signals_are_forwarded_to_snakemake_and_its_exit_is_awaited(folder, number):
     with subprocess.Popen(**command(folder, "run", WAIT="1"), start_new_session=True) as process:
         until = time.monotonic() + 30
         while not (folder / "started").exists() and time.monotonic() < until:
@@ -154,8 +154,8 @@ def test_a_signal_reaches_snakemake_and_its_end_is_waited_for(folder, number):
         ("cluster.srun=$HOME `a` \\ 100%27 é", "cluster.srun", "$HOME `a` \\ 100%27 é"),
     ],
 )
-def test_keys_to_set_reach_the_jobs_that_snakemake_submits(setting, key, expected, tmp_path):
-    """It writes its `--config` anew for each job that it submits, for a shell to read."""
+def test_set_options_reach_the_jobs_that_snakemake_submits(setting, key, expected, tmp_path):
+    """Snakemake repeats its `--config` in the shell command of each job that it submits."""
     (tmp_path / "my file.yaml").touch()
     given = parse_config(as_config(str(tmp_path / "my file.yaml"), [setting]))
     _, *again = shlex.split(format_cli_arg("--config", ConfigSettings(config=given).config_args))
@@ -167,7 +167,7 @@ def test_keys_to_set_reach_the_jobs_that_snakemake_submits(setting, key, expecte
     assert found == expected
 
 
-def test_make_run_takes_keys_to_set(tmp_path):
+def test_make_run_accepts_set_options(tmp_path):
     shutil.copy(REPOSITORY / "Makefile", tmp_path)
     for name in ("envs/requirements.txt", "pyproject.toml", ".venv/.ready"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -192,7 +192,7 @@ def small(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_run_until_a_stage_and_a_bare_snakemake_take_the_same_keys(small):
-    """The network of 200 neurons in two blocks instead of four; then nothing is left to do, for either way to ask."""
+    """200 neurons in two blocks instead of four; after that, both commands have nothing to do."""
     given = ["network.block_size=100", "simulation.chunk_neurons=100", "run.name=set"]
     settings = [text for one in given for text in ("--set", one)]
     made = spikelens(small, "run", *settings, "--until", "network", "--cores", "2")

@@ -206,7 +206,7 @@ def test_set_of_one_population_keeps_the_others_and_neurons_are_counted_again(wr
         assert run.network.neurons == 1800
         assert [connection.p for connection in run.network.connections.values()] == [0.05, 0.1, 0.125]
     given = ["network.populations.E.count=1600", "network.neurons=1700"]
-    assert "network.neurons = 1700: the populations' counts add up to 1800" in refused(["mine.yaml"], given)
+    assert "network.neurons = 1700: expected 1800, the sum of the populations' counts" in refused(["mine.yaml"], given)
 
 
 def test_the_last_set_counts_and_a_sweep_can_be_set(write: Callable[..., str]) -> None:
@@ -338,4 +338,4 @@ def test_what_is_neither_a_configuration_nor_a_run_is_refused_by_name(
     assert main([command, str(tmp_path)]) == 2
     assert f"{tmp_path} is not a run: it has no config.json" in capsys.readouterr().err
     assert main([command, str(tmp_path / "none.yaml")]) == 2
-    assert f"{tmp_path / 'none.yaml'}: no such configuration file, and no run's folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'none.yaml'}: no such configuration file or folder of a run" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Manifests: what is lost, damaged or swapped is told, and brought back by the jobs that were hit alone."""
+"""Manifests: lost, damaged and swapped files are reported; only their jobs run again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spikelens.places import root
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with one finished job, of the first segment; its files hold anything."""
+    """A run with one finished job, of the first segment; its files have arbitrary content."""
     run = load_runs(small_config(tmp_path, {"run.results": str(tmp_path / "results")}))[0]
     for number, name in enumerate(simulated(run).files):
         (root(run) / name).parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def simulated(run):
 
 
 def flags(run):
-    """Whether the job is made, and whether it is whole, once the workflow has been read."""
+    """Whether the flags `made` and `whole` of the job exist after the workflow was read."""
     manifests.restore_flags(root(run), work_of(run))
     return (root(run) / simulated(run).made).exists(), (root(run) / simulated(run).whole).exists()
 
@@ -54,32 +54,32 @@ def test_flags_follow_from_the_manifest(run):
     assert flags(run) == (True, True)
     manifest = root(run) / job.manifest
     manifest.write_text(manifest.read_text().replace("10", "11", 1))
-    assert flags(run) == (True, False), "a damaged manifest: the job runs again, its followers do not"
+    assert flags(run) == (True, False), "damaged manifest: the job runs again, but not the jobs that depend on it"
     manifest.unlink()
     assert flags(run) == (True, False)
     shutil.rmtree((root(run) / job.made).parent)
     assert flags(run) == (False, False)
 
 
-def test_of_a_run_without_results_no_flag_is_written(tmp_path):
+def test_no_flags_are_written_for_a_run_without_results(tmp_path):
     run = load_runs(small_config(tmp_path, {"run.results": str(tmp_path / "results")}))[0]
     manifests.restore_flags(root(run), work_of(run))
     assert not root(run).exists()
 
 
-def test_results_made_under_other_versions_are_whole_and_named(run, monkeypatch):
+def test_results_made_with_other_versions_are_used_and_reported(run, monkeypatch):
     assert manifests.under_other_versions(run) == []
     monkeypatch.setattr(manifests, "_versions", lambda: {"numpy": "99.0.1", "a library that was not there": "1.0"})
     python = platform.python_version()
     monkeypatch.setattr(manifests.platform, "python_version", lambda: "3.99.0")
     assert flags(run) == (True, True)
     assert manifests.under_other_versions(run) == [
-        f"results made under numpy {np.__version__} are used, 99.0.1 is installed (1 job)",
-        f"results made under python {python} are used, 3.99.0 is installed (1 job)",
+        f"using results made with numpy {np.__version__}; installed: 99.0.1 (1 job)",
+        f"using results made with python {python}; installed: 3.99.0 (1 job)",
     ]
 
 
-def test_a_repair_that_dies_leaves_one_job_to_do(run):
+def test_after_a_killed_repair_one_job_is_left_to_run(run):
     job = simulated(run)
     assert flags(run) == (True, True)
     manifests.mark(run, job, ["a shard is damaged"])
@@ -104,7 +104,7 @@ def test_faults_name_each_file(run):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{}", b"\xff\x00", b'{"files": 3, "checksum": 0}'])
-def test_a_damaged_manifest_is_told(run, content):
+def test_a_damaged_manifest_is_reported(run, content):
     path = root(run) / simulated(run).manifest
     path.write_bytes(content)
     assert manifests.faults(run, simulated(run))[0].startswith(f"{path} is damaged")
@@ -133,7 +133,7 @@ WITH_TIMES = re.compile(r"summary\.json$|model\.json$|history\.jsonl$|manifests/
 
 
 def injure(rng: random.Random, path, others) -> None:
-    """Lose, truncate, empty, swap or flip a bit."""
+    """Remove, truncate, empty or swap files, or flip a bit."""
     content = path.read_bytes()
     same_size = [other for other in others if other != path and other.stat().st_size == len(content) and other.read_bytes() != content]
     kind = rng.choice(["lose", "truncate", "empty", "flip", *(["swap"] if same_size else [])])
@@ -152,7 +152,7 @@ def injure(rng: random.Random, path, others) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_verify_names_every_injury_and_a_repair_brings_the_same_bytes_back_by_the_jobs_that_were_hit(project, seed):
+def test_verify_names_all_damaged_files_and_repair_recreates_them_by_rerunning_only_their_jobs(project, seed):
     rng, run = random.Random(seed), load_run(project.results)
     folder = project.results.resolve()
     files = [path for path in folder.rglob("*") if path.is_file() and "current" not in path.relative_to(folder).parts]
@@ -170,7 +170,7 @@ def test_verify_names_every_injury_and_a_repair_brings_the_same_bytes_back_by_th
     owners = {root(run).resolve() / file: job for job in jobs_of(run) for file in (*job.files, job.manifest)}
     named = {path for path in hit if str(path.relative_to(project.folder.resolve())) in told.stdout}
     unknown = {path for path in hit if path in owners and root(run).resolve() / owners[path].manifest in hit}
-    assert sorted(hit - named - unknown) == [], "what a lost manifest listed cannot be told, and is made again"
+    assert sorted(hit - named - unknown) == [], "files of a lost manifest are unknown and are recreated"
     assert len(named) > 60
     repaired = project.spikelens("verify", RUN, "--repair")
     assert repaired.returncode == 0, repaired.stdout
@@ -182,12 +182,12 @@ def test_verify_names_every_injury_and_a_repair_brings_the_same_bytes_back_by_th
 
 
 def same(path, before: bytes) -> bool:
-    """Whether a file is as it was; group metadata may be consolidated or not."""
+    """Whether a file is unchanged; group metadata can be consolidated or not."""
     return path.name == "zarr.json" or path.read_bytes() == before
 
 
 def job_name(job) -> str:
-    """As the plan has it."""
+    """Return the name of the job as shown in the plan."""
     if job.stage == "models":
         return f"{job.work.item} {job.name}"
     if job.work.item:
@@ -196,7 +196,7 @@ def job_name(job) -> str:
 
 
 @pytest.mark.slow
-def test_a_repair_that_fails_still_leaves_one_job_to_do(project):
+def test_after_a_failed_repair_one_job_is_left_to_run(project):
     shard = project.results / "current/spikes.zarr/spikes/c/0/0"
     before = shard.read_bytes()
     shard.unlink()
@@ -212,18 +212,18 @@ def test_a_repair_that_fails_still_leaves_one_job_to_do(project):
 
 
 @pytest.mark.slow
-def test_a_digit_that_was_changed_in_a_model_stops_the_explanation(project):
+def test_the_explanation_refuses_a_model_with_a_changed_digit(project):
     path = project.results / "current/models/tft_neuron/1/model.json"
     content = path.read_text()
     path.write_text(re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), content, count=1))
     project.change({"explanation.methods.attention.windows": 3})
     failed = project.snakemake()
     assert failed.returncode == 1
-    assert "model.json: is damaged: its checksum differs" in failed.stdout
+    assert "model.json: damaged: its checksum differs" in failed.stdout
 
 
 @pytest.mark.slow
-def test_results_that_were_copied_without_snakemakes_memory_are_whole_and_another_configuration_does_not_take_them(project):
+def test_results_copied_without_snakemakes_metadata_are_used_but_not_by_another_configuration(project):
     shutil.rmtree(project.folder / ".snakemake")
     shutil.rmtree(project.results / "simulation" / next((project.results / "simulation").iterdir()).name / "done")
     assert project.plan() == set()
@@ -246,8 +246,8 @@ def test_a_stage_is_a_target_with_several_segments(tmp_path, stage):
 
 
 @pytest.mark.slow
-def test_members_of_a_sweep_share_what_the_swept_key_does_not_touch(project):
-    """One simulation, one set of features, and a training for each width; those of the finished run are taken for its width."""
+def test_runs_of_a_sweep_share_results_that_do_not_depend_on_the_swept_key(project):
+    """One simulation, one set of features, one training run per width; finished results are reused."""
     project.change({"sweep": {"models.tft_neuron.hidden_size": [8, 12, 4]}})
     assert project.plan() == {"tft_neuron 1", "attention"} | JUDGED
     stats = project.snakemake("--dry-run").stdout.partition("Job stats:")[2]

@@ -1,4 +1,4 @@
-"""The network's promises: the rules draw what they say, and the division into blocks does not matter."""
+"""Building the network: distributions of the connection rules, and independence of the block size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scipy import stats
 
 from spikelens.config import expected_synapses, load_runs, read_yaml
 from spikelens.errors import NetworkError
-from spikelens.network.build import build_blocks, drawn_synapses, read_edges, warn_of_oddities
+from spikelens.network.build import build_blocks, drawn_synapses, read_edges, warn_if_implausible
 from spikelens.network.outdegree import fixed_outdegree, hypergeometric, mode_chance
 from spikelens.random import uniform, words
 from spikelens.stores import UNITS_PER_MV, block_group, layout, max_delay, n_synapses, open_group, read_array, read_shard
@@ -30,7 +30,7 @@ WEIGHTS = {"weight_mv": 6.0, "delay_ms": [1, 20], "plastic": True}
 
 
 def populations(**counts):
-    """Keys of a network with other populations, and no connections yet."""
+    """Keys of a network with other populations and without connections."""
     total = sum(counts.values())
     return {
         "network.neurons": total,
@@ -44,7 +44,7 @@ def populations(**counts):
 
 
 def drawn(tmp_path, changes=None):
-    """All synapses of a small network, without files."""
+    """All synapses of a small network, drawn without writing files."""
     return drawn_from(small_config(tmp_path, changes))
 
 
@@ -94,8 +94,8 @@ def test_the_network_does_not_depend_on_the_block_size(tmp_path_factory, block_s
     ],
     ids=["config.yaml", "fixed_indegree, other order"],
 )
-def test_the_reference_network_is_the_one_it_always_was(changes, expected):
-    """Checksums of what version 0.1.0 drew: published results stand on these synapses."""
+def test_the_reference_network_has_not_changed(changes, expected):
+    """Checksums of the synapses in version 0.1.0, on which published results depend."""
     _, synapses = drawn_from(with_keys(read_yaml(REPOSITORY / "config.yaml"), changes))
     checksum = hashlib.sha256()
     for name in NAMES:
@@ -126,7 +126,7 @@ def test_bernoulli_connects_each_pair_with_its_probability_and_uniform_delays(tm
     counts = np.bincount(synapses["delay"][excitatory], minlength=21)[1:]
     assert stats.chisquare(counts).pvalue > 1e-3
     assert (synapses["delay"][~excitatory] == 1).all()
-    # every source is met equally often: gaps do not favour the front of the range
+    # all sources are equally likely: gaps do not favour the start of the range
     out_degree = np.bincount(synapses["source"][excitatory & onto_e], minlength=160)
     assert stats.kstest((out_degree - 159 * 0.3) / np.sqrt(159 * 0.3 * 0.7), "norm").pvalue > 1e-3
 
@@ -138,14 +138,14 @@ def test_bernoulli_with_certainty(tmp_path, p, expected):
     assert onto_itself.sum() == expected
 
 
-def test_out_degree_means_so_many_targets_on_average(tmp_path):
+def test_out_degree_is_the_mean_number_of_targets(tmp_path):
     rule = {"rule": "bernoulli", "out_degree": 25.0, "weight_mv": 6.0, "delay_ms": [1, 20], "plastic": True}
     _, synapses = drawn(tmp_path, {"network.connections.E->E": rule})
     onto_itself = (synapses["source"] < 160) & (synapses["target"] < 160)
     assert stats.binomtest(int(onto_itself.sum()), 160 * 159, 25 / 160).pvalue > 1e-3
 
 
-def test_fixed_indegree_gives_every_target_so_many_distinct_sources_all_alike(tmp_path):
+def test_fixed_indegree_gives_each_target_a_uniform_random_set_of_sources(tmp_path):
     rule = {"rule": "fixed_indegree", "in_degree": 30, "weight_mv": 6.0, "delay_ms": [3, 5], "plastic": True}
     _, synapses = drawn(tmp_path, {"network.connections.E->E": rule})
     chosen = (synapses["source"] < 160) & (synapses["target"] < 160)
@@ -167,7 +167,7 @@ def hypergeometric_numbers(size, left, drawn, n):
 
 
 def well_fitting(counts, expected):
-    """Chi-square of counts against expected ones, rare classes put together."""
+    """Chi-square test of counts, with rare classes merged."""
     order = np.argsort(expected)
     rare = np.cumsum(expected[order]) < 10
     rare[: rare.sum() + 1] = rare.any()
@@ -180,7 +180,7 @@ def well_fitting(counts, expected):
     ("size", "left", "drawn"),
     [(2, 1, 1), (9, 4, 9), (9, 4, 8), (65, 32, 17), (101, 50, 100), (799, 399, 80), (10**6, 5 * 10**5, 100), (10**6 - 1, 1000, 5000)],
 )
-def test_hypergeometric_numbers_are_what_they_say(size, left, drawn):
+def test_hypergeometric_numbers_have_the_hypergeometric_distribution(size, left, drawn):
     law = stats.hypergeom(size, left, drawn)
     n = 100_000
     numbers = hypergeometric_numbers(size, left, drawn, n)
@@ -190,7 +190,7 @@ def test_hypergeometric_numbers_are_what_they_say(size, left, drawn):
 
 
 @pytest.mark.parametrize("size", [2, 65, 799])
-def test_hypergeometric_numbers_stay_in_range_at_the_ends_of_the_fractions(size):
+def test_hypergeometric_numbers_are_in_range_for_extreme_fractions(size):
     for drawn in range(1, size + 1):
         left = size // 2
         possible = range(max(0, drawn - (size - left)), min(left, drawn) + 1)
@@ -199,7 +199,7 @@ def test_hypergeometric_numbers_stay_in_range_at_the_ends_of_the_fractions(size)
 
 
 @pytest.mark.parametrize(("out_degree", "n"), [(3, 300), (30, 300), (250, 300), (299, 300), (100, 3000)])
-def test_fixed_outdegree_gives_every_source_so_many_distinct_targets_all_alike(out_degree, n):
+def test_fixed_outdegree_gives_each_source_a_uniform_random_set_of_targets(out_degree, n):
     n_sources = 3000
     within_itself = n == n_sources
     sources = (0, n) if within_itself else (n, n + n_sources)
@@ -208,22 +208,22 @@ def test_fixed_outdegree_gives_every_source_so_many_distinct_targets_all_alike(o
     assert (np.bincount(source, minlength=sources[1])[sources[0] :] == out_degree).all()
     assert len(np.unique(source.astype(np.int64) * n + target)) == len(source)
     assert not (source == target).any()
-    # each target is met by each source with the same probability, independently
+    # each source connects to each target with the same probability, independently of other sources
     candidates = n - within_itself
     law = stats.binom(n_sources - within_itself, out_degree / candidates)
     assert stats.kstest(law.cdf(in_degree) - law.pmf(in_degree) * np.random.default_rng(1).random(n), "uniform").pvalue > 1e-3
-    # and how many targets a source has in any part of them is hypergeometric: sets are all alike
+    # all sets are equally likely: the number of a source's targets in any part is hypergeometric
     part = (target >= n // 7) & (target < n // 3)
     inside = np.bincount(source[part], minlength=sources[1])[sources[0] :]
     chosen = np.ones(n_sources, bool)
     if within_itself:
-        chosen[n // 7 : n // 3] = False  # these have one candidate less in the part
+        chosen[n // 7 : n // 3] = False  # these have one candidate fewer in this part
     possible = np.arange(out_degree + 1)
     expected = stats.hypergeom(candidates, n // 3 - n // 7, out_degree).pmf(possible) * chosen.sum()
     assert well_fitting(np.bincount(inside[chosen], minlength=out_degree + 1), expected)
 
 
-def test_fixed_outdegree_of_a_large_network_is_the_same_in_any_blocks():
+def test_fixed_outdegree_of_a_large_network_does_not_depend_on_the_block_size():
     sources, targets = (0, 200), (1000, 1_001_000)
     whole = fixed_outdegree(5, 1 << 16, sources, targets, targets, 100)
     edges = [1000, 1001, 7777, 63_500, 501_000, 501_001, 1_000_999, 1_001_000]
@@ -232,8 +232,8 @@ def test_fixed_outdegree_of_a_large_network_is_the_same_in_any_blocks():
         np.testing.assert_array_equal(np.concatenate([part[k] for part in parts]), whole[k])
 
 
-def test_three_populations_with_a_rule_between_any_two_of_them(tmp_path):
-    """Degrees are those of each connection alone, though three of them share their targets, in another order than the ids'."""
+def test_three_populations_with_a_rule_for_each_pair(tmp_path):
+    """Each connection has its own degrees, although three share their targets and are unsorted."""
     connections = {
         "C->A": {"rule": "fixed_indegree", "in_degree": 9, "weight_mv": -1.0, "delay_ms": [2, 2]},
         "A->A": {"rule": "fixed_outdegree", "out_degree": 25, **WEIGHTS},
@@ -268,8 +268,8 @@ def test_three_populations_with_a_rule_between_any_two_of_them(tmp_path):
     assert joined["B->A"] == 700
 
 
-def test_what_is_told_of_a_network_before_it_is_drawn_is_what_is_drawn(tmp_path):
-    """The synapses to expect, and the longest delay, for which the simulation keeps spikes."""
+def test_expected_synapses_and_longest_delay_match_the_network(tmp_path):
+    """The expected number of synapses, and the longest delay, for which the simulation stores spikes."""
     delays = {"distribution": "lognormal", "mean_ms": 30.0, "sd_ms": 20.0, "first_ms": 5, "last_ms": 40}
     connections = {
         "E->E": {"rule": "fixed_outdegree", "out_degree": 25, **WEIGHTS, "delay_ms": delays},
@@ -294,7 +294,7 @@ def test_populations_of_one_neuron(tmp_path):
 
 
 def truncated(law, low, high):
-    """Distribution function of a law within its bounds."""
+    """Distribution function of a distribution truncated to its bounds."""
     return lambda x: (law.cdf(x) - law.cdf(low)) / (law.cdf(high) - law.cdf(low))
 
 
@@ -340,7 +340,7 @@ def test_inhibitory_lognormal_weights_are_mirrored(tmp_path):
         ({"distribution": "lognormal", "mean_ms": 5.0, "sd_ms": 5.0, "first_ms": 2, "last_ms": 255}, lognormal(5, 5)),
     ],
 )
-def test_delays_are_whole_and_follow_their_distribution(tmp_path, rule, delay, law):
+def test_delays_are_integers_and_follow_their_distribution(tmp_path, rule, delay, law):
     connection = {**rule, "weight_mv": 1.0, "delay_ms": delay}
     run, synapses = drawn(tmp_path, {"network.connections": {"E->E": connection}})
     first, last = run.network.connections["E->E"].delay_range
@@ -351,7 +351,7 @@ def test_delays_are_whole_and_follow_their_distribution(tmp_path, rule, delay, l
     assert well_fitting(np.bincount(synapses["delay"], minlength=256)[first : last + 1], expected)
 
 
-def test_a_uniform_distribution_of_delays_is_the_range_written_out(tmp_path):
+def test_a_uniform_distribution_of_delays_is_equivalent_to_a_range(tmp_path):
     rule = {"rule": "bernoulli", "p": 0.4, "weight_mv": 1.0}
     _, one = drawn(tmp_path, {"network.connections": {"E->E": {**rule, "delay_ms": [3, 12]}}})
     delays = {"distribution": "uniform", "first_ms": 3, "last_ms": 12}
@@ -359,8 +359,8 @@ def test_a_uniform_distribution_of_delays_is_the_range_written_out(tmp_path):
     np.testing.assert_array_equal(one["delay"], other["delay"])
 
 
-def test_weights_and_delays_belong_to_the_synapse_and_not_to_the_rule(tmp_path):
-    """Of two networks with other rules, the synapses that both have are the same."""
+def test_weights_and_delays_do_not_depend_on_the_rule(tmp_path):
+    """Synapses that exist in two networks with different rules have the same weights and delays."""
     drawn_values = {
         "weight_mv": {"distribution": "normal", "mean_mv": 5.0, "sd_mv": 2.0},
         "delay_ms": {"distribution": "normal", "mean_ms": 8.0, "sd_ms": 4.0, "first_ms": 1, "last_ms": 20},
@@ -381,13 +381,13 @@ def test_weights_and_delays_belong_to_the_synapse_and_not_to_the_rule(tmp_path):
     assert abs(np.corrcoef(tables[0]["weight"], tables[0]["delay"])[0, 1]) < 0.05
 
 
-def test_another_seed_is_another_network(tmp_path):
+def test_another_seed_gives_another_network(tmp_path):
     (_, one), (_, two) = drawn(tmp_path, {"network.seed": 1}), drawn(tmp_path, {"network.seed": 2})
     pairs = [set(zip(s["source"], s["target"], strict=True)) for s in (one, two)]
     assert len(pairs[0] & pairs[1]) < 0.5 * len(pairs[0])
 
 
-def test_statistics_stand_beside_the_synapses(make_run):
+def test_statistics_match_the_synapses(make_run):
     run = make_run()
     build_blocks(run, range(run.n_blocks))
     groups = [block_group(run, "network", block) for block in range(run.n_blocks)]
@@ -402,8 +402,8 @@ def test_statistics_stand_beside_the_synapses(make_run):
     assert set(shown.population.values) == {"E", "I"}
 
 
-def test_a_block_without_synapses_is_no_special_case_for_its_readers(make_run):
-    """Inhibitory neurons alone in their block, and nothing connects to them."""
+def test_a_block_without_synapses_is_read_like_any_other(make_run):
+    """A block of inhibitory neurons to which nothing connects."""
     run = make_run({"network.connections.E->I.p": 0.0, "network.block_size": 40, "simulation.chunk_neurons": 40})
     build_blocks(run, range(run.n_blocks))
     assert n_synapses(run, 4) == 0
@@ -411,9 +411,9 @@ def test_a_block_without_synapses_is_no_special_case_for_its_readers(make_run):
     assert read_shard(group, "weight", (0,)).tolist() == [0]
 
 
-def test_weights_beyond_the_integer_range_are_refused_with_the_neuron(make_run):
+def test_weights_outside_the_integer_range_are_refused_with_the_neuron(make_run):
     run = make_run({"network.connections.I->E.weight_mv": -3000.0})
-    with pytest.raises(NetworkError, match=r"neuron \d+: the weights onto it may add up to \d+ mV; expected less than 32,768 mV"):
+    with pytest.raises(NetworkError, match=r"neuron \d+: the weights onto it can add up to \d+ mV; expected less than 32,768 mV"):
         build_blocks(run, [0])
 
 
@@ -427,7 +427,7 @@ GOOD_EDGES = {
 
 
 def edge_run(tmp_path, suffix, table):
-    """A run with an edge table of this kind."""
+    """A run with an edge table of this format."""
     path = tmp_path / f"edges{suffix}"
     frame = pd.DataFrame(table)
     if suffix == ".csv":
@@ -447,11 +447,11 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("column", "values", "reason"),
     [
-        ("source", [0, 1, 200], "row 2: 200, expected as source a neuron id in 0 .. 199"),
-        ("source", [0, -1, 2], "row 1: -1, expected as source a neuron id in 0 .. 199"),
-        ("source", [1, 2, 200], "row 2: 200, expected as source a neuron id in 0 .. 199; do ids count from 1 here?"),
-        ("target", [1, 1, 0], "row 1: 1, expected another target than the source: no neuron connects to itself; leave such edges out"),
-        ("target", [1, 2, 10**12], "row 2: 1000000000000, expected as target a neuron id in 0 .. 199"),
+        ("source", [0, 1, 200], "row 2: 200, expected a neuron id in 0 .. 199 as source"),
+        ("source", [0, -1, 2], "row 1: -1, expected a neuron id in 0 .. 199 as source"),
+        ("source", [1, 2, 200], "row 2: 200, expected a neuron id in 0 .. 199 as source; ids start at 0, are these counted from 1?"),
+        ("target", [1, 1, 0], "row 1: 1, expected a target other than the source; remove self-connections"),
+        ("target", [1, 2, 10**12], "row 2: 1000000000000, expected a neuron id in 0 .. 199 as target"),
         ("source", [0.0, 1.5, 2.0], "row 1: source = 1.5, expected a whole number"),
         ("source", [0.0, NAN, 2.0], "row 1: source = nan, expected a whole number"),
         ("target", ["1", "two", "0"], "row 1: target = two, expected a whole number"),
@@ -463,26 +463,26 @@ NAN = float("nan")
         ("weight_mv", [6.0, 5.0, NAN], "row 2: weight_mv = nan, expected a finite number"),
         ("weight_mv", [6.0, 5.0, -float("inf")], "row 2: weight_mv = -inf, expected a finite number"),
         ("weight_mv", ["6", "5 mV", "1"], "row 1: weight_mv = 5 mV, expected a finite number"),
-        ("weight_mv", [6.0, 5.0, -32_768.0], "row 2: -32768.0, expected a weight below 32,768 mV"),
+        ("weight_mv", [6.0, 5.0, -32_768.0], "row 2: -32768.0, expected |weight| < 32,768 mV"),
         ("weight_mv", [6.0, -0.5, -1.0], "row 1: -0.5, expected a plastic weight in 0 .. network.weight_max_mv = 10.0"),
         ("weight_mv", [10.5, 5.0, -1.0], "row 0: 10.5, expected a plastic weight in 0 .. network.weight_max_mv = 10.0"),
         ("plastic", ["true", "maybe", "false"], "row 1: plastic = maybe, expected true or false"),
         ("plastic", [1, 2, 0], "row 1: plastic = 2, expected true or false"),
     ],
 )
-def test_a_wrong_row_of_an_edge_table_is_named_with_its_reason(tmp_path, suffix, column, values, reason):
+def test_an_invalid_row_of_an_edge_table_is_reported_with_the_reason(tmp_path, suffix, column, values, reason):
     run = edge_run(tmp_path, suffix, {**GOOD_EDGES, column: values})
     with pytest.raises(NetworkError, match=re.escape(reason)):
         read_edges(run)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_duplicate_edge_is_named_and_one_with_another_delay_is_none(tmp_path, suffix):
+def test_a_duplicate_edge_is_reported_but_not_one_with_another_delay(tmp_path, suffix):
     table = {name: [*values, values[1]] for name, values in GOOD_EDGES.items()}
     table["delay_ms"][3] = 6
     assert len(read_edges(edge_run(tmp_path, suffix, table))) == 4
     table["delay_ms"][3] = 5
-    with pytest.raises(NetworkError, match=re.escape("row 3: (2, 1, 5), expected each edge (target, source, delay) once")):
+    with pytest.raises(NetworkError, match=re.escape("row 3: duplicate edge (target, source, delay) = (2, 1, 5)")):
         read_edges(edge_run(tmp_path, suffix, table))
 
 
@@ -495,14 +495,14 @@ def test_a_duplicate_edge_is_named_and_one_with_another_delay_is_none(tmp_path, 
         (np.array([2**63, 1, 2], np.uint64), "9223372036854775808"),
     ],
 )
-def test_what_pandas_would_make_a_number_of_is_refused(tmp_path, values, shown):
+def test_values_that_pandas_would_convert_to_numbers_are_refused(tmp_path, values, shown):
     with pytest.raises(NetworkError, match=re.escape(f"row 0: source = {shown}, expected a whole number")):
         read_edges(edge_run(tmp_path, ".npz", {**GOOD_EDGES, "source": values}))
 
 
 @pytest.mark.parametrize("row", ["0,1,1,6.0,1,1", "0,1,1,6.0,true,"])
-def test_a_csv_with_more_values_than_its_header_has_names_is_refused(tmp_path, row):
-    """pandas takes the first column for names of rows then, and every value for the column before."""
+def test_a_csv_with_more_values_than_column_names_is_refused(tmp_path, row):
+    """pandas would use the first column as row names and shift the others by one."""
     run = edge_run(tmp_path, ".csv", GOOD_EDGES)
     path = tmp_path / "edges.csv"
     path.write_text(f"{','.join(GOOD_EDGES)}\n{row}\n", encoding="utf-8")
@@ -511,7 +511,7 @@ def test_a_csv_with_more_values_than_its_header_has_names_is_refused(tmp_path, r
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_edge_table_comes_out_whole_and_in_order(tmp_path, suffix):
+def test_an_edge_table_is_read_completely_and_sorted(tmp_path, suffix):
     rng = np.random.default_rng(1)
     keys = rng.choice(200 * 200 * 255, 5000, replace=False)
     keys = keys[keys // 255 % 200 != keys // 255 // 200]
@@ -529,13 +529,13 @@ def test_an_edge_table_comes_out_whole_and_in_order(tmp_path, suffix):
     ("changes", "warning"),
     [
         ({}, None),
-        ({"weight_mv": [6e-6, 6e-6, -4e-6]}, "3 of 3 weights round to 0 mV; the smallest step is 2^-16 mV: are they in mV?"),
-        ("from 1", "199 of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?"),
-        ("from 1, without the last", "190 of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?"),
+        ({"weight_mv": [6e-6, 6e-6, -4e-6]}, "3 of 3 weights round to 0 mV (the resolution is 2^-16 mV); are they in mV?"),
+        ("from 1", "neuron 0 has no edge, but 199 other neurons have; do the ids start at 1?"),
+        ("from 1, without the last", "neuron 0 has no edge, but 190 other neurons have; do the ids start at 1?"),
     ],
     ids=["as it should be", "volts", "ids from 1", "ids from 1, the last without an edge"],
 )
-def test_an_edge_table_that_is_hardly_meant_so_is_told_of_once(tmp_path, caplog, changes, warning):
+def test_an_implausible_edge_table_causes_one_warning(tmp_path, caplog, changes, warning):
     caplog.set_level("WARNING")
     table = {**GOOD_EDGES, **(changes if isinstance(changes, dict) else {})}
     run = edge_run(tmp_path, ".csv", table)
@@ -544,5 +544,5 @@ def test_an_edge_table_that_is_hardly_meant_so_is_told_of_once(tmp_path, caplog,
         table = {"source": source, "target": np.roll(source, 1), "delay_ms": 1, "weight_mv": 1.0, "plastic": False}
         run = edge_run(tmp_path, ".csv", {name: np.broadcast_to(values, source.shape) for name, values in table.items()})
     edges = read_edges(run)
-    warn_of_oddities(run, edges)
+    warn_if_implausible(run, edges)
     assert [record.message.removeprefix(f"{run.network.edges}: ") for record in caplog.records] == ([warning] if warning else [])

@@ -1,4 +1,4 @@
-"""Random numbers are the published generator's, and are a function of what they belong to alone."""
+"""Random numbers match the published generator, and depend only on seed, stream, identity and counter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KNOWN_ANSWERS = {
 
 @nb.njit
 def draws(seed: int, stream: int, n: int) -> NDArray[np.uint32]:
-    """The four words of each of n identities, at counter 0: (n, 4) uint32."""
+    """The four words for each of n identities at counter 0, (n, 4) uint32."""
     out = np.empty((n, 4), dtype=np.uint32)
     for identity in range(n):
         out[identity, 0], out[identity, 1], out[identity, 2], out[identity, 3] = words(seed, stream, identity, 0)

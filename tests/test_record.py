@@ -1,4 +1,4 @@
-"""What is recorded of single neurons and synapses: the plain reference's values, bit for bit, however the work is divided."""
+"""Recorded variables: bit-identical to the plain reference, for any ranks, segments and blocks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from spikelens.simulation.run import simulate_segment
 from spikelens.stores import heal, layout, prepare, read_array, recorded_group, recorded_synapses, store_path, verify
 
 NEURONS = [150, 3, 199, 0, 57]
-"""Of both populations and all blocks, in no order."""
+"""Neurons of both populations and all blocks, unsorted."""
 
 
 def some_pairs(run, n=12):
-    """Pairs that have a synapse, plastic or not, in no order; the network must be built."""
+    """Pairs with a synapse, plastic or static, unsorted; the network must exist."""
     source, target, _, _, plastic = wiring(run)
     chosen = np.random.default_rng(4).permutation(len(source))
     chosen = np.concatenate([chosen[plastic[chosen]][: n - 3], chosen[~plastic[chosen]][:3]])[::-1]
@@ -32,7 +32,7 @@ def some_pairs(run, n=12):
 
 @pytest.fixture
 def recording(make_run):
-    """A function that prepares a small run which records; the pairs are those of some synapses of its network."""
+    """A function that prepares a small run with records of some neurons and synapses."""
 
     def make(changes=None, folder="a", every_ms=1):
         run = make_run({**QUICK, **(changes or {})}, folder=folder)
@@ -48,12 +48,12 @@ def recorded(run):
 
 
 def faults(run):
-    """What verify says of the records; later stages have not been run here."""
+    """Faults that verify finds in the records; later stages have not run."""
     return [fault for fault in verify(run) if "/records.zarr/" in fault]
 
 
 class Watched:
-    """Every neuron's v and u, and every synapse's weight, after every step of the reference."""
+    """v and u of all neurons, and all weights, after each step of the reference."""
 
     def __init__(self):
         self.v, self.u, self.weight = [], [], []
@@ -64,7 +64,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("every_ms", [1, 20])
-def test_v_u_and_weights_are_the_references_bit_for_bit(recording, every_ms):
+def test_v_u_and_weights_are_bit_identical_to_the_reference(recording, every_ms):
     run = recording(every_ms=every_ms)
     simulate(run)
     watched = Watched()
@@ -81,8 +81,8 @@ def test_v_u_and_weights_are_the_references_bit_for_bit(recording, every_ms):
     assert np.array_equal(np.flatnonzero(np.diff(weight, axis=0).any(axis=1)) + 1, np.array([1000, 2000]) // every_ms)
 
 
-def test_synapses_of_one_pair_are_all_recorded_by_their_delay(make_run, tmp_path):
-    """An edge table may join two neurons more than once, plastic and not."""
+def test_all_synapses_of_a_pair_are_recorded_in_the_order_of_delays(make_run, tmp_path):
+    """An edge table can have several synapses between two neurons, plastic and static."""
     edges = [(0, 1, 9, 9.0, True), (0, 1, 2, 8.0, False), (0, 1, 200, 7.0, True), (5, 1, 1, 6.0, True), (1, 170, 3, -2.0, False)]
     pd.DataFrame(edges, columns=["source", "target", "delay_ms", "weight_mv", "plastic"]).to_csv(tmp_path / "edges.csv", index=False)
     pairs = [[1, 170], [0, 1], [5, 1]]
@@ -117,7 +117,7 @@ DRIVEN = {
 @pytest.mark.parametrize("block_size", [40, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("segment_s", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_records_and_raster_are_the_same_on_any_number_of_ranks_segments_and_blocks(recording, segment_s, block_size):
-    """With Poisson input and constant current, whose random numbers belong to neurons."""
+    """With Poisson input, whose random numbers are keyed by neuron, and constant current."""
     plain = recording({**DRIVEN, "simulation.segment_s": 3}, folder="plain", every_ms=5)
     simulate(plain)
     expected = [*recorded(plain), read_array(layout(plain, "spikes"), "spikes")]
@@ -137,7 +137,7 @@ def test_records_and_raster_are_the_same_on_any_number_of_ranks_segments_and_blo
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_pair_without_a_synapse_ends_the_simulation_by_name(make_run, ranks):
+def test_a_recorded_pair_without_a_synapse_is_an_error(make_run, ranks):
     run = make_run({**QUICK, "simulation.record.synapses": [[160, 161]]})  # there is no I->I
     build_blocks(run, range(run.n_blocks))
     alone = [sys.executable, "-m", "spikelens", "simulate", run.path]
@@ -149,14 +149,14 @@ def test_a_pair_without_a_synapse_ends_the_simulation_by_name(make_run, ranks):
     assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
 
 
-def test_a_missing_pair_is_named_before_anything_is_simulated(make_run):
+def test_a_recorded_pair_without_a_synapse_is_reported_before_the_simulation(make_run):
     run = make_run({**QUICK, "simulation.record.synapses": [[160, 161]]})
     build_blocks(run, range(run.n_blocks))
     with pytest.raises(SimulationError, match="from neuron 160 onto neuron 161"):
         recorded_synapses(run)
 
 
-def test_a_notebook_sees_ids_populations_delays_and_units(recording):
+def test_opened_records_have_ids_populations_delays_and_units(recording):
     run = recording(every_ms=20)
     simulate(run)
     records = spikelens.open(run.path).records
@@ -177,7 +177,7 @@ def test_a_notebook_sees_ids_populations_delays_and_units(recording):
     assert 0 <= float(records.weight.where(records.source < 160, drop=True).max()) <= 10
 
 
-def test_a_run_without_records_has_no_such_files_and_says_so(make_run):
+def test_opening_records_of_a_run_without_records_is_an_error(make_run):
     run = make_run(QUICK)
     build_blocks(run, range(run.n_blocks))
     simulate_segment(run, 0)
@@ -187,7 +187,7 @@ def test_a_run_without_records_has_no_such_files_and_says_so(make_run):
         _ = spikelens.open(run.path).records
 
 
-def test_records_that_are_no_longer_wanted_stay_where_they_are(recording, make_run):
+def test_records_that_are_no_longer_configured_are_kept(recording, make_run):
     run = recording()
     simulate(run)
     before = {path: path.read_bytes() for path in store_path(run, "records").rglob("*") if path.is_file()}
@@ -209,7 +209,7 @@ def test_lost_metadata_of_records_are_restored(recording):
     assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
 
 
-def test_a_longer_run_keeps_the_records_that_are_there(recording):
+def test_a_longer_run_keeps_existing_records(recording):
     run = recording(every_ms=20)
     simulate(run)
     groups = layout(run, "records"), recorded_group(run)

@@ -169,7 +169,7 @@ def test_what_knows_all_stages_names_no_kind():
 REMOVING = {
     "clean.remove": "results that no configuration uses, if the user says --yes",
     "compiled._discard": "damaged compiled code",
-    "compiled._forget_old": "compiled code of other sources",
+    "compiled._remove_old": "compiled code of other sources",
     "manifests.mark": "a flag that says that files are whole",
     "manifests.restore_flags": "the same",
     "models.train.fit_network": "the checkpoint, once the model is written",

@@ -1,4 +1,4 @@
-"""The simulation's promises: it equals the plain reference, and it is the same however the work is divided."""
+"""Simulation: identical to the plain reference, for any ranks, segments and blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from spikelens.tables import read_table
 
 
 @pytest.mark.parametrize("plasticity", [True, False])
-def test_equals_the_plain_reference_spike_for_spike_and_weight_for_weight(make_run, plasticity):
+def test_spikes_and_weights_are_identical_to_the_plain_reference(make_run, plasticity):
     run = make_run({**QUICK, "simulation.plasticity": plasticity})
     simulate(run)
     compare_with_reference(run)
@@ -35,8 +35,8 @@ def test_equals_the_plain_reference_spike_for_spike_and_weight_for_weight(make_r
     assert changed == plasticity
 
 
-def test_an_edge_table_and_drive_events_equal_the_reference(make_run, tmp_path):
-    """A user's own network: random edges, some of them static, driven by a table of events and no kicks."""
+def test_a_run_with_edge_table_and_drive_events_is_identical_to_the_reference(make_run, tmp_path):
+    """Random edges, some of them static, driven by a table of events without kicks."""
     rng = np.random.default_rng(5)
     n, m = 200, 4000
     table = pd.DataFrame({"source": rng.integers(0, n, m), "target": rng.integers(0, n, m), "delay_ms": rng.integers(1, 31, m)})
@@ -63,7 +63,7 @@ def test_an_edge_table_and_drive_events_equal_the_reference(make_run, tmp_path):
 
 
 def checksum(run):
-    """One number for raster and weights, whatever the blocks."""
+    """A checksum of raster and weights that does not depend on the blocks."""
     order = np.lexsort(wiring(run)[2::-1])
     digest = hashlib.sha256(np.packbits(raster(run)).tobytes())
     digest.update(final_weights(run)[order].tobytes())
@@ -103,7 +103,7 @@ def undivided(tmp_path_factory):
 
 
 @pytest.mark.parametrize("ranks", [2, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (1, 3, 4, 7))])
-def test_same_raster_and_weights_on_any_number_of_ranks_in_any_segments_and_blocks(make_run, undivided, ranks):
+def test_raster_and_weights_do_not_depend_on_ranks_segments_and_blocks(make_run, undivided, ranks):
     """1, 2 and 5 segments, each with two block sizes: one checksum."""
     expected, n_spikes = undivided
     assert n_spikes > 10_000
@@ -116,8 +116,8 @@ def test_same_raster_and_weights_on_any_number_of_ranks_in_any_segments_and_bloc
     assert [checksum(run) == expected for run in runs] == [True] * len(runs)
 
 
-def test_a_segment_may_be_short_and_the_last_block_too(make_run):
-    """5 s in segments of 2 s, 200 neurons in blocks of 60: neither divides, and nothing changes."""
+def test_the_last_segment_and_block_can_be_shorter(make_run):
+    """5 s in segments of 2 s, 200 neurons in blocks of 60: same result although neither divides evenly."""
     base = {**QUICK, "simulation.duration_s": 5}
     plain = make_run({**base, "simulation.segment_s": 5}, folder="plain")
     uneven = make_run({**base, "simulation.segment_s": 2, "network.block_size": 60, "simulation.chunk_neurons": 60}, folder="uneven")
@@ -127,7 +127,7 @@ def test_a_segment_may_be_short_and_the_last_block_too(make_run):
 
 
 def test_more_spikes_in_a_step_than_the_fixed_message_holds(make_run, tmp_path):
-    """Every neuron is driven over the threshold at once: the exchange falls back to the message of any size."""
+    """All neurons spike in the same step, so the exchange falls back to the message of variable size."""
     n = 200
     volley = tmp_path / "volley.npz"
     np.savez(volley, step=np.repeat([100, 1200], n), neuron=np.tile(np.arange(n), 2), mv=np.full(2 * n, 200.0))
@@ -139,24 +139,24 @@ def test_more_spikes_in_a_step_than_the_fixed_message_holds(make_run, tmp_path):
     assert checksum(alone) == checksum(shared)
 
 
-def test_a_launcher_that_starts_another_number_of_ranks_is_refused(make_run):
+def test_a_wrong_number_of_ranks_is_refused(make_run):
     run = make_run(QUICK)
     build_blocks(run, range(run.n_blocks))
     command = [sys.executable, "-m", "spikelens", "simulate", run.path, "--ranks", "2"]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert finished.returncode == 2
-    assert "1 MPI ranks were started, 2 were asked for" in finished.stderr
+    assert "1 MPI ranks were started, expected 2" in finished.stderr
     assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
 
 
-def test_ranks_that_were_not_asked_for_are_refused_before_anything_is_written(make_run):
+def test_unexpected_ranks_are_refused_before_anything_is_written(make_run):
     run = make_run(QUICK)
     build_blocks(run, range(run.n_blocks))
     before = {path: path.lstat().st_mtime_ns for path in run.folder.rglob("*")}
     command = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "spikelens", "simulate", run.path]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert finished.returncode == 2
-    assert finished.stderr.count("2 processes were started (PMI_SIZE), but --ranks is not given; say --ranks 2") == 2
+    assert finished.stderr.count("2 processes were started (PMI_SIZE) without --ranks; use --ranks 2") == 2
     assert {path: path.lstat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
@@ -172,7 +172,7 @@ def test_ranks_that_were_not_asked_for_are_refused_before_anything_is_written(ma
         ({"PMI_SIZE": "4"}, True),
     ],
 )
-def test_only_a_launcher_of_several_processes_makes_ranks_needed(monkeypatch, environment, refused):
+def test_ranks_is_required_only_if_a_launcher_started_several_processes(monkeypatch, environment, refused):
     for name in [name for name in os.environ if name.startswith(("PMI", "OMPI", "SLURM"))]:
         monkeypatch.delenv(name)
     for name, value in environment.items():
@@ -195,7 +195,7 @@ def test_the_state_of_another_simulation_is_refused(make_run):
 
 
 def step_of_divergence(event_step, event_mv):
-    """When v of an excitatory neuron, alone, leaves float32 after one event: the model's step written plainly."""
+    """Step at which v of an isolated excitatory neuron overflows after one event; plain implementation."""
     f = np.float32
     v, u = f(-65), f(-13)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -213,8 +213,8 @@ def step_of_divergence(event_step, event_mv):
 
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("neurons", [[7], [123], [61, 30]])
-def test_a_membrane_that_leaves_the_finite_numbers_names_neuron_and_step(make_run, tmp_path, neurons, ranks):
-    """One strong inhibition makes v overshoot, u follows, and within a few steps both are beyond float32; of two, the first is told."""
+def test_a_membrane_that_is_no_longer_finite_is_reported_with_neuron_and_step(make_run, tmp_path, neurons, ranks):
+    """A strong inhibitory event makes v and u overflow within a few steps; the first neuron is reported."""
     events = {"step": [1500] * len(neurons), "neuron": neurons, "mv": [-32_000.0] * len(neurons)}
     pd.DataFrame(events).to_csv(tmp_path / "blow.csv", index=False)
     unconnected = {f"network.connections.{key}.p": 0.0 for key in ("E->E", "E->I", "I->E")}
@@ -232,12 +232,12 @@ def test_a_membrane_that_leaves_the_finite_numbers_names_neuron_and_step(make_ru
     assert [spikes.shard_path("spikes", (segment, 0)).exists() for segment in range(3)] == [True, False, False]
 
 
-def test_inputs_that_might_not_fit_in_32_bits_are_refused(make_run, tmp_path):
-    """Each event is within bounds; two of them at once would wrap around."""
+def test_inputs_that_might_exceed_32_bits_are_refused(make_run, tmp_path):
+    """Each event is within bounds, but two in one step would overflow."""
     np.savez(tmp_path / "much.npz", step=[7, 7, 8], neuron=[3, 3, 3], mv=[30_000.0, 30_000.0, 1.0])
     run = make_run({**QUICK, "drive.events": str(tmp_path / "much.npz")})
     build_blocks(run, range(run.n_blocks))
-    with pytest.raises(SimulationError, match=r"neuron 3: weights, kick, .* and drive.events of one step may add up to 60\d\d\d mV"):
+    with pytest.raises(SimulationError, match=r"neuron 3: weights, kick, .* and drive.events of one step can add up to 60\d\d\d mV"):
         simulate_segment(run, 0)
     assert not layout(run, "spikes").shard_path("spikes", (0, 0)).exists()
 
@@ -248,17 +248,17 @@ GOOD_EDGES = {"source": [0, 1], "target": [1, 2], "delay_ms": [1, 5], "weight_mv
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("source", 200, r"row 1: 200, expected as source a neuron id in 0 .. 199"),
-        ("target", -1, r"row 1: -1, expected as target a neuron id"),
+        ("source", 200, r"row 1: 200, expected a neuron id in 0 .. 199 as source"),
+        ("target", -1, r"row 1: -1, expected a neuron id"),
         ("delay_ms", 0, r"row 1: 0, expected a delay of 1 .. 255 ms"),
         ("delay_ms", 256, r"row 1: 256, expected a delay"),
         ("weight_mv", float("nan"), r"row 1: weight_mv = nan, expected a finite number"),
-        ("weight_mv", 40_000.0, r"row 1: 40000.0, expected a weight below 32,768 mV"),
+        ("weight_mv", 40_000.0, r"row 1: 40000.0, expected \|weight\| < 32,768 mV"),
         ("source", "two", r"row 1: source = two, expected a whole number"),
         ("plastic", "maybe", r"row 1: plastic = maybe, expected true or false"),
     ],
 )
-def test_a_wrong_row_of_an_edge_table_is_named_with_its_reason(make_run, tmp_path, column, value, reason):
+def test_an_invalid_row_of_an_edge_table_is_reported_with_the_reason(make_run, tmp_path, column, value, reason):
     table = {name: list(values) for name, values in GOOD_EDGES.items()}
     table[column][1] = value
     pd.DataFrame(table).to_csv(tmp_path / "edges.csv", index=False)
@@ -267,23 +267,23 @@ def test_a_wrong_row_of_an_edge_table_is_named_with_its_reason(make_run, tmp_pat
         build_blocks(run, [0])
 
 
-def test_a_duplicate_edge_is_named(make_run, tmp_path):
+def test_a_duplicate_edge_is_reported(make_run, tmp_path):
     table = pd.DataFrame({name: [*values, values[0]] for name, values in GOOD_EDGES.items()})
     table.to_csv(tmp_path / "edges.csv", index=False)
     run = make_run({**QUICK, "network.connections": {}, "network.edges": str(tmp_path / "edges.csv")})
-    with pytest.raises(NetworkError, match=r"row 2: .*each edge .* once"):
+    with pytest.raises(NetworkError, match=r"row 2: duplicate edge"):
         build_blocks(run, [0])
 
 
-def test_an_edge_table_without_a_column_says_which(make_run, tmp_path):
+def test_a_missing_column_of_an_edge_table_is_reported(make_run, tmp_path):
     pd.DataFrame({"source": [0], "target": [1]}).to_csv(tmp_path / "edges.csv", index=False)
     run = make_run({**QUICK, "network.connections": {}, "network.edges": str(tmp_path / "edges.csv")})
-    with pytest.raises(NetworkError, match=f"no column delay_ms; expected the columns {', '.join(EDGE_COLUMNS)}"):
+    with pytest.raises(NetworkError, match=f"column delay_ms is missing; expected columns: {', '.join(EDGE_COLUMNS)}"):
         build_blocks(run, [0])
 
 
 def bytes_of(suffix, tmp_path):
-    """A table of three edges as the bytes of a file of this kind."""
+    """A table of three edges as the bytes of a file of this format."""
     path = tmp_path / f"whole{suffix}"
     frame = pd.DataFrame({name: [*values, values[0]] for name, values in GOOD_EDGES.items()})
     if suffix == ".npz":
@@ -295,7 +295,7 @@ def bytes_of(suffix, tmp_path):
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.99])
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
-def test_a_table_that_is_empty_or_cut_off_is_refused_by_name(tmp_path, suffix, share):
+def test_an_empty_or_truncated_table_is_refused_with_its_name(tmp_path, suffix, share):
     whole = bytes_of(suffix, tmp_path)
     path = tmp_path / f"edges{suffix}"
     path.write_bytes(whole[: int(share * len(whole))])
@@ -303,7 +303,7 @@ def test_a_table_that_is_empty_or_cut_off_is_refused_by_name(tmp_path, suffix, s
         read_table(path, EDGE_COLUMNS)
 
 
-def test_an_npz_with_flipped_bytes_or_with_a_single_array_is_refused_by_name(tmp_path):
+def test_an_npz_with_flipped_bytes_or_a_single_array_is_refused_with_its_name(tmp_path):
     path = tmp_path / "edges.npz"
     np.savez_compressed(path, **{name: np.arange(1000) for name in EDGE_COLUMNS})
     damaged = bytearray(path.read_bytes())
@@ -318,6 +318,6 @@ def test_an_npz_with_flipped_bytes_or_with_a_single_array_is_refused_by_name(tmp
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2, 3, 7])
-def test_every_block_has_one_owner(n_ranks):
+def test_each_block_has_one_owner(n_ranks):
     owned = [block for rank in range(n_ranks) for block in owned_blocks(7, rank, n_ranks)]
     assert sorted(owned) == list(range(7))

@@ -118,7 +118,7 @@ def test_a_job_is_seen_running_then_unclear_after_a_kill_and_ended_once_unlocked
     run, later = load_run(project.results), time.time() + status.SIGN_OF_LIFE_S + 60
     killed = simulation_of(run, later)
     if killed.state == "failed":  # ranks or their watcher outlived snakemake for long enough to say so
-        assert "ended first, without a message: killed" in killed.line
+        assert "died first, without an error message: probably killed" in killed.line
         log = run.folder / killed.log
         log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if " INFO " in line))
     assert simulation_of(run, later).state == "unclear", "it might compute in silence"
@@ -198,7 +198,7 @@ def test_results_of_another_configuration_are_not_counted(begun):
         ([INFO], "unclear"),
         ([INFO, "2026-11-25 14:30:01,001 ERROR rank 0: out of memory"], "failed"),
         (["2026-11-25 14:30:01,001 CRITICAL rank 0 failed", "Traceback (most recent call last):", "ValueError: x"], "failed"),
-        ([INFO, "rank 1 (process 4711) on node7 ended first, without a message: killed"], "failed"),
+        ([INFO, "rank 1 (process 4711) on node7 died first, without an error message: probably killed"], "failed"),
         (["2026-11-25 14:30:01,001 ERROR rank 0: out of memory", INFO], "unclear"),  # a second attempt
         ([], "unclear"),
     ],
@@ -240,7 +240,7 @@ def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", "/nowhere")
     without = status.look(begun)
     assert [job.state for job in without.jobs if job.state != "waiting" and job.rule == "features"] == ["queued"] * 4
-    assert "the state of submitted jobs is unknown: there is no squeue here" in status.as_text(without)
+    assert "the state of submitted jobs is unknown: squeue not found" in status.as_text(without)
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "squeue").write_text("#!/bin/sh\necho 100 PENDING; echo 101 RUNNING; echo 102 COMPLETING; echo 9 PENDING\n")

@@ -1,4 +1,4 @@
-"""The folder of a sweep stands for all its runs: what they share is counted, read and repaired once."""
+"""Commands on the folder of a sweep: results that runs share are counted, read and repaired once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLACE = "results/small"
 
 @pytest.fixture
 def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
-    """Four runs: one network of two blocks, two simulations of three segments; the later stages have not been done."""
+    """Four runs: one network of two blocks, two simulations of three segments; later stages have not run."""
     monkeypatch.chdir(tmp_path)
     spikelens.simulate(small_config(Path(), SWEPT))
     return [run.config for run in spikelens.open(PLACE).values()]
@@ -37,13 +37,13 @@ def simulated_jobs(run: RunConfig) -> list[Job]:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Files that are read to compare them with their checksum."""
+    """List of the files that are read for checksums."""
     read, digest = [], manifests.digest
     monkeypatch.setattr(manifests, "digest", lambda path: read.append(path) or digest(path))
     return read
 
 
-def test_status_counts_each_job_once_and_shows_every_run(simulated, capsys):
+def test_status_counts_each_job_once_and_shows_all_runs(simulated, capsys):
     assert main(["status", PLACE]) == 0
     shown = capsys.readouterr().out.splitlines()
     # 2 blocks, 2 x 3 segments; 2 x 6 features, 2 x 3 models, 2 x 3 methods, 2 explanations, 4 reports
@@ -57,7 +57,7 @@ def test_status_counts_each_job_once_and_shows_every_run(simulated, capsys):
     ]
 
 
-def test_status_in_json_has_the_sum_and_every_run(simulated, capsys):
+def test_status_in_json_has_the_sum_and_all_runs(simulated, capsys):
     assert main(["status", PLACE, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["path"] == PLACE
@@ -65,7 +65,7 @@ def test_status_in_json_has_the_sum_and_every_run(simulated, capsys):
     assert [run["path"] for run in told["runs"]] == [run.path.removeprefix(f"{Path.cwd()}/") for run in simulated]
 
 
-def test_verify_reads_every_file_once(simulated, counted, capsys):
+def test_verify_reads_each_file_once(simulated, counted, capsys):
     assert main(["verify", PLACE]) == 2  # later stages are missing
     told = capsys.readouterr().err
     expected = {places.root(run) / file for run in simulated for job in simulated_jobs(run) for file in job.files}
@@ -74,13 +74,13 @@ def test_verify_reads_every_file_once(simulated, counted, capsys):
     assert f"faults in {PLACE}, 4 runs (38 jobs, {len(expected):,} files" in told
 
 
-def test_a_damaged_shard_that_runs_share_is_told_once_and_costs_its_job_alone(simulated, capsys):
+def test_a_damaged_shared_shard_is_reported_once_and_reruns_only_its_job(simulated, capsys):
     shard = next(Path(PLACE).glob("network/*/network.zarr/blocks/1/delay/c/0"))
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     assert main(["verify", PLACE]) == 2
-    assert capsys.readouterr().err.count(f"{shard}: is damaged: its checksum differs") == 1
+    assert capsys.readouterr().err.count(f"{shard}: damaged: its checksum differs") == 1
     assert main(["verify", PLACE, "--repair"]) == 0
     capsys.readouterr()
     size = manifests.listed()
@@ -91,7 +91,7 @@ def test_a_damaged_shard_that_runs_share_is_told_once_and_costs_its_job_alone(si
     assert str(shard) not in capsys.readouterr().err
 
 
-def test_runs_of_two_durations_share_a_store_that_is_sound_for_both(tmp_path, monkeypatch, capsys):
+def test_runs_of_two_durations_share_a_store_that_is_valid_for_both(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sweep = {"sweep": {"simulation.duration_s": [8, 6]}}
     opened = spikelens.simulate(small_config(Path(), {**SWEPT, **sweep}))

@@ -1,4 +1,4 @@
-"""Tables that users bring: what can be read is read, and what cannot is named with what it is and what was expected."""
+"""User tables: valid ones are read; for others, the error names the actual and the expected format."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def savez(path: Path, compressed: bool = False, **changes) -> bytes:
 
 
 def with_headers(content: bytes, place: int, value: bytes) -> bytes:
-    """A zip archive with two bytes of each file's header set, in front of the file and in the archive's directory."""
+    """A zip archive with two bytes of each file header changed, also in the central directory."""
     changed = bytearray(content)
     for signature, further in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
         at = -1
@@ -82,27 +82,27 @@ UNREADABLE = {
     "objects": (".npz", lambda path: savez(path, target=np.array([None] * N)), "Object arrays cannot be loaded"),
     "lengths": (".npz", lambda path: savez(path, target=np.zeros(5)), "All arrays must be of the same length"),
     "other archive": (".npz", other_archive, "notes.txt has 0 dimensions"),
-    "text as npz": (".npz", lambda _: CSV.encode(), "it is of another kind, or damaged"),
+    "text as npz": (".npz", lambda _: CSV.encode(), "it is of an unknown format, or damaged"),
     "empty npz": (".npz", lambda _: b"", "it is empty"),
-    "comment": (".csv", lambda _: f"# by me\n{CSV}".encode(), "a line in front of its header, which begins with #: remove that line"),
-    "utf-16": (".csv", lambda _: CSV.encode("utf-16"), "it is text in UTF-16: save it as UTF-8"),
+    "comment": (".csv", lambda _: f"# by me\n{CSV}".encode(), "text with a comment line (#) before its header: remove that line"),
+    "utf-16": (".csv", lambda _: CSV.encode("utf-16"), "it is UTF-16 text: save it as UTF-8"),
     "gzip": (".csv", lambda _: gzip.compress(CSV.encode()), "it is compressed with gzip: decompress it"),
     "zeros": (".csv", lambda _: bytes(100), "it is not text"),
     "empty csv": (".csv", lambda _: b"", "it is empty"),
     "parquet as csv": (".csv", parquet, "it is a Parquet file"),
-    "csv as parquet": (".parquet", lambda _: CSV.encode(), "it is of another kind, or damaged"),
+    "csv as parquet": (".parquet", lambda _: CSV.encode(), "it is of an unknown format, or damaged"),
     "flipped parquet": (".parquet", lambda path: flipped(parquet(path), 60), ""),
     "cut off parquet": (".parquet", lambda path: parquet(path)[:-20], ""),
 }
 EXPECTED = {
-    ".npz": "expected an archive that numpy.savez writes",
-    ".csv": "expected text in UTF-8 with a header line",
+    ".npz": "expected an archive written by numpy.savez",
+    ".csv": "expected UTF-8 text with a header line",
     ".parquet": "expected a Parquet file, or a folder",
 }
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_table_that_cannot_be_read_is_named_with_what_it_is_and_what_was_expected(tmp_path, name):
+def test_an_unreadable_table_is_reported_with_actual_and_expected_format(tmp_path, name):
     suffix, make, reason = UNREADABLE[name]
     path = tmp_path / f"table{suffix}"
     path.write_bytes(make(path))
@@ -113,11 +113,11 @@ def test_a_table_that_cannot_be_read_is_named_with_what_it_is_and_what_was_expec
     assert reason in message
     assert EXPECTED[suffix] in message
     assert "\n" not in message
-    assert n_rows(path) >= 0  # the plan is made before the table is read: it must not fail either
+    assert n_rows(path) >= 0  # the plan is made before the table is read and must not fail
 
 
-def test_every_flipped_bit_of_a_compressed_table_is_refused_or_changes_nothing(tmp_path):
-    """zlib, zipfile and numpy raise many kinds of errors."""
+def test_any_flipped_bit_in_a_compressed_table_is_an_error_or_has_no_effect(tmp_path):
+    """zlib, zipfile and numpy raise many types of exceptions."""
     path = tmp_path / "table.npz"
     content = savez(path, compressed=True)
     whole = read_table(path, EDGE_COLUMNS)
@@ -134,7 +134,7 @@ def test_every_flipped_bit_of_a_compressed_table_is_refused_or_changes_nothing(t
     assert refused > 75
 
 
-def test_a_csv_may_have_a_mark_of_its_encoding_and_spaces_after_commas(tmp_path):
+def test_a_csv_can_have_a_byte_order_mark_and_spaces_after_commas(tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(b"\xef\xbb\xbf" + CSV.replace(",", ", ").encode())
     found = read_table(path, EDGE_COLUMNS)
@@ -170,7 +170,7 @@ def test_a_parquet_dataset_is_one_table(tmp_path, how):
     assert n_rows(path) == N
 
 
-def test_the_key_of_a_network_follows_from_every_file_of_a_dataset_and_from_no_other(tmp_path):
+def test_the_key_of_a_network_depends_on_exactly_the_files_of_a_dataset(tmp_path):
     path = dataset(tmp_path / "edges.parquet")
     run = load_runs(small_config(tmp_path, {"network.connections": {}, "network.edges": str(path)}))[0]
     first = fingerprint(run, "network")
@@ -185,22 +185,24 @@ def test_the_key_of_a_network_follows_from_every_file_of_a_dataset_and_from_no_o
     assert fingerprint(run, "network") != second, "names of files may tell partitions"
 
 
-def test_a_foreign_file_in_a_dataset_is_named(tmp_path):
+def test_a_foreign_file_in_a_dataset_is_reported(tmp_path):
     path = dataset(tmp_path / "edges.parquet")
     (path / "note.txt").write_text("mine")
-    with pytest.raises(NetworkError, match=re.escape(f"{path}/note.txt") + ".*; expected a Parquet file, or a folder of Parquet files"):
+    with pytest.raises(
+        NetworkError, match=re.escape(f"{path}/note.txt") + ".*; expected a Parquet file, or a folder that contains only Parquet files"
+    ):
         read_table(path, EDGE_COLUMNS)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".npz"])
-def test_a_folder_of_another_kind_is_refused_by_the_check(tmp_path, suffix):
+def test_a_folder_with_another_extension_is_refused_by_check(tmp_path, suffix):
     path = tmp_path / f"edges{suffix}"
     path.mkdir()
     with pytest.raises(ConfigError, match="expected a file, found a folder; only a Parquet dataset can be a folder"):
         load_runs(small_config(tmp_path, {"network.connections": {}, "network.edges": str(path)}))
 
 
-def test_check_and_network_end_with_2_and_one_message_for_an_encrypted_table(tmp_path, capsys):
+def test_check_and_network_report_an_encrypted_table_and_exit_with_2(tmp_path, capsys):
     path = tmp_path / "edges.npz"
     path.write_bytes(with_headers(savez(path), 6, b"\x01\x00"))
     run = load_runs(small_config(tmp_path, {"network.connections": {}, "network.edges": str(path)}))[0]

@@ -494,7 +494,7 @@ def test_snakemake_reads_numbers_as_check_does(project):
 def test_text_that_snakemake_makes_of_config_is_told_as_such(project):
     shown = project.snakemake("--dry-run", "--config", 'simulation={"duration_s": 8}')
     assert shown.returncode == 2
-    assert 'simulation.duration_s = "8": expected a whole number; snakemake makes text of this value of --config; use' in shown.stdout
+    assert 'simulation.duration_s = "8": expected a whole number; snakemake converts this --config value to text; use' in shown.stdout
     assert """`spikelens run --set simulation.duration_s=8` or `snakemake --config set='["simulation.duration_s=8"]'`""" in shown.stdout
 
 

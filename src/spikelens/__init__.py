@@ -14,21 +14,23 @@ __all__ = ["open", "simulate"]
 
 
 def open(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:
-    """Open a run, e.g. `spikelens.open("results/reference")`; its stores are xarray datasets, read lazily.
+    """Open a run, e.g. `spikelens.open("results/reference")`; its stores are lazily read xarray datasets.
 
-    The folder of a sweep opens as a mapping of the members' names, like "network.seed=2", to runs.
+    For the folder of a sweep, return a mapping from the names of its runs, e.g. "network.seed=2", to the
+    runs.
 
     Parameters
     ----------
     folder
-        The run's folder on this machine; ~ is expanded.
+        Folder of the run on this machine; ~ is expanded.
     partial
-        Whether a run that is still simulating may be opened: each store then ends with the last segment before the first gap.
+        Allow a run that is still being simulated: each store then ends with the last segment before the first
+        gap.
 
     Raises
     ------
     SpikelensError
-        If there is no run in the folder, or it is a URL.
+        If the folder contains no run, or is a URL.
     """
     from spikelens.access import open_folder
 
@@ -36,28 +38,30 @@ def open(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:
 
 
 def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> OpenRun | OpenSweep:
-    """Draw the network and simulate it, in this process and without snakemake: the first two stages of the workflow.
+    """Run the first two stages, network and simulation, in this process and without snakemake.
 
-    Shards and manifests are those that the workflow's jobs write, bit for bit. So `spikelens run` of the same configuration goes on with
-    the features; and what was simulated before is not simulated again.
+    The shards and manifests are bit-identical to those of the workflow. So `spikelens run` with the same
+    configuration continues with the features, and segments that were already simulated are not simulated
+    again.
 
     Parameters
     ----------
     config
-        A configuration file or the folder of a run; a mapping of keys as in such a file, e.g. `{"network": {"seed": 2}}`; or a `RunConfig`.
-        With `sweep`, each member is simulated.
+        A configuration file or the folder of a run; a mapping with the keys of such a file, e.g.
+        `{"network": {"seed": 2}}`; or a `RunConfig`. With `sweep`, all runs of the sweep are simulated.
     folder
-        Where results go; by default the folder that the configuration names, `<run.results>/<run.name>`.
+        Folder for the results; by default the folder that the configuration names,
+        `<run.results>/<run.name>`.
 
     Returns
     -------
     OpenRun or OpenSweep
-        As `spikelens.open` gives it.
+        As returned by `spikelens.open`.
 
     Raises
     ------
     SpikelensError
-        If the configuration cannot be run, another process works in the folder, or a file cannot be written.
+        If the configuration is invalid, another process uses the folder, or a file cannot be written.
     """
     from spikelens import direct
 

@@ -1,7 +1,7 @@
-"""What may be removed of a run's folder: results that no configuration of it uses. The only code that removes a result.
+"""Find and remove results in a run's folder that no configuration uses. No other module removes results.
 
-Each call of snakemake registers its configuration as `configurations/<key of its report>.json`. A result is used if a registered
-configuration would find it with today's code.
+Each call of snakemake registers its configuration as `configurations/<key of its report>.json`. A result is
+used if a registered configuration would find it with the current code.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ from spikelens.errors import SpikelensError
 from spikelens.places import CONFIGURATIONS, place_of, results_of, root
 
 _KEY = re.compile(r"[0-9a-f]{16}")
-_UNKNOWN = "which results it uses is not known; restore it, or delete it if these are not needed"
+_UNKNOWN = "the results that it uses are unknown; restore it, or delete it if you do not need its results"
 
 
 @dataclass(frozen=True)
 class Unused:
-    """A folder of results that may go."""
+    """A folder of results that can be removed."""
 
     folder: Path
     n_bytes: int
     modified: float
-    """When its newest file was written [s since 1970]."""
+    """Modification time of its newest file [s since 1970]."""
 
 
 def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
-    """Find the results in a run's folder that no registered configuration uses, or that `configuration` alone uses.
+    """Find results that no registered configuration of a run's folder uses, or only `configuration`.
 
     Raises
     ------
     SpikelensError
-        If there is no such configuration, or one cannot be read: what it uses is not known then.
+        If `configuration` is not registered, or a registered one cannot be read, so that its results are
+        unknown.
     """
     found = sorted((root(run) / CONFIGURATIONS).glob("*.json"))
     registered = {path.stem: path for path in found if _KEY.fullmatch(path.stem)}
     if configuration is not None and configuration not in registered:
-        raise SpikelensError(f"--configuration {configuration}: expected one of {', '.join(registered) or 'none: nothing is registered'}")
+        raise SpikelensError(f"--configuration {configuration}: expected one of {', '.join(registered) or 'none (none is registered)'}")
     used = {name: set(_folders_of(_registered(run, path))) for name, path in registered.items()}
     others = set().union(*(folders for name, folders in used.items() if name != configuration), _folders_of(run))
     if configuration is not None:
@@ -53,7 +54,7 @@ def unused(run: RunConfig, configuration: str | None = None) -> list[Unused]:
 
 
 def _registered(run: RunConfig, path: Path) -> RunConfig:
-    """A registered configuration, if what it uses can be told."""
+    """Load a registered configuration; raise SpikelensError if its results cannot be determined."""
     found = load_config(path, root(run), _UNKNOWN)
     try:
         require_tables(found)
@@ -63,7 +64,7 @@ def _registered(run: RunConfig, path: Path) -> RunConfig:
 
 
 def remove(run: RunConfig, found: Iterable[Unused], configuration: str | None = None) -> None:
-    """Remove what `unused` found, and then the configuration that alone used it."""
+    """Remove the results that `unused` found, then the registered `configuration`, if given."""
     for result in found:
         shutil.rmtree(result.folder)
     if configuration is not None:
@@ -71,18 +72,18 @@ def remove(run: RunConfig, found: Iterable[Unused], configuration: str | None = 
 
 
 def as_text(found: Iterable[Unused]) -> str:
-    """One line for each folder: size, age, place."""
+    """Return one line per folder: size, age and path."""
     now = time.time()
     return "\n".join(f"{result.n_bytes / 1e6:10,.1f} MB {(now - result.modified) / 86_400:8.1f} days  {result.folder}" for result in found)
 
 
 def _folders_of(run: RunConfig) -> Iterator[Path]:
-    """The folders of all results of a configuration, with today's code."""
+    """Return the folders of all results of a configuration with the current code."""
     return (place_of(run, *result) for result in results_of(run))
 
 
 def _results(folder: Path) -> Iterator[Path]:
-    """Every folder of results below a run's folder; what isn't named by a key is not ours."""
+    """Yield all folders of results in a run's folder. Folders whose name is not a key are ignored."""
     for pattern in (f"{stage}/{below}" for stage in STAGES for below in ("*", "*/*")):  # of a stage, and of its items
         yield from (path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink() and _KEY.fullmatch(path.name))
 

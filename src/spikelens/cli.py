@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spikelens.errors import SpikelensError, disk_remedy, mendable
+from spikelens.errors import SpikelensError, disk_remedy, user_message
 from spikelens.names import ASSUMED_RATE_HZ, STAGES, Stage, default_configuration
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("spikelens %s needs %s, which is not installed; see README.md for the installation", options.name, error.name)
         return 2
     except Exception as error:
-        message = mendable(error)
+        message = user_message(error)
         if message is None:
             raise
         log.error("%s", message)

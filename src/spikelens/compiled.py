@@ -1,8 +1,9 @@
-"""Compiled functions, cached on disk by the code that they were compiled from.
+"""Functions compiled by numba, with a disk cache that depends on all source files of the package.
 
-numba's own cache watches the file of a function and not those of the functions that it calls: after a change in one of these, it
-would go on with the old machine code, silently. So the cache is kept in a folder that is named by a hash of all our sources, and in
-it one for each kind of processor: the nodes of a cluster may differ, and share it.
+numba's cache checks the file of a function, but not the files of the functions that it calls. After a change
+in one of those it would silently use stale machine code. So the name of the cache folder contains a hash of
+all our source files. It has a subfolder per processor type, since nodes of a cluster can differ and share the
+cache.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numba.extending import intrinsic
 log = logging.getLogger(__name__)
 
 _KEPT = 3
-"""Caches of so many versions of the code are kept."""
+"""Number of code versions whose caches are kept."""
 
 
 def _cache_folder() -> Path:
@@ -41,34 +42,34 @@ def _cache_folder() -> Path:
     return base / f"compiled-{digest.hexdigest()[:16]}" / (binding.get_host_cpu_name() or "generic")
 
 
-def _forget_old(version: Path) -> None:
-    """Remove the caches of versions long gone."""
+def _remove_old(version: Path) -> None:
+    """Remove the caches of old versions."""
     others = [path for path in version.parent.glob("compiled-*") if path != version]
     for path in sorted(others, key=lambda path: path.stat().st_mtime)[: -(_KEPT - 1)]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _made_cache() -> Path | None:
-    """The folder of the cache, made where it is missing; None where nothing can be written, with a warning."""
+def _prepare_cache() -> Path | None:
+    """Return the cache folder, created if missing. If it is not writable, warn and return None."""
     try:
         folder = _cache_folder()
     except RuntimeError as error:  # no home folder
-        log.warning("compiled code cannot be kept (%s), and is compiled again by each job: set NUMBA_CACHE_DIR", error)
+        log.warning("compiled code cannot be cached (%s), so each job compiles it again; set NUMBA_CACHE_DIR", error)
         return None
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            _forget_old(folder.parent)
+            _remove_old(folder.parent)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        text = "compiled code cannot be kept in %s (%s), and is compiled again by each job: set NUMBA_CACHE_DIR"
+        text = "compiled code cannot be cached in %s (%s), so each job compiles it again; set NUMBA_CACHE_DIR"
         log.warning(text, folder, error.strerror)
         return None
     return folder
 
 
-_FOLDER = _made_cache()
+_FOLDER = _prepare_cache()
 if _FOLDER is not None:
     nb.config.CACHE_DIR = str(_FOLDER)
 
@@ -78,13 +79,13 @@ def compiled(function: Any = None, **options: Any) -> Any:
     if function is None:
         return lambda given: compiled(given, **options)
     dispatcher = nb.njit(cache=_FOLDER is not None, **options)(function)
-    if _FOLDER is not None and hasattr(dispatcher, "_cache"):  # without it where NUMBA_DISABLE_JIT is set
-        _forgive_damage(dispatcher._cache._cache_file)
+    if _FOLDER is not None and hasattr(dispatcher, "_cache"):  # plain functions if NUMBA_DISABLE_JIT is set
+        _treat_damage_as_miss(dispatcher._cache._cache_file)
     return dispatcher
 
 
-def _forgive_damage(file: Any) -> None:
-    """Let a damaged file of the cache count as missing: numba would raise whatever unpickling it raises, in every job from then on."""
+def _treat_damage_as_miss(file: Any) -> None:
+    """Treat a damaged cache file as a cache miss; numba would raise an error in every later job."""
     load_index, load_data = file._load_index, file._load_data
 
     def index() -> Any:
@@ -101,19 +102,19 @@ def _forgive_damage(file: Any) -> None:
             raise
         except Exception as error:
             _discard(file._data_path(name), error)
-            raise FileNotFoundError(name) from error  # which numba takes for a miss
+            raise FileNotFoundError(name) from error  # numba treats it as a cache miss
 
     file._load_index, file._load_data = index, data
 
 
 def _discard(path: str, error: Exception) -> None:
-    log.warning("%s is damaged (%s); it is removed, and the code is compiled again", path, error or type(error).__name__)
+    log.warning("%s is damaged (%s); it is removed and the code is compiled again", path, error or type(error).__name__)
     Path(path).unlink(missing_ok=True)
 
 
 @intrinsic
 def prefetch(_context: Any, array: Any, index: Any) -> Any:
-    """Ask the processor to fetch array[index] into its caches for writing; a hint that changes nothing, whatever the index."""
+    """Prefetch array[index] into the processor's caches for writing; a hint, so any index is safe."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data

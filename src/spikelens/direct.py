@@ -1,4 +1,4 @@
-"""Stages from Python, in this process and without snakemake, with the files that the workflow's jobs would write."""
+"""Run the first stages from Python without snakemake; they write the same files as the workflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | Path | None = None) -> Path:
-    """Simulate the runs of a configuration; returns the folder of the run, or of the sweep. See `spikelens.simulate`."""
+    """Simulate the runs of a configuration; return the folder of the run or sweep (`spikelens.simulate`)."""
     runs = load_given(config, until="simulation")
     if folder is not None:
         runs = [_moved(run, Path(folder).expanduser()) for run in runs]
@@ -32,7 +32,7 @@ def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | P
 
 
 def _do(run: RunConfig, rule: str, numbers: Iterable[int]) -> None:
-    """The jobs of the first or second stage, one after another; a job whose files are there is left out."""
+    """Run the jobs of the first or second stage one after another, except those whose files already exist."""
     for number in numbers:
         numbered = {"block" if rule == "network" else "segment": number}
         with manifests.doing(run, rule, numbered) as to_do:
@@ -43,7 +43,7 @@ def _do(run: RunConfig, rule: str, numbers: Iterable[int]) -> None:
 
 
 def _moved(run: RunConfig, folder: Path) -> RunConfig:
-    """A run with its results in another folder; a member of a sweep keeps its name below it."""
+    """Return the run with results in another folder; for a run of a sweep, in its subfolder."""
     section = parse(Run, {"name": folder.absolute().name, "results": str(folder.parent)}, f"folder={str(folder)!r}")
     place = folder / run.folder.name if places.root(run) != run.folder else folder
     return run.model_copy(update={"run": section, "path": str(place)})

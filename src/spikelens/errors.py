@@ -1,7 +1,7 @@
-"""The errors a user can cause or meet, each with what to do about it.
+"""Exceptions for errors that the user can fix.
 
-Everything below `SpikelensError` is printed as one message and ends a command with exit code 2, without a
-traceback; any other exception is a bug of ours and keeps its traceback.
+A command prints a `SpikelensError` as one message, without a traceback, and exits with code 2. Any other
+exception is a bug in spikelens and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,38 +13,39 @@ from typing import Any
 
 
 class SpikelensError(Exception):
-    """A fault that the user can mend: the message says what was given, what was expected, and what to do."""
+    """An error that the user can fix. The message says what was given, what was expected and what to do."""
 
 
 class StoreError(SpikelensError):
-    """A shard is missing, empty or damaged, or a store was made with another layout."""
+    """A shard is missing, empty or damaged, or a store has a different layout."""
 
 
 class NetworkError(SpikelensError):
-    """A network that cannot be simulated: a bad edge table, or weights beyond the integer range."""
+    """The network cannot be simulated: invalid edge table, or weights outside the integer range."""
 
 
 class SimulationError(SpikelensError):
-    """The simulation cannot start or go on: wrong number of ranks, foreign state, a membrane that blew up."""
+    """The simulation cannot continue: wrong number of ranks, state of another run, diverged membrane."""
 
 
 class LostRankError(SpikelensError):
-    """Another rank ended while this one waited for it; why, that one has to say, or whoever watches it."""
+    """Another rank died while this rank was waiting for it; that rank or the watcher reports the cause."""
 
 
-def mendable(error: BaseException) -> str | None:
-    """What to tell the user of an error that they can mend; None if it is a bug of ours."""
+def user_message(error: BaseException) -> str | None:
+    """Return the message for an error that the user can fix, or None if it is a bug in spikelens."""
     if isinstance(error, SpikelensError):
         return str(error)
     if is_out_of_memory(error):
-        return f"out of memory ({error or 'no more could be had'}); use a machine with more, fewer ranks on each, or a smaller network"
+        reason = error or "allocation failed"
+        return f"out of memory ({reason}); use machines with more memory, fewer ranks per machine, or a smaller network"
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        return f"{error.filename or 'a file'} cannot be written: {error.strerror}; {disk_remedy(error)}, then run the same again"
+        return f"{error.filename or 'a file'} cannot be written: {error.strerror}; {disk_remedy(error)}, then run the same command again"
     return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out: a new thread finds none for its stack."""
+    """Return whether memory ran out; starting a thread then fails because its stack cannot be allocated."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error))
 
 
@@ -52,17 +53,17 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_remedy(error: OSError) -> str:
-    """What to do about a file that cannot be written."""
-    return "free space (`du -sh results/*` tells what takes it)" if error.errno in _DISK_FULL else "make it writable"
+    """Return what to do about a file that cannot be written."""
+    return "free space (`du -sh results/*` shows what uses it)" if error.errno in _DISK_FULL else "make it writable"
 
 
 NOT_GIVEN = object()
-"""The value of a key that does not stand in a configuration."""
+"""Value of a key that a configuration does not contain."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: which key, what stands there (as YAML shows it), and what was expected."""
+    """One error in a configuration: the key, its value (as in YAML) and what was expected."""
 
     key: str
     value: Any
@@ -73,14 +74,14 @@ class Problem:
             return f"{self.key} is not given: {self.expected}"
         try:
             value = json.dumps(self.value, default=str, ensure_ascii=False)
-        except ValueError:  # YAML's aliases can put a list into itself
+        except ValueError:  # a YAML alias can make a list contain itself
             value = repr(self.value)
         shown = value if len(value) <= 80 else value[:77] + "..."
         return f"{self.key} = {shown}: {self.expected}"
 
 
 class ConfigError(SpikelensError):
-    """A configuration that cannot be run; `problems` lists every fault found, not only the first."""
+    """An invalid configuration. `problems` lists all errors found, not only the first."""
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.problems = problems

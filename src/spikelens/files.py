@@ -1,6 +1,7 @@
-"""Small files of ours: JSON, JSON lines, and snakemake's benchmarks. What is wrong with one is said with its path and what to do.
+"""Read the small files that spikelens and snakemake write: JSON, JSON lines and benchmarks.
 
-Files of others that lie between ours are never read. What stands where a file of ours belongs is named (`in_its_place`).
+Error messages name the file, the error and what to do. Other files in the same folders are never read. If
+something blocks the path of an expected file, the message names it (`in_its_place`).
 """
 
 from __future__ import annotations
@@ -16,27 +17,29 @@ from typing import Any
 from spikelens.errors import StoreError
 
 Fields = Mapping[str, type | tuple[type, ...]]
-"""Keys that a mapping must have, with the type of their values; more keys may stand there."""
+"""Required keys of a mapping and the types of their values; further keys are allowed."""
 
 NUMBER = (int, float)
-AGAIN = "delete it and run snakemake, which makes it again"
+AGAIN = "delete it and run snakemake, which recreates it"
 
 _SHOWN: dict[type, str] = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def read_json(path: Path, fields: Fields, remedy: str = AGAIN) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping with these fields; `remedy` says what to do about a missing or damaged one.
+    """Read a JSON file that contains a mapping with these fields.
+
+    `remedy` says what to do if the file is missing or damaged.
 
     Raises
     ------
     StoreError
-        If the file is missing, or damaged: no JSON, or without a field.
+        If the file is missing or damaged: it is not JSON, or lacks a field.
     """
     return _with_fields(path, _parsed(path, _text(path, remedy), remedy), fields, remedy)
 
 
 def read_json_rows(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dict[str, Any]]:
-    """Read a JSON file that holds a list of mappings with these fields.
+    """Read a JSON file that contains a list of mappings with these fields.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def read_json_rows(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dict
 
 
 def read_json_lines(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dict[str, Any]]:
-    """Read a file with a mapping as JSON on each line.
+    """Read a file that contains one JSON mapping per line.
 
     Raises
     ------
@@ -62,9 +65,10 @@ def read_json_lines(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dic
 
 
 def read_benchmark(path: Path) -> list[tuple[float, float | None]]:
-    """Seconds and largest memory [MB] of each measurement in a benchmark of snakemake.
+    """Return the time [s] and peak memory [MB] of each measurement in a snakemake benchmark file.
 
-    Timings are for show: what is damaged or missing is left out. The memory is None where the job was too short for snakemake to see.
+    Timings are only displayed, so damaged or missing values are skipped. The memory is None if the job was
+    too short for snakemake to measure it.
     """
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -76,7 +80,7 @@ def read_benchmark(path: Path) -> list[tuple[float, float | None]]:
 
 
 def in_its_place(path: Path) -> str | None:
-    """What is in the place of a file of ours and is no file, and what to do: "a folder is in its place; remove it". None: nothing is."""
+    """Return what blocks a file's path and what to do ("a folder is in its place; remove it"), or None."""
     if os.path.isdir(path):
         return "a folder is in its place; remove it"
     if os.path.islink(path) and not os.path.exists(path):
@@ -95,7 +99,7 @@ def _text(path: Path, remedy: str) -> str:
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}; make it readable") from None
     except UnicodeDecodeError:
-        raise _damaged(path, "it is no text", remedy) from None
+        raise _damaged(path, "it is not text", remedy) from None
     if not text.strip():
         raise _damaged(path, "it is empty", remedy)
     return text
@@ -105,15 +109,15 @@ def _parsed(path: Path, text: str, remedy: str, where: str = "") -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"{where}no JSON: {error}", remedy) from None
+        raise _damaged(path, f"{where}not JSON: {error}", remedy) from None
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _with_fields(path: Path, content: Any, fields: Fields, remedy: str, where: str = "") -> dict[str, Any]:
-    """The content, if it is a mapping with these fields."""
+    """Return the content if it is a mapping with these fields; raise StoreError otherwise."""
     if not isinstance(content, dict):
         raise _damaged(path, f"{where}expected a mapping, found {_shown(content)}", remedy)
     for name, kinds in fields.items():

@@ -1,4 +1,4 @@
-"""A folder to start from: `spikelens init` writes a short configuration, and a profile to edit. It overwrites nothing."""
+"""`spikelens init`: write a short configuration and profiles. It never overwrites files."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from spikelens.launch import workflow_folder
 from spikelens.names import CONFIG_YAML
 
 TEMPLATE = """\
-# A run of spikelens. Every key has a default, so this file needs only what differs from the reference network:
-# 1,000 neurons, 180 s. The commented lines show defaults of keys that are often changed; units are in brackets.
+# Configuration of a spikelens run. All keys have defaults, so list only those that differ from the reference network:
+# 1,000 neurons, 180 s. The commented lines show defaults of frequently changed keys; units are in brackets.
 #
-#   spikelens check    what would be refused
-#   spikelens plan     memory, files and time
-#   spikelens run      all stages, then results/<name>/report.html
+#   spikelens check    list errors in this file
+#   spikelens plan     show the expected memory, files and time
+#   spikelens run      run all stages and write results/<name>/report.html
 #
-# `spikelens init --full` writes every key. To try a value without editing: spikelens run --set network.seed=2
+# `spikelens init --full` writes all keys. To try a value without editing: spikelens run --set network.seed=2
 
 run:
   name: reference                 # results go to results/<name>/
 
 # sweep:
-#   network.seed: [1, 2, 3]       # one run for each value, in results/<name>/network.seed=1/ and so on
+#   network.seed: [1, 2, 3]       # one run per value, in results/<name>/network.seed=1/ etc.
 
 # network:
 #   seed: 1                       # of the wiring
-#   block_size: 250               # neurons that one job and one file hold
+#   block_size: 250               # neurons per job and per file
 
 # drive:
 #   seed: 1                       # of the random input
-#   kick_mv: 20.0                 # each ms, one of every 1,000 neurons receives this [mV]
+#   kick_mv: 20.0                 # input to one of every 1,000 neurons, each ms [mV]
 
 # simulation:
 #   duration_s: 180               # biological time [s]
-#   segment_s: 60                 # biological time that one job simulates [s]
+#   segment_s: 60                 # biological time per job [s]
 #   ranks: 2                      # MPI ranks; results do not depend on it
 
 # features:
 #   tau_ms: 20.0                  # time constant of spike traces and causal components [ms]
 
 # training:
-#   start_s: 50                   # earlier time is left out of all models, while STDP settles [s]
+#   start_s: 50                   # models ignore the time before, in which STDP settles [s]
 
-# models:                         # given ones replace the three of the reference network
+# models:                         # models listed here replace the three of the reference network
 #   autoencoder: {}
 #   tft_population: {}
 #   tft_neuron:
-#     epochs: 8                   # at most
-#     learning_rate: 0.003        # of Adam
+#     epochs: 8                   # maximum
+#     learning_rate: 0.003        # Adam
 """
 
 
 def files(*, full: bool = False, profiles: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Name and content of each file to write.
+    """Yield the name and content of each file to write.
 
     Raises
     ------
     SpikelensError
-        If there is no such profile.
+        If a profile does not exist.
     """
     source = workflow_folder()
     yield CONFIG_YAML, (source / CONFIG_YAML).read_text(encoding="utf-8") if full else TEMPLATE
@@ -73,7 +73,7 @@ def files(*, full: bool = False, profiles: tuple[str, ...] = ()) -> Iterator[tup
 
 
 def write(folder: Path, content: dict[str, str]) -> Iterator[str]:
-    """Write files that are not there yet; one line for each says what became of it.
+    """Write the files that do not exist yet; yield one line per file that says what was done.
 
     Raises
     ------
@@ -87,9 +87,9 @@ def write(folder: Path, content: dict[str, str]) -> Iterator[str]:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except (FileExistsError, NotADirectoryError) as error:
-            if not os.path.lexists(path):  # the folder's place is taken by a file
+            if not os.path.lexists(path):  # a file has the name of the folder
                 raise SpikelensError(f"{path.parent}: expected a folder, found a file; name another folder") from error
-            yield f"{path} exists and stays as it is"
+            yield f"{path} exists and was not changed"
         except OSError as error:
             raise SpikelensError(f"{path} cannot be written: {error.strerror}; {disk_remedy(error)}") from error
         else:

@@ -1,4 +1,4 @@
-"""A store as zarr reads it: shards from the disk, metadata from the layout."""
+"""A store for zarr that takes shards from disk and metadata from the layout."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class LaidOut(WrapperStore[LocalStore]):
-    """A folder whose metadata and coordinates come from the layout: what zarr.json on disk says cannot mislead a reader.
+    """A folder whose metadata and coordinates come from the layout instead of zarr.json on disk.
 
-    A flipped bit in a shape, a separator or a codec would make zarr read fill values in the place of shards, without a word.
+    A flipped bit in a shape, separator or codec in zarr.json would make zarr silently read fill values.
     """
 
     def __init__(self, folder: Path, files: Mapping[str, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Starting snakemake from a command of ours: with which Snakefile, profile and configuration, and what becomes of signals."""
+"""Start snakemake: find the Snakefile and profiles, pass the configuration, forward signals."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from spikelens.errors import SpikelensError
 log = logging.getLogger(__name__)
 
 CARRIED = Path(__file__).with_name("_workflow")
-"""Where an installed package has the Snakefile, workflow/, profiles/ and config.yaml (setup.py puts them there)."""
+"""The Snakefile, workflow/, profiles/ and config.yaml of an installed package (copied there by setup.py)."""
 CHECKOUT = Path(__file__).parents[2]
-"""Where they are if the package was installed with `pip install -e`."""
+"""Their folder if the package was installed with `pip install -e`."""
 _SAFE = "=.,:/+-_[]{} "
-"""What may be in a text that goes through shells, besides letters and digits."""
+"""Characters, besides letters and digits, that need no escaping in shells."""
 
 
 def snakemake(configuration: str, settings: Sequence[str], *arguments: str) -> int:
-    """Run snakemake on a configuration or the folder of a run, and return its exit code.
+    """Run snakemake on a configuration or the folder of a run and return its exit code.
 
-    The configuration is passed with `--config`: snakemake would refuse an empty `--configfile`, and a folder.
+    The configuration is passed with `--config`, since `--configfile` accepts neither an empty file nor a
+    folder.
     """
     command = [
         "snakemake",
@@ -45,10 +46,10 @@ def snakemake(configuration: str, settings: Sequence[str], *arguments: str) -> i
 
 
 def as_config(configuration: str, settings: Sequence[str]) -> list[str]:
-    """What to pass with snakemake's `--config`.
+    """Return the arguments for snakemake's `--config`.
 
-    Snakemake writes it anew for the shell of each job that it submits, and does not escape quotes and dollars: they are written as in
-    a URL, which `config.load` undoes.
+    Snakemake repeats them in the shell command of each job that it submits, and does not escape quotes and
+    dollar signs. So they are percent-encoded; `config.load` decodes them.
     """
     given = [f"configuration={json.dumps(configuration, ensure_ascii=False)}"]
     if settings:
@@ -57,26 +58,26 @@ def as_config(configuration: str, settings: Sequence[str]) -> list[str]:
 
 
 def profile(name: str) -> str:
-    """The folder of a workflow profile."""
+    """Return the folder of a workflow profile."""
     return _found(name)
 
 
 def workflow_folder() -> Path:
-    """The folder of the Snakefile, workflow/, profiles/ and the full config.yaml that belong to this package."""
+    """Return the folder with this package's Snakefile, workflow/, profiles/ and full config.yaml."""
     return CARRIED if CARRIED.is_dir() else CHECKOUT
 
 
 def _found(*names: str) -> str:
-    """A file of the workflow: in the working folder, or where this package has it."""
+    """Find a file of the workflow in the working folder, or else in this package."""
     for place in (Path(), workflow_folder()):
         for name in names:
             if (place / name).exists():
                 return str(place / name)
-    raise SpikelensError(f"{names[0]}: not found, neither here nor in {workflow_folder()}; give a path from this folder")
+    raise SpikelensError(f"{names[0]}: not found, neither in this folder nor in {workflow_folder()}; give its path")
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Wait for snakemake. On Ctrl-C it gets the signal from the terminal, too, and ends its jobs before it ends itself."""
+    """Wait for snakemake. On Ctrl-C, the terminal signals it too, and it stops its jobs and exits."""
     while True:
         try:
             return process.wait()
@@ -86,7 +87,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def _passing_signals(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass SIGTERM and SIGHUP on to snakemake: this process does not end before it."""
+    """Forward SIGTERM and SIGHUP to snakemake, so that this process does not exit before it."""
     kept = {number: signal.signal(number, lambda number, _: process.send_signal(number)) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield

@@ -1,7 +1,8 @@
-"""The time by which a job must have ended: one that sees that it will not make it ends early, with a message, and is not killed.
+"""Time limit of a running job. A job that will not finish in time exits early with a message.
 
-A scheduler ends a job at its limit, wherever it is; what it had done by then is lost, and nobody is told how long it would have
-needed. No speed is assumed here: a job is judged by its own pace. `walltime` judges plans.
+Otherwise the scheduler would kill the job at its limit: its work would be lost, and the user would not learn
+how much time it needs. The estimate is based on the job's own measured speed. `walltime` checks the limit
+before submission.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from pathlib import Path
 from spikelens.errors import SpikelensError
 
 MARGIN = 0.05
-"""Share of the limit that is left alone: a scheduler's clock starts before the job's first process does."""
+"""Unused fraction of the limit: the scheduler's clock starts before the job's first process."""
 _MEASURED_SHARE, _MEASURED_S = 0.1, 30.0
-"""Work is judged once its pace was measured for this share of the limit, or for so many seconds."""
+"""The speed is used once it was measured over this fraction of the limit, or over this time [s]."""
 
 
 class Deadline:
-    """The end of a job's time.
+    """The time at which a job must have finished.
 
     Parameters
     ----------
     limit_min : float
-        How long it may run [min].
+        Time limit [min].
     started : float
-        When it began, as `now` tells it [s].
-    then_s : float
-        How long it needs after the work that is judged, for instance to write what it made [s].
+        Start time of the job on the clock `now` [s].
+    after_s : float
+        Time that the job needs after the measured work, e.g. to write results [s].
     now : function
-        Tells the time [s].
+        Returns the current time [s].
     """
 
-    def __init__(self, limit_min: float, started: float, then_s: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit_min: float, started: float, after_s: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
         self.limit_min = limit_min
-        self._started, self._then_s, self._now = started, then_s, now
+        self._started, self._after_s, self._now = started, after_s, now
         self._first: tuple[str, float, float] | None = None
 
     @property
@@ -50,14 +51,15 @@ class Deadline:
         return 60 * self.limit_min * (1 - MARGIN) - self.elapsed_s
 
     def refuse_if_late(self, done: float, total: float, what: str, unit: str, remedy: str) -> None:
-        """Refuse to go on with work that will not be done in time; called as it goes on, with what is done of the total.
+        """Raise if the work will not finish in time. Call it repeatedly with the amount that is done.
 
-        The pace is measured from the first call for `what` on: before it, code may have been compiled.
+        The speed is measured from the first call for `what`, since code may be compiled before it.
 
         Raises
         ------
         SpikelensError
-            With what is done, how long all would take, the limit, and what to do, in which `{minutes}` stands for the time to ask for.
+            With the amount done, the time needed, the limit and `remedy`, in which `{minutes}` is replaced by
+            the time to request.
         """
         now = self._now()
         if self._first is None or self._first[0] != what:
@@ -66,38 +68,40 @@ class Deadline:
         measured = now - first_s
         if done >= total or done <= first_done or measured < min(_MEASURED_S, _MEASURED_SHARE * 60 * self.limit_min):
             return
-        needed_s = (total - done) * measured / (done - first_done) + self._then_s
+        needed_s = (total - done) * measured / (done - first_done) + self._after_s
         if needed_s <= self.left_s:
             return
         whole_min = (self.elapsed_s + needed_s) / 60
         raise SpikelensError(
-            f"{what}: {done:,.0f} of {total:,.0f} {unit} in {_minutes(self.elapsed_s / 60)}; at this pace the job needs "
-            f"{_minutes(whole_min)}, and may run {_minutes(self.limit_min)} (--limit-min). " + remedy.format(minutes=to_ask_for(whole_min))
+            f"{what}: {done:,.0f} of {total:,.0f} {unit} in {_minutes(self.elapsed_s / 60)}; at this speed the job needs "
+            f"{_minutes(whole_min)}, its limit is {_minutes(self.limit_min)} (--limit-min). "
+            + remedy.format(minutes=minutes_to_request(whole_min))
         )
 
     def refuse_if_too_short(self, seconds: float, message: str) -> None:
-        """Refuse to begin with work that takes so many seconds, and what follows it, if they are not left.
+        """Raise if less time is left than the given seconds plus the time that the job needs afterwards.
 
         Raises
         ------
         SpikelensError
-            With the message, and with the time that is needed and left.
+            With the message, the time needed and the time left.
         """
-        if seconds + self._then_s > self.left_s:
+        if seconds + self._after_s > self.left_s:
             left = max(self.left_s, 0.0) / 60
-            needed = (seconds + self._then_s) / 60
-            raise SpikelensError(
-                f"{message} ({_minutes(needed)} are needed, and {_minutes(left)} are left of {_minutes(self.limit_min)}, --limit-min)"
-            )
+            needed = (seconds + self._after_s) / 60
+            raise SpikelensError(f"{message} (needs {_minutes(needed)}; {_minutes(left)} left of {_minutes(self.limit_min)}, --limit-min)")
 
 
-def to_ask_for(needed_min: float) -> int:
-    """Whole minutes to ask for, for a job that is seen to need so many: with the margin, and a tenth for a pace that varies."""
+def minutes_to_request(needed_min: float) -> int:
+    """Return the time to request [whole min] for a job that needs `needed_min`: plus margin and 10 %."""
     return math.ceil(1.1 * needed_min / (1 - MARGIN))
 
 
 def process_started() -> float:
-    """When this process began, as time.monotonic() tells it [s]: imports from a busy file system count. Without /proc: now."""
+    """Return when this process started, as time.monotonic() [s]; without /proc, the current time.
+
+    The start of the process counts, since imports from a busy file system take time.
+    """
     now = time.monotonic()
     try:
         ticks = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])  # field 22: start, since boot

@@ -1,9 +1,11 @@
-"""Whether a job's results are whole: the manifest that it writes last, and the flags that Snakemake plans by.
+"""Manifests, which show whether the results of a job are complete, and the flag files that Snakemake uses.
 
-A manifest, `<stage>/<key>/manifests/<job>.json`, lists every file that the job wrote, with size and CRC32. Snakemake does not know of
-it, since it deletes the declared outputs of a job when the job starts. Declared are two empty flags, `<stage>/<key>/done/<job>.made`,
-which the jobs that follow have as an (ancient) input, and `.whole`, which `rule all` asks for. Both follow from the manifests whenever
-the workflow is read: where a file is gone or has another size, `.whole` goes and `.made` stays, so that this job alone runs again.
+A job writes its manifest, `<stage>/<key>/manifests/<job>.json`, last. It lists all files of the job with size
+and CRC32. It is not a declared output, since Snakemake deletes the declared outputs of a job when the job
+starts. The declared outputs are two empty flag files: `<stage>/<key>/done/<job>.made`, an (ancient) input of
+the jobs that follow, and `.whole`, an input of `rule all`. Both are updated from the manifests whenever the
+workflow is read. If a file is missing or has another size, `.whole` is removed and `.made` is kept, so that
+only this job runs again.
 """
 
 from __future__ import annotations
@@ -45,31 +47,35 @@ _LIBRARIES = (
 )
 
 State = Literal["whole", "lost", "missing"]
-"""Of a job: every file that its manifest lists is there; some are not, or the job is to be repaired; it has no manifest."""
+"""State of a job's results.
+
+whole: all files in its manifest exist. lost: some are missing, or the job is marked for repair. missing: no
+manifest.
+"""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a job wrote."""
+    """The files that a job wrote."""
 
     files: dict[str, tuple[int, int]]
-    """File below the folder of all runs -> size [bytes] and CRC32."""
+    """Path relative to the folder of all runs -> size [bytes] and CRC32."""
     made: dict[str, Any] = field(default_factory=dict)
     """Provenance: versions of libraries, host, times, memory."""
     repair: tuple[str, ...] = ()
-    """Damage that `spikelens verify --repair` found; the job runs again."""
+    """Damage found by `spikelens verify --repair`, because of which the job runs again."""
 
 
 # --- reading and writing ------------------------------------------------------------------------------------------------
 
 
 def read(path: Path) -> Manifest | None:
-    """Read a manifest; None if there is none.
+    """Read a manifest; return None if it does not exist.
 
     Raises
     ------
     StoreError
-        If it is damaged.
+        If the manifest is damaged.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -80,7 +86,7 @@ def read(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); `spikelens verify --repair` has its job run again") from None
+        raise StoreError(f"{path} is damaged ({error}); `spikelens verify --repair` marks its job to run again") from None
 
 
 def _write(path: Path, manifest: Manifest) -> None:
@@ -94,12 +100,12 @@ def _checksum(content: dict[str, Any]) -> int:
 
 
 def write(run: RunConfig, job: Job, started: float, comm: Comm | None = None) -> None:
-    """Write the manifest of a job that has just finished; each rank reads a share of the files.
+    """Write the manifest of a job that has just finished; the ranks share the work of reading the files.
 
     Parameters
     ----------
     started : float
-        When the job started [s since 1970].
+        Start time of the job [s since 1970].
 
     Raises
     ------
@@ -108,7 +114,7 @@ def write(run: RunConfig, job: Job, started: float, comm: Comm | None = None) ->
     """
     rank, n_ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     if comm is not None:
-        comm.Barrier()  # the files of every rank are there
+        comm.Barrier()  # all ranks have written their files
     own = [(name, digest(root(run) / name)) for name in job.files[rank::n_ranks]]
     parts = [own] if comm is None else comm.gather(own)
     if parts is None:
@@ -116,7 +122,7 @@ def write(run: RunConfig, job: Job, started: float, comm: Comm | None = None) ->
     files: dict[str, tuple[int, int]] = {}
     for name, entry in sorted(pair for part in parts for pair in part):
         if entry is None:
-            raise StoreError(f"{root(run) / name} is missing, though its job has just written it; see whether something removed it")
+            raise StoreError(f"{root(run) / name} is missing, although its job has just written it; check what removed it")
         files[name] = entry
     _write(root(run) / job.manifest, Manifest(files, _provenance(started, n_ranks)))
 
@@ -146,7 +152,7 @@ def _versions() -> dict[str, str]:
 
 
 def under_other_versions(run: RunConfig) -> list[str]:
-    """Say under which other versions of Python and libraries jobs of a run were done; their results are taken all the same."""
+    """Return a line per different version of Python or a library with which results were made."""
     here = {"python": platform.python_version(), **_versions()}
     found: Counter[tuple[str, str]] = Counter()
     for job in jobs_of(run):
@@ -158,15 +164,16 @@ def under_other_versions(run: RunConfig) -> list[str]:
         versions = {"python": made.get("python"), **made.get("libraries", {})}
         found.update((name, version) for name, version in versions.items() if version is not None and version != here.get(name, version))
     return [
-        f"results made under {name} {version} are used, {here[name]} is installed ({n_jobs:,} job{'s' if n_jobs > 1 else ''})"
+        f"using results made with {name} {version}; installed: {here[name]} ({n_jobs:,} job{'s' if n_jobs > 1 else ''})"
         for (name, version), n_jobs in sorted(found.items())
     ]
 
 
 def digest(path: Path) -> tuple[int, int] | None:
-    """Size [bytes] and CRC32 of a file; None where there is none.
+    """Return the size [bytes] and CRC32 of a file, or None if it does not exist.
 
-    Not CRC32C: the chunks of a shard and its index end in their own CRC32C, so that this would be the same for many shards.
+    CRC32C would be the same for many shards, since the chunks of a shard and its index end in their own
+    CRC32C.
     """
     crc, size = 0, 0
     try:
@@ -178,14 +185,14 @@ def digest(path: Path) -> tuple[int, int] | None:
     return size, crc
 
 
-# --- what is there ------------------------------------------------------------------------------------------------------
+# --- states of jobs -----------------------------------------------------------------------------------------------------
 
 Sizes = Callable[[str], int | None]
-"""Size of a file by its path; None where there is none."""
+"""Return the size of the file at a path, or None if it does not exist."""
 
 
 def listed() -> Sizes:
-    """Sizes of files from the listings of their folders, each of which is read once."""
+    """Return a function that gives file sizes from folder listings; each folder is read once."""
 
     @functools.cache
     def of_folder(folder: str) -> dict[str, int]:
@@ -203,7 +210,7 @@ def listed() -> Sizes:
 
 
 def state(folder: Path, job: Job, size: Sizes) -> State:
-    """How a job's results stand in the folder of all runs."""
+    """Return the state of a job's results in the folder of all runs."""
     if size(f"{folder}/{job.manifest}") is None:
         return "missing"
     try:
@@ -217,7 +224,7 @@ def state(folder: Path, job: Job, size: Sizes) -> State:
 
 
 def is_whole(run: RunConfig, job: Job, comm: Comm | None = None) -> bool:
-    """Whether a job has nothing to do; rank 0 looks for all."""
+    """Return whether a job has nothing to do; rank 0 checks for all ranks."""
     if comm is None:
         return state(root(run), job, listed()) == "whole"
     whole = state(root(run), job, listed()) == "whole" if comm.Get_rank() == 0 else None
@@ -226,10 +233,10 @@ def is_whole(run: RunConfig, job: Job, comm: Comm | None = None) -> bool:
 
 @contextmanager
 def doing(run: RunConfig, rule: Rule, numbers: Mapping[str, int] | None = None, comm: Comm | None = None) -> Iterator[bool]:
-    """Do one job: tells whether there is anything to do, and writes its manifest once it is done."""
+    """Run a job: yield whether there is anything to do, and write the manifest after the work."""
     job, started = job_of(run, rule, numbers or {}), time.time()
     if is_whole(run, job, comm):
-        log.info("%s: nothing to do: every file that its manifest lists is there", job.name)
+        log.info("%s: nothing to do: all files in its manifest exist", job.name)
         yield False
         return
     refuse_obstacles(run, job)
@@ -241,10 +248,10 @@ def doing(run: RunConfig, rule: Rule, numbers: Mapping[str, int] | None = None, 
 
 
 def restore_flags(folder: Path, works: Iterable[Work]) -> None:
-    """Make the flags of all jobs say what the manifests in the folder of all runs say. Nothing else is written."""
+    """Update the flag files of all jobs from their manifests. Nothing else is written."""
     size, seen = listed(), set[str]()
     for job in (job for work in works for job in work.jobs):
-        if job.made in seen:  # runs of a sweep share it
+        if job.made in seen:  # shared by runs of a sweep
             continue
         seen.add(job.made)
         found, flags = state(folder, job, size), (f"{folder}/{job.made}", f"{folder}/{job.whole}")
@@ -257,7 +264,7 @@ def restore_flags(folder: Path, works: Iterable[Work]) -> None:
             elif found != "whole" and whole:
                 os.unlink(flags[1])
         except OSError as error:
-            log.warning("%s cannot be written (%s): the plan may be wrong", flags[1], error.strerror)
+            log.warning("%s cannot be written (%s): snakemake may plan the wrong jobs", flags[1], error.strerror)
             return
 
 
@@ -271,14 +278,14 @@ def _touch(path: str) -> None:
 
 
 def faults(run: RunConfig, job: Job) -> list[str]:
-    """Compare every file of a job with its manifest; one line for each fault."""
+    """Compare all files of a job with its manifest; return one line per fault."""
     folder = root(run)
     try:
         manifest = read(folder / job.manifest)
     except StoreError as error:
         return [str(error)]
     if manifest is None:
-        return [f"{folder / job.manifest} is missing: the job has not finished, or its manifest was lost"]
+        return [f"{folder / job.manifest} is missing: the job has not finished, or its manifest was removed"]
     return [*manifest.repair, *_differing(folder, manifest, job.files)]
 
 
@@ -287,51 +294,49 @@ def _differing(folder: Path, manifest: Manifest, files: Sequence[str]) -> Iterat
         path, expected = folder / name, manifest.files.get(name)
         found = digest(path)
         if expected is None:
-            yield f"{path}: is not in its job's manifest"
+            yield f"{path}: not in the manifest of its job"
         elif found is None:
-            yield f"{path}: is missing{f'; {obstacle}' if (obstacle := in_its_place(path)) else ''}"
+            yield f"{path}: missing{f'; {obstacle}' if (obstacle := in_its_place(path)) else ''}"
         elif found[0] != expected[0]:
-            yield f"{path}: has {found[0]:,} bytes, expected {expected[0]:,}"
+            yield f"{path}: {found[0]:,} bytes, expected {expected[0]:,}"
         elif found != expected:
-            yield f"{path}: is damaged: its checksum differs"
+            yield f"{path}: damaged: its checksum differs"
 
 
 def refuse_damaged(run: RunConfig, stage: Stage, item: str = "") -> None:
-    """Refuse models and scores that a job reads and that are not as they were written: a flipped digit would be used silently.
+    """Raise if models or scores that a job reads have changed since they were written.
 
-    Shards are not compared, since they carry checksums of their own. Results without a manifest, as calls from Python leave them, are not
-    checked.
+    Otherwise a flipped digit would be used silently. Shards are not compared, since they contain checksums.
+    Results without a manifest, e.g. from calls in Python, are not checked.
 
     Raises
     ------
     StoreError
-        Naming every file that is damaged, missing or replaced.
+        Lists all files that are damaged, missing or replaced.
     """
     read = {(source.stage, source.item) for source in reads_of(run, stage, item) if source.stage in ("models", "explanation")}
     jobs = [job for job in jobs_of(run) if (job.stage, job.work.item) in read and (root(run) / job.manifest).exists()]
     found = [fault for job in jobs for fault in faults(run, job)]
     if found:
-        raise StoreError(
-            "\n".join([*found, f"`spikelens verify {run.path} --repair` has the next call of snakemake make these files again"])
-        )
+        raise StoreError("\n".join([*found, f"run `spikelens verify {run.path} --repair`, then snakemake, which recreates these files"]))
 
 
 def refuse_obstacles(run: RunConfig, job: Job) -> None:
-    """Refuse to begin a job that could not write its files: a folder, or a link that leads nowhere, is in the place of one.
+    """Raise if a job could not write its files because a folder or a dangling link has the name of one.
 
     Raises
     ------
     StoreError
-        Naming each of them.
+        Lists all such obstacles.
     """
     paths = (root(run) / name for name in job.files)
     found = [f"{path}: {obstacle}" for path in paths if (obstacle := in_its_place(path))]
     if found:
-        raise StoreError("\n".join([*found, "nothing was computed; then run snakemake again"]))
+        raise StoreError("\n".join([*found, "then run snakemake again; nothing was computed"]))
 
 
 def mark(run: RunConfig, job: Job, found: Sequence[str]) -> None:
-    """Have the next call of snakemake run a job again: what is wrong with it stands in its manifest until then."""
+    """Mark a job to run again in the next call of snakemake; its manifest lists the faults until then."""
     folder = root(run)
     try:
         manifest = read(folder / job.manifest)

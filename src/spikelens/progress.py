@@ -1,6 +1,7 @@
-"""Progress of long work: rate and time left, redrawn in place on a terminal, as plain lines now and then elsewhere.
+"""Show the progress of long work: rate and time left. A terminal line is redrawn; otherwise lines are logged.
 
-Jobs of a workflow share its terminal and keep log files; they write lines, since several would redraw the same place.
+Jobs of a workflow share one terminal and have log files. They always log lines, since several jobs would
+redraw the same line.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Tell how far a piece of work is; `with Progress("simulating", 60_000, "steps") as p: p.update(done)`."""
+    """Show the progress of one task; `with Progress("simulating", 60_000, "steps") as p: p.update(done)`."""
 
     def __init__(self, what: str, total: int, unit: str) -> None:
         self._what, self._total, self._unit = what, total, unit
@@ -28,7 +29,7 @@ class Progress:
         return self
 
     def update(self, done: int, note: str = "") -> None:
-        """Show that `done` of the total are done, if the last showing is long enough ago."""
+        """Show that `done` of the total are done, unless the last output is too recent."""
         now = time.monotonic()
         if now - self._shown < self._every_s and done < self._total:
             return

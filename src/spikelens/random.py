@@ -1,7 +1,7 @@
 """Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011).
 
-A number is a pure function of (seed, stream, identity, counter), so that it belongs to a neuron, a drive group or a synapse, and
-never to a rank, a block or a segment. Nothing here has state.
+A number is a pure function of (seed, stream, identity, counter). It belongs to a neuron, a drive group or a
+synapse, so results do not depend on ranks, blocks or segments. Nothing here has state.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 from spikelens.compiled import compiled
 
 STREAM_WIRING = 1
-"""Streams of connection k are (STREAM_WIRING << 16) + k."""
+"""Connection k uses the stream (STREAM_WIRING << 16) + k."""
 STREAM_KICKS = 2
 STREAM_WEIGHTS = 3
-"""Streams of the weights of connection k are (STREAM_WEIGHTS << 16) + k."""
+"""The weights of connection k use the stream (STREAM_WEIGHTS << 16) + k."""
 STREAM_DELAYS = 4
-"""Streams of the delays of connection k are (STREAM_DELAYS << 16) + k."""
+"""The delays of connection k use the stream (STREAM_DELAYS << 16) + k."""
 STREAM_POISSON = 5
 
 
 @compiled(inline="always")
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
-    """Philox4x32-10: counter (c0..c3) and key (k0, k1) give four independent 32-bit words; all are uint32."""
+    """Philox4x32-10: map counter (c0..c3) and key (k0, k1) to four independent words; all uint32."""
     for _ in range(10):
         product0 = np.uint64(0xD2511F53) * np.uint64(c0)
         product1 = np.uint64(0xCD9E8D57) * np.uint64(c2)
@@ -39,7 +39,7 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
 
 @compiled(inline="always")
 def words(seed: int, stream: int, identity: int, counter: int) -> Any:
-    """Four random 32-bit words for a seed (64 bits), stream (32), identity (64) and counter (32)."""
+    """Return four random 32-bit words for a seed (64 bits), stream (32), identity (64) and counter (32)."""
     return philox(
         np.uint32(counter),
         np.uint32(identity & 0xFFFFFFFF),
@@ -52,7 +52,7 @@ def words(seed: int, stream: int, identity: int, counter: int) -> Any:
 
 @compiled(inline="always")
 def below(word: Any, n: int) -> Any:
-    """Map a 32-bit word to an int64 in 0 .. n-1 by multiplication; no value is off by more than n / 2^32 of its share."""
+    """Map a 32-bit word to an int64 in 0 .. n-1 by multiplication; the relative bias is at most n / 2^32."""
     return np.int64((np.uint64(word) * np.uint64(n)) >> np.uint64(32))
 
 

@@ -1,7 +1,8 @@
-"""Why a configuration was refused, in its user's words.
+"""Translate pydantic's validation errors into messages for users.
 
-Pydantic finds what is wrong with the type of a value; here that becomes one `Problem` for each key, with the key's description (and so
-its unit) from the schema. Sizes that do not fit together are found, and worded, in `config.check`.
+Pydantic checks the types of values. This module turns its errors into one `Problem` per key, with the
+description (and so the unit) of the key from the schema. Inconsistent values are found and described by
+`config.check`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ITEM_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*$"
 """Names of items become names of folders and wildcards of Snakemake."""
 CONNECTION_PATTERN = r"^\w+->\w+$"
 RESULTS_PATTERN = r"""^[^-\s{}<>$`"'\\\x00-\x1f\x7f][^{}<>$`"'\\\x00-\x1f\x7f]*$"""
-"""Paths go through the shell, through commands that would take a '-' for an option, and through snakemake's formats."""
+"""Paths are used in shell commands, where '-' starts an option, and in snakemake's formats."""
 
 _EXPECTED = {
     NAME_PATTERN: "letters, digits, '.', '_' and '-', a letter or digit first",
@@ -50,28 +51,28 @@ _EXPECTED = {
     "less_than": "less than {lt:,.10g}",
     "less_than_equal": "at most {le:,.10g}",
 }
-"""What to say for each pattern, and for each of pydantic's error types that our types can give."""
+"""Wording for each pattern, and for each error type of pydantic that our types can cause."""
 
-_MAX_TOLD = 1_000
-"""So many faults are put into words: a list of a million wrong values would take minutes."""
+_MAX_REPORTED = 1_000
+"""Maximum number of errors that are reported: a list of a million wrong values would take minutes."""
 
 _Path = tuple[str | int, ...]
-"""Keys and indices from the top of a configuration to a value."""
+"""Keys and indices from the top level of a configuration to a value."""
 
 
 class CommandLineText(str):
-    """Text that was given with snakemake's `--config`, which makes text of all values within a section."""
+    """Text from snakemake's `--config`, which converts all values within a section to text."""
 
 
 def problems_of(kind: type[BaseModel], error: ValidationError) -> list[Problem]:
-    """What pydantic found in a configuration of the type `kind`: one problem a key."""
+    """Return the errors that pydantic found in a configuration of the type `kind`, one problem per key."""
     schema = kind.model_json_schema()
     found: dict[_Path, tuple[dict[str, Any], Problem]] = {}
-    for detail in error.errors(include_url=False)[:_MAX_TOLD]:
+    for detail in error.errors(include_url=False)[:_MAX_REPORTED]:
         narrowed, location = _narrowed(schema, detail["loc"])
         path = _key_path(narrowed, location)
         problem = _problem(narrowed, path, dict(detail))
-        if path in found:  # a union reports each of its members
+        if path in found:  # pydantic reports an error for each member of a union
             _, other = found[path]
             problem = replace(other, expected=f"{other.expected} or {problem.expected.removeprefix('expected ')}")
         found[path] = narrowed, problem
@@ -79,9 +80,9 @@ def problems_of(kind: type[BaseModel], error: ValidationError) -> list[Problem]:
 
 
 def _narrowed(schema: dict[str, Any], location: _Path) -> tuple[dict[str, Any], _Path]:
-    """A schema whose open sets have the kinds of the items at a location alone, and the location without these kinds.
+    """Reduce the open set of kinds at a location to the item's kind, and remove the kind from the location.
 
-    Pydantic names the kind behind the item: `models`, `tft_neuron`, `tft`, `history`.
+    Pydantic puts the kind after the item: `models`, `tft_neuron`, `tft`, `history`.
     """
     for place in OPEN_SETS:
         n = len(place)
@@ -95,7 +96,7 @@ def _narrowed(schema: dict[str, Any], location: _Path) -> tuple[dict[str, Any], 
 
 
 def _with(schema: dict[str, Any], place: tuple[str, ...], section: dict[str, Any]) -> dict[str, Any]:
-    """A schema with another section at a place."""
+    """Return the schema with the section at a place replaced."""
     if not place:
         return section
     node = _resolved(schema, schema["properties"][place[0]])
@@ -104,14 +105,14 @@ def _with(schema: dict[str, Any], place: tuple[str, ...], section: dict[str, Any
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Point to the name that was probably meant."""
+    """Suggest the known name that is most similar, or else return `otherwise`."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else otherwise
 
 
 def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Problem:
     if not path:
-        return Problem("the whole", detail["input"], f"expected {_EXPECTED['model_type']}")
+        return Problem("top level", detail["input"], f"expected {_EXPECTED['model_type']}")
     *parents, last = map(str, path)
     key, given, limits = ".".join((*parents, last)), detail["input"], detail.get("ctx", {})
     match detail["type"]:
@@ -134,21 +135,21 @@ def _problem(schema: dict[str, Any], path: _Path, detail: dict[str, Any]) -> Pro
 
 
 def _kinds(schema: dict[str, Any], path: _Path) -> list[str]:
-    """The kinds of items that may stand at a path."""
+    """Return the kinds that are allowed for the item at a path."""
     return sorted(_node(schema, path).get("discriminator", {}).get("mapping", {}))
 
 
 def how_to_set(key: str, value: Any) -> str:
-    """How to give a key a value on the command line."""
+    """Return the command-line options that set a key."""
     return f"""`spikelens run --set {key}={value}` or `snakemake --config set='["{key}={value}"]'`"""
 
 
 def _text_hint(fault: str, path: _Path, given: Any) -> str:
-    """What to write for a number or truth value that stands as text, or for a whole number that stands as another one."""
+    """Suggest how to write a number or boolean given as text, or an integer given as a float."""
     if isinstance(given, CommandLineText) and not fault.startswith(("string", "literal")):
-        keys = [part for part in path if isinstance(part, str)]  # an entry of a list cannot be set alone
+        keys = [part for part in path if isinstance(part, str)]  # --set takes whole lists
         value = given if len(keys) == len(path) else "[...]"
-        return f"; snakemake makes text of this value of --config; use {how_to_set('.'.join(keys), value)}"
+        return f"; snakemake converts this --config value to text; use {how_to_set('.'.join(keys), value)}"
     if fault not in ("int_type", "float_type") or not isinstance(given, str | float):
         return ""
     try:
@@ -162,7 +163,7 @@ def _text_hint(fault: str, path: _Path, given: Any) -> str:
 
 
 def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem:
-    """Add the description of a value's key; an entry of a list has its list's, a section needs none."""
+    """Add the description of the key, for an entry of a list that of the list; not for sections."""
     node = _node(schema, path)
     if "description" not in node and path and isinstance(path[-1], int):
         node = _node(schema, path[:-1])
@@ -172,14 +173,14 @@ def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem
 
 
 def _key_path(schema: dict[str, Any], location: _Path) -> _Path:
-    """The part of pydantic's location that names a key: without the marks it adds for members of unions, and for keys themselves."""
+    """Return the key path from pydantic's location, without the markers for union members and for keys."""
     path: _Path = ()
     marked = False
     for part in location:
         node = _node(schema, path)
         if part == "[key]" or "anyOf" in node:
             break
-        if "oneOf" in node and not marked:  # of a union whose member is known, pydantic names the member first
+        if "oneOf" in node and not marked:  # if the union member is known, pydantic puts its name first
             marked = True
             continue
         path, marked = (*path, part), False
@@ -187,7 +188,7 @@ def _key_path(schema: dict[str, Any], location: _Path) -> _Path:
 
 
 def _node(schema: dict[str, Any], path: _Path) -> dict[str, Any]:
-    """The part of a schema at a path of keys and indices; empty where there is none."""
+    """Return the part of a schema at a path of keys and indices, or an empty mapping."""
     node: dict[str, Any] = schema
     for part in path:
         members = _members(schema, node)
@@ -201,7 +202,7 @@ def _node(schema: dict[str, Any], path: _Path) -> dict[str, Any]:
 
 
 def _said(schema: dict[str, Any], path: _Path, what: str) -> Any:
-    """What the schema says of a value at a path, or of the member of a union that says it."""
+    """Return the schema's entry `what` at a path; for a union, from its first member that has it."""
     return next((member[what] for member in _members(schema, _node(schema, path)) if what in member), {})
 
 

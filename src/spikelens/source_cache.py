@@ -1,7 +1,7 @@
-"""Hashes of stages' code, kept between processes: to parse all modules takes half a second of every command and every job.
+"""Disk cache for the stages' code hashes: parsing all modules takes half a second per process.
 
-They are kept in one small file, with a digest of every source file of the package. Another source, or a damaged file, and they are
-computed again; where nothing can be written, they are computed by each process.
+The cache is one small file, with a digest of all source files of the package. The hashes are computed again
+if a source file changes or the cache is damaged, and by each process if the cache cannot be written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "code-hashes.json"
 
 
 def kept(package: Path, stage: str, compute: Callable[[str], str]) -> str:
-    """The hash of a stage's code: as it was computed from these very sources, or else as `compute` gives it."""
+    """Return the hash of a stage's code from the cache, or else from `compute`."""
     sources, file = _digest(package), _file(package)
     hashes = {} if file is None else _read(file, sources)
     if stage not in hashes:
@@ -35,7 +35,7 @@ def _digest(package: Path) -> str:
 
 
 def _file(package: Path) -> Path | None:
-    """Where the hashes are kept; None if there is no place for them."""
+    """Return the path of the cache, or None if there is no place for it."""
     if os.access(package, os.W_OK):
         return package / "__pycache__" / NAME
     with contextlib.suppress(RuntimeError):  # no home folder

@@ -50,7 +50,7 @@ _SHOWN = 10
 _END_BYTES = 8_192
 """Number of bytes read from the end of a log."""
 _LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ([A-Z]+) (.*)$")
-_KILLED = "ended first, without a message"  # what watch.py writes of a rank
+_KILLED = "died first, without an error message"  # what watch.py writes of a rank
 _FAILED_JOB = re.compile(r"^ +log: (.+) \(check log file\(s\) for error details\)$", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""Several runs looked at as one: what members of a sweep share is counted, and read, once."""
+"""Status and verification of several runs; results that runs share are counted and read once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from spikelens.status import Spent, Status
 # --- status -------------------------------------------------------------------------------------------------------------
 
 
-def together(members: Sequence[Status]) -> Status:
-    """The status of all runs of a sweep, with each job once."""
+def combined(members: Sequence[Status]) -> Status:
+    """Combine the status of all runs of a sweep; each job appears once."""
     jobs = {job.log: job for member in members for job in member.jobs}
     spent: dict[Rule, dict[str, Spent]] = {}
     for member in members:
@@ -37,8 +37,9 @@ def _sum(parts: Iterable[Spent]) -> Spent:
 
 
 def as_text(members: Sequence[Status]) -> str:
-    """The table of all rules, jobs that one might want to know of, and a line for each run."""
-    lines = [status.as_text(together(members), segments=False), "Jobs of each run; runs share jobs, which the table above counts once:"]
+    """Return the table of all rules, the jobs that need attention and a line per run."""
+    title = "Jobs of each run (the table above counts jobs that runs share only once):"
+    lines = [status.as_text(combined(members), segments=False), title]
     width = max(len(member.path) for member in members)
     for member in members:
         count = Counter(job.state for job in member.jobs)
@@ -48,8 +49,8 @@ def as_text(members: Sequence[Status]) -> str:
 
 
 def as_json(members: Sequence[Status]) -> dict[str, Any]:
-    """The same for machines; `runs` has what `spikelens status` tells of each run."""
-    return {**status.as_json(replace(together(members), path=members[0].folder)), "runs": [status.as_json(member) for member in members]}
+    """Return the same as JSON; `runs` contains the output of `spikelens status` for each run."""
+    return {**status.as_json(replace(combined(members), path=members[0].folder)), "runs": [status.as_json(member) for member in members]}
 
 
 # --- verification -------------------------------------------------------------------------------------------------------
@@ -57,15 +58,15 @@ def as_json(members: Sequence[Status]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Verified:
-    """What reading every file of some runs has shown."""
+    """Result of verifying all files of some runs."""
 
     name: str
     jobs: tuple[tuple[RunConfig, Job, tuple[str, ...]], ...]
-    """Each job once, with a run that it belongs to and its faults."""
+    """Each job once, with one of its runs and its faults."""
     n_files: int
-    """Files that were compared with a checksum."""
+    """Number of files that were compared with a checksum."""
     of_metadata: tuple[str, ...]
-    """Faults of the stores' metadata, and of shards without a checksum."""
+    """Faults in the stores' metadata and in shards without a checksum."""
 
     @property
     def faults(self) -> list[str]:
@@ -73,11 +74,12 @@ class Verified:
 
 
 def verify(runs: Sequence[RunConfig]) -> Verified:
-    """Compare every file of runs with the checksum in its job's manifest, and the stores' metadata with the configuration."""
-    longest = sorted(runs, key=lambda run: run.n_segments, reverse=True)  # runs of several durations share stores; that one knows them all
+    """Compare files with the checksums in manifests, and metadata of stores with the configuration."""
+    # runs of different durations share stores; the longest run covers all shards
+    longest = sorted(runs, key=lambda run: run.n_segments, reverse=True)
     owners = {job.manifest: (run, job) for run in reversed(longest) for job in jobs_of(run)}
     jobs = tuple((run, job, tuple(manifests.faults(run, job))) for run, job in owners.values())
-    # without a manifest there are no checksums: shards are decoded then
+    # shards without a manifest have no checksum there, so they are decoded
     checked = frozenset(root(run) / file for run, job in owners.values() if (root(run) / job.manifest).exists() for file in job.files)
     seen: set[Path] = set()
     of_metadata: list[str] = []
@@ -89,7 +91,7 @@ def verify(runs: Sequence[RunConfig]) -> Verified:
 
 
 def repair(runs: Sequence[RunConfig], found: Verified) -> int:
-    """Have the next call of snakemake do the jobs of damaged files again, and restore metadata; returns how many jobs."""
+    """Mark the jobs of damaged files to run again, and restore metadata; return the number of jobs."""
     hit = [(run, job, faults) for run, job, faults in found.jobs if faults]
     for run, job, faults in hit:
         manifests.mark(run, job, faults)

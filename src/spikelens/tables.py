@@ -1,4 +1,4 @@
-"""Tables that users bring: edges and drive events, from Parquet, CSV or npz, checked row by row."""
+"""Read and check the user's tables of edges and drive events (Parquet, CSV or npz)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_WHOLE = 2**53
-"""From here on a float64 does not hold every whole number."""
+"""From here on, float64 does not represent all integers."""
 _CSV_START = 2**20
-"""Bytes of a CSV file from which its number of rows is estimated."""
+"""Number of bytes at the start of a CSV file from which its number of rows is estimated."""
 
 
 def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArray[Any]]:
@@ -27,8 +27,8 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
     Parameters
     ----------
     path : path
-        A file that ends in .parquet, .csv (with a header line) or .npz (one array a column; object arrays are refused); or a folder of
-        Parquet files (a dataset, also a partitioned one) that ends in .parquet.
+        A file with the extension .parquet, .csv (with a header line) or .npz (one array per column, no object
+        arrays); or a folder of Parquet files (a dataset, possibly partitioned) with the extension .parquet.
     columns : mapping
         Column name -> int, float or bool.
 
@@ -40,20 +40,21 @@ def read_table(path: str | Path, columns: Mapping[str, type]) -> dict[str, NDArr
     Raises
     ------
     NetworkError
-        Naming the file, the row (counted from 0, without the header) and the reason.
+        With the file, the row (counted from 0, without the header) and the reason.
     """
     frame = _read_frame(Path(path))
     missing = [name for name in columns if name not in frame]
     if missing:
         found = ", ".join(map(str, frame.columns)) or "none"
-        raise NetworkError(f"{path}: no column {missing[0]}; expected the columns {', '.join(columns)}, found {found}")
+        raise NetworkError(f"{path}: column {missing[0]} is missing; expected columns: {', '.join(columns)}; found: {found}")
     return {name: _column(frame[name], kind, str(path)) for name, kind in columns.items()}
 
 
 def n_rows(path: str | Path) -> int:
-    """Number of rows of a table, without reading it: what its header says; for CSV about, from the length of its first lines.
+    """Return the number of rows from the file's header, without reading the table; for CSV, an estimate.
 
-    0 where the file is missing or damaged: reading it says what is wrong.
+    The estimate for CSV uses the length of the first lines. Return 0 if the file is missing or damaged;
+    `read_table` reports the error.
     """
     path = Path(path)
     try:
@@ -75,14 +76,14 @@ def n_rows(path: str | Path) -> int:
                     version = np.lib.format.read_magic(file)
                     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                     return int(read(file)[0][0])
-    except Exception:  # of damaged files, their libraries raise anything
+    except Exception:  # libraries raise arbitrary exceptions for damaged files
         return 0
 
 
 _EXPECTED = {
-    ".parquet": "a Parquet file, or a folder of Parquet files and nothing else",
-    ".csv": "text in UTF-8 with a header line of column names and values separated by commas",
-    ".npz": "an archive that numpy.savez writes, with one array of numbers for each column, all of one length",
+    ".parquet": "a Parquet file, or a folder that contains only Parquet files",
+    ".csv": "UTF-8 text with a header line of column names, and comma-separated values",
+    ".npz": "an archive written by numpy.savez, with one array of numbers per column, all of the same length",
 }
 _STARTS = {
     b"PAR1": ("a Parquet file", ".parquet"),
@@ -91,11 +92,11 @@ _STARTS = {
     b"\x93NUMPY": ("a single array, as numpy.save writes it", ""),
     b"\x89HDF": ("an HDF5 file", ""),
     b"\x1f\x8b": ("compressed with gzip: decompress it", ""),
-    b"\xff\xfe": ("text in UTF-16: save it as UTF-8", ""),
-    b"\xfe\xff": ("text in UTF-16: save it as UTF-8", ""),
-    b"#": ("text with a line in front of its header, which begins with #: remove that line", ""),
+    b"\xff\xfe": ("UTF-16 text: save it as UTF-8", ""),
+    b"\xfe\xff": ("UTF-16 text: save it as UTF-8", ""),
+    b"#": ("text with a comment line (#) before its header: remove that line", ""),
 }
-"""How files begin: what such a file is, and the suffix that it should have."""
+"""First bytes of a file -> its format, and the extension that it should have."""
 
 
 def _read_frame(path: Path) -> pd.DataFrame:
@@ -104,7 +105,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
         if what is not None:
             raise ValueError(f"it is {what}")
         return _parsed(path)
-    except Exception as error:  # of damaged files, their libraries raise anything
+    except Exception as error:  # libraries raise arbitrary exceptions for damaged files
         if is_out_of_memory(error):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
@@ -114,7 +115,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
 
 
 def _other_kind(path: Path) -> str | None:
-    """What a file is if it is not what its suffix says, as far as its first bytes tell."""
+    """Return the actual format of a file if its first bytes do not fit its extension, else None."""
     if path.is_dir():
         return None if path.suffix == ".parquet" else "a folder"
     with path.open("rb") as file:
@@ -126,7 +127,7 @@ def _other_kind(path: Path) -> str | None:
             return what
     if path.suffix == ".csv":
         return "not text" if b"\0" in start else None
-    return None if start.startswith((b"PAR1", b"PK")) else "of another kind, or damaged"
+    return None if start.startswith((b"PAR1", b"PK")) else "of an unknown format, or damaged"
 
 
 def _parsed(path: Path) -> pd.DataFrame:
@@ -137,7 +138,7 @@ def _parsed(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         case ".csv":
             frame = pd.read_csv(path, skipinitialspace=True)
-            if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus values in front for names of rows
+            if not isinstance(frame.index, pd.RangeIndex):  # pandas uses surplus leading values as row names
                 raise ValueError("row 0 has more values than the header")
             return frame
         case _:
@@ -150,16 +151,19 @@ def _parsed(path: Path) -> pd.DataFrame:
 
 
 def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
-    """One column as numbers; text, NaN, times, truth values and fractions of whole numbers are refused with their row."""
+    """Convert a column to numbers; raise NetworkError with the row of the first invalid value.
+
+    Text, NaN, times, booleans (except for kind bool) and, for kind int, fractions are invalid.
+    """
     import pandas as pd
 
     stored = values.dtype.str[1:] if isinstance(values.dtype, np.dtype) else "O"
     if kind is int and stored in ("i1", "i2", "i4", "i8", "u1", "u2", "u4"):
-        return values.to_numpy(dtype=np.int64)  # nothing can be wrong with these, and i8 needs no copy
+        return values.to_numpy(dtype=np.int64)  # always valid, and i8 needs no copy
     if kind is bool and not pd.api.types.is_numeric_dtype(values):
         values = values.map(lambda value: {"true": 1, "false": 0}.get(str(value).lower(), value))
     if stored[0] in "cmM" or isinstance(values.dtype, pd.DatetimeTZDtype) or (stored == "b1" and kind is not bool):
-        # pandas would make numbers of complex ones, times and truth values
+        # pandas would convert complex numbers, times and booleans
         numbers = np.full(len(values), np.nan)
     else:
         numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -176,12 +180,12 @@ def _column(values: pd.Series[Any], kind: type, path: str) -> NDArray[Any]:
 
 
 def refuse_rows(path: str | Path, wrong: NDArray[np.bool_], values: NDArray[Any], expected: str) -> None:
-    """Raise for the first row that is wrong.
+    """Raise an error for the first row that is wrong.
 
     Raises
     ------
     NetworkError
-        Naming file, row, value and what was expected.
+        With file, row, value and what was expected.
     """
     if wrong.any():
         row = int(np.argmax(wrong))

@@ -1,8 +1,9 @@
-"""The wall-time rule, before anything is submitted: a job fits the limit if it is expected to need at most half of it.
+"""Wall-time check before submission: the expected time of a job must be at most half of its time limit.
 
-The other half is for what is not known beforehand: the cluster's cores, the network's rate. A segment that does not fit is refused,
-with the `simulation.segment_s` that does; a training is not, since it goes on from its last epoch, but is told of. Seconds come from
-`speeds`; what a job does that sees its limit near stands in `limits`.
+The other half is a margin for the speed of the cluster's cores and the network's firing rate, which are
+unknown. A segment that does not fit is refused, and the error names a `simulation.segment_s` that fits. A
+training run only causes a warning, since it resumes from its last epoch. Expected times come from `speeds`.
+`limits` stops running jobs that will exceed their limit.
 """
 
 from __future__ import annotations
@@ -17,37 +18,40 @@ from spikelens.jobs import Rule, stage_of
 from spikelens.speeds import Speeds, job_seconds, shipped
 
 SHARE = 0.5
-"""Of the limit, a job may be expected to need so much."""
+"""Maximum expected time of a job, as a fraction of the limit."""
 
 SecondsOf = Callable[[RunConfig, Rule], float]
-"""Expected seconds of one job of a rule."""
+"""Return the expected time of one job of a rule [s]."""
 
 _REMEDIES: dict[Rule, tuple[str, str]] = {
-    "network": ("network", "take smaller blocks"),
-    "recording": ("recording", "take a longer limit"),
-    "features": ("network", "take smaller blocks or a smaller segment_s"),
-    "explanation": ("cluster", "take a longer limit, a shorter run, or less of explanation.shuffles and bootstraps"),
-    "report": ("cluster", "take a longer limit"),
+    "network": ("network", "use smaller blocks"),
+    "recording": ("recording", "use a longer limit"),
+    "features": ("network", "use smaller blocks or a smaller segment_s"),
+    "explanation": ("cluster", "use a longer limit, a shorter run, or fewer explanation.shuffles and bootstraps"),
+    "report": ("cluster", "use a longer limit"),
 }
-"""The section whose key makes a job of a stage shorter, and what to do with it."""
+"""For each stage, the section of the key to change, and what to do."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a run's segments fit the limit of its jobs."""
+    """Whether the segments of a run fit the time limit of jobs."""
 
     limit_min: int
     segment_min: float
-    """What a segment is expected to need [min]."""
+    """Expected time of a segment [min]."""
     fits: bool
     segment_s: int | None
-    """The longest segment, up to the configured one, that fits; None: not even the shortest does."""
+    """The longest segment that fits, at most the configured one; None if no segment fits."""
     ranks: int | None
-    """Where none fits: the fewest ranks on which the configured one would; None: as many as there are blocks are too few."""
+    """If no segment fits: fewest ranks with which the configured one does; None: one per block is too few."""
 
 
 def judge(run: RunConfig, seconds_of: SecondsOf, until: Stage | None = None) -> Verdict | None:
-    """Compare a run's segments with cluster.limit_min; None if there is no limit. A shorter segment must fit the stages up to `until`."""
+    """Compare the expected time of a segment with cluster.limit_min; return None without a limit.
+
+    The suggested segment is valid for the stages up to `until`.
+    """
     limit_min = run.cluster.limit_min
     if limit_min is None or not run.has_network:
         return None
@@ -59,16 +63,17 @@ def judge(run: RunConfig, seconds_of: SecondsOf, until: Stage | None = None) -> 
 
 
 def _fitting_segment(run: RunConfig, most_s: float, seconds_of: SecondsOf, until: Stage | None) -> int | None:
-    """The longest simulation.segment_s below the configured one that takes at most so many seconds and that `config.check` takes.
+    """Return the longest valid segment_s below the configured one that takes at most `most_s`.
 
-    Of the segment's constraints, divisors leave its multiples of a step; all others are bounds. So no shorter one has to be tried.
+    Divisor constraints restrict segments to multiples of a step, and all other constraints are bounds. So
+    shorter segments need not be tried.
     """
     chunk_ms = run.simulation.chunk_ms
     features = run.computed_features if "features" in stages_until(until) else {}
     windows = (getattr(feature, "window_s", None) or 1 for feature in features.values())
     step = math.lcm(*windows, chunk_ms // math.gcd(chunk_ms, STEPS_PER_SECOND))
     too_few, too_many = 0, run.simulation.segment_s // step
-    while too_many - too_few > 1:  # seconds grow with the segment
+    while too_many - too_few > 1:  # the time grows with the segment
         middle = (too_few + too_many) // 2
         if seconds_of(_with(run, segment_s=middle * step), "simulation") <= most_s:
             too_few = middle
@@ -84,18 +89,18 @@ def _enough_ranks(run: RunConfig, most_s: float, seconds_of: SecondsOf) -> int |
 
 
 def _with(run: RunConfig, **keys: int) -> RunConfig:
-    """The run with other keys of its simulation."""
+    """Return the run with changed keys of its section `simulation`."""
     return run.model_copy(update={"simulation": run.simulation.model_copy(update=keys)})
 
 
 def problems(run: RunConfig, seconds_of: SecondsOf, until: Stage | None = None) -> Iterator[Problem]:
-    """Yield every reason why a run's jobs, up to a stage (None: all), do not fit its limit."""
+    """Yield a problem for each rule, up to a stage (None: all), whose jobs do not fit the time limit."""
     limit_min, verdict, stages = run.cluster.limit_min, judge(run, seconds_of, until), stages_until(until)
     if limit_min is None:
         return
     limit = f"more than half of the limit, {limit_min} min (cluster.limit_min)"
     if verdict is not None and not verdict.fits and "simulation" in stages:
-        needs = f"on {run.simulation.ranks} ranks, a segment is expected to need {verdict.segment_min:,.3g} min, {limit}"
+        needs = f"a segment on {run.simulation.ranks} ranks is expected to take {verdict.segment_min:,.3g} min, {limit}"
         yield Problem("simulation.segment_s", run.simulation.segment_s, f"{needs}; {_remedy(run, verdict)}")
     spikes = ("network",) if run.has_network else ("recording",)
     rules = (*spikes, *(f"features.{name}" for name in run.computed_features), "explanation", "report")
@@ -106,36 +111,36 @@ def problems(run: RunConfig, seconds_of: SecondsOf, until: Stage | None = None) 
             key, value = ("cluster.limit_min", limit_min)
             if section != "cluster":
                 key, value = f"{spikes[0]}.block_size", run.block_size
-            yield Problem(key, value, f"a job of {rule} is expected to need {minutes:,.3g} min, {limit}; {remedy}")
+            yield Problem(key, value, f"a job of {rule} is expected to take {minutes:,.3g} min, {limit}; {remedy}")
 
 
 def _remedy(run: RunConfig, verdict: Verdict) -> str:
     if verdict.segment_s is not None:
         return f"{verdict.segment_s} fits"
     if verdict.ranks is not None:
-        return f"not even the shortest segment fits; take simulation.ranks: {verdict.ranks}, which is enough for this one"
+        return f"no shorter segment fits; use simulation.ranks: {verdict.ranks}, with which this one fits"
     enough = math.ceil(verdict.segment_min / SHARE)
     return (
-        f"not even the shortest segment fits, nor is a rank for each of the {run.n_blocks} blocks enough; take smaller blocks "
-        f"(network.block_size) and more ranks, or a partition whose limit is {enough:,} min or longer"
+        f"no shorter segment fits, and one rank for each of the {run.n_blocks} blocks is not enough; use smaller blocks "
+        f"(network.block_size) and more ranks, or a partition with a limit of at least {enough:,} min"
     )
 
 
 def remarks(run: RunConfig, seconds_of: SecondsOf) -> Iterator[str]:
-    """Tell of trainings that are not refused, but are expected to need more than half of the limit."""
+    """Yield a warning for each training run that is expected to take more than half of the limit."""
     if run.cluster.limit_min is None:
         return
     for rule in (f"models.{name}" for name in run.models):
         minutes = seconds_of(run, rule) / 60
         if minutes > SHARE * run.cluster.limit_min:
             yield (
-                f"{rule}: {minutes:,.3g} min are expected, more than half of the limit of {run.cluster.limit_min} min; a training that "
-                "the limit ends goes on from its last epoch when it is started again"
+                f"{rule} is expected to take {minutes:,.3g} min, more than half of the limit of {run.cluster.limit_min} min; if it "
+                "is killed at the limit, it resumes from its last epoch when it is started again"
             )
 
 
 def refuse_unfit(runs: Sequence[RunConfig], source: str, seconds_of: SecondsOf | None = None, until: Stage | None = None) -> None:
-    """Refuse runs whose jobs do not fit the time limit in their configuration.
+    """Raise if jobs of the runs do not fit the time limit in their configuration.
 
     Parameters
     ----------
@@ -147,7 +152,7 @@ def refuse_unfit(runs: Sequence[RunConfig], source: str, seconds_of: SecondsOf |
     Raises
     ------
     ConfigError
-        With every problem found.
+        With all problems found.
     """
     chosen = seconds_of or by_speeds(shipped())
     found = [problem for run in runs for problem in problems(run, chosen, until)]
@@ -156,5 +161,5 @@ def refuse_unfit(runs: Sequence[RunConfig], source: str, seconds_of: SecondsOf |
 
 
 def by_speeds(speeds: Speeds, *rate_hz: float) -> SecondsOf:
-    """Expected seconds by measured speeds, at the mean rate that is assumed or given [Hz]."""
+    """Return a function for expected times [s] from measured speeds and the (assumed) mean rate [Hz]."""
     return lambda run, rule: job_seconds(run, rule, speeds, *rate_hz)

@@ -64,6 +64,6 @@ def test_processes_that_srun_starts_without_mpi_are_refused_and_write_nothing(cl
     before = {path: path.lstat().st_mtime_ns for path in built.folder.rglob("*")}
     finished = simulate(built, "srun", "--mpi=none")
     assert finished.returncode == 2
-    assert finished.stdout.count("1 MPI ranks were started, 4 were asked for") == N_RANKS
+    assert finished.stdout.count("1 MPI ranks were started, expected 4") == N_RANKS
     assert "Traceback" not in finished.stdout
     assert {path: path.lstat().st_mtime_ns for path in built.folder.rglob("*")} == before

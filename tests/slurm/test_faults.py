@@ -186,7 +186,7 @@ def wrong_words(project: Struck) -> None:
     said = project.fail("--default-resources", "slurm_account=nobody")
     assert re.search(r"The given account nobody appears to be invalid. Available accounts:\s+(root, )?lab", said)
     said = project.fail("--set-resources", "simulate:mpi=srun --mpi=none")
-    assert "1 MPI ranks were started, 2 were asked for (--ranks)" in said
+    assert "1 MPI ranks were started, expected 2 (--ranks)" in said
     project.finish()
 
 

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 class PoissonInput(Section):
-    """Independent Poisson trains onto the neurons of a population, as if each had many unseen sources."""
+    """Independent Poisson spike trains to each neuron of a population, which model many external sources."""
 
-    rate_hz: Annotated[float, Field(gt=0, le=100_000, description="events a second onto each neuron [Hz]")]
-    weight_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="what one event adds to the input [mV]")]
+    rate_hz: Annotated[float, Field(gt=0, le=100_000, description="rate of events per neuron [Hz]")]
+    weight_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="input added by one event [mV]")]
 
 
 class Drive(Section):
-    """What reaches the neurons from outside the network."""
+    """External input to the neurons."""
 
-    seed: Annotated[Seed, Field(description="seed of the kicks and of Poisson input")] = 1
-    kick_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="each ms one of every 1,000 neurons gets this [mV]; 0: none")] = (
+    seed: Annotated[Seed, Field(description="seed of the kicks and the Poisson input")] = 1
+    kick_mv: Annotated[Finite, Field(gt=-32_768, lt=32_768, description="input to one of every 1,000 neurons, each ms [mV]; 0: none")] = (
         20.0
     )
     poisson: Annotated[
         dict[str, PoissonInput],
-        Field(description="population -> rate_hz [Hz], weight_mv [mV] of independent trains onto each of its neurons"),
+        Field(description="population -> rate_hz [Hz], weight_mv [mV] of an independent spike train to each of its neurons"),
     ] = Field(default_factory=dict)
     current_mv: Annotated[
-        dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768, description="constant input each step [mV]")]],
-        Field(description="population -> constant input each step [mV]"),
+        dict[str, Annotated[Finite, Field(gt=-32_768, lt=32_768, description="constant input per step [mV]")]],
+        Field(description="population -> constant input per step [mV]"),
     ] = Field(default_factory=dict)
     events: Annotated[str | None, Field(description="table (parquet, csv, npz) of step, neuron, mv, added to the input exactly")] = None
 

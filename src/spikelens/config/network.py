@@ -1,4 +1,4 @@
-"""The section `network`: populations, connections, and what their rules lead one to expect."""
+"""The section `network`: populations, connections, and expected numbers of synapses."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from spikelens.refusals import CONNECTION_PATTERN
 
 
 class Population(Section):
-    """Neurons that share Izhikevich's parameters; ids are given in the order of the populations."""
+    """Neurons with the same Izhikevich parameters; ids follow the order of the populations."""
 
-    count: Annotated[int, Field(gt=0, description="neurons")]
+    count: Annotated[int, Field(gt=0, description="number of neurons")]
     a: Annotated[Finite, Field(description="recovery rate [1/ms]")]
     b: Annotated[Finite, Field(description="sensitivity of u to v [1]")]
     c: Annotated[Finite, Field(description="reset of v after a spike [mV]")]
     d: Annotated[Finite, Field(description="increment of u after a spike [mV]")]
-    v0_mv: Annotated[Finite, Field(description="v at the start [mV]")] = -65.0
-    u0_mv: Annotated[Finite, Field(description="u at the start [mV]")] = -13.0
+    v0_mv: Annotated[Finite, Field(description="initial v [mV]")] = -65.0
+    u0_mv: Annotated[Finite, Field(description="initial u [mV]")] = -13.0
 
 
 def _form(of_one: str) -> Discriminator:
-    """Tell a mapping, which is a distribution, from what stands for one value or range."""
+    """Select the union member: "distribution" for a mapping, else `of_one`, a single value or range."""
     return Discriminator(lambda given: "distribution" if isinstance(given, Mapping | BaseModel) else of_one)
 
 
@@ -49,12 +49,12 @@ DistributionName = Literal["uniform", "normal", "lognormal"]
 Delay = Annotated[int, Field(ge=1, le=MAX_DELAY_MS)]
 WeightMv = Annotated[float, Field(gt=-MAX_WEIGHT_MV, lt=MAX_WEIGHT_MV)]
 Scale = Annotated[float, Field(ge=1e-6, le=1e6)]
-"""A mean or standard deviation [mV, ms] between bounds that no network reaches, and within which logarithms stay finite."""
-DISTRIBUTION = "uniform, normal or lognormal; mean and sd are those of the values before truncation, not of their logarithms"
+"""A mean or standard deviation [mV, ms]; the wide bounds keep logarithms finite."""
+DISTRIBUTION = "uniform, normal or lognormal; mean and sd refer to the values before truncation, not to their logarithms"
 
 
 class WeightDistribution(Section):
-    """Weights drawn for each synapse; values beyond the bounds are drawn again."""
+    """Distribution of weights, drawn per synapse; values outside the bounds are drawn again."""
 
     distribution: Annotated[DistributionName, Field(description=DISTRIBUTION)]
     mean_mv: Annotated[WeightMv | None, Field(description="mean of normal and lognormal weights [mV]; below 0: inhibitory")] = None
@@ -64,7 +64,7 @@ class WeightDistribution(Section):
 
 
 class DelayDistribution(Section):
-    """Delays drawn for each synapse in whole ms; values beyond the bounds are drawn again."""
+    """Distribution of delays, drawn per synapse in whole ms; values outside the bounds are drawn again."""
 
     distribution: Annotated[DistributionName, Field(description=DISTRIBUTION)]
     mean_ms: Annotated[Scale | None, Field(description="mean of normal and lognormal delays [ms]")] = None
@@ -74,29 +74,29 @@ class DelayDistribution(Section):
 
 
 class Connection(Section):
-    """How the synapses from one population onto another are drawn."""
+    """Rule for drawing the synapses from one population to another."""
 
     rule: Annotated[
         Literal["bernoulli", "fixed_indegree", "fixed_outdegree"],
         Field(
-            description="bernoulli: every pair with probability p; fixed_indegree: in_degree distinct sources a target; "
-            "fixed_outdegree: out_degree distinct targets a source"
+            description="bernoulli: each pair with probability p; fixed_indegree: in_degree distinct sources per target; "
+            "fixed_outdegree: out_degree distinct targets per source"
         ),
     ] = "bernoulli"
-    p: Annotated[float | None, Field(ge=0, le=1, description="probability of each synapse, for the rule bernoulli [1]")] = None
+    p: Annotated[float | None, Field(ge=0, le=1, description="probability of a synapse for each pair (bernoulli) [1]")] = None
     out_degree: Annotated[
-        float | None, Field(gt=0, description="targets a source: exactly (fixed_outdegree), or on average, instead of p (bernoulli)")
+        float | None, Field(gt=0, description="targets per source: exact (fixed_outdegree), or the mean, instead of p (bernoulli)")
     ] = None
-    in_degree: Annotated[int | None, Field(gt=0, description="sources a target (fixed_indegree)")] = None
+    in_degree: Annotated[int | None, Field(gt=0, description="sources per target (fixed_indegree)")] = None
     weight_mv: Annotated[
         Annotated[Finite, Tag("number")] | Annotated[WeightDistribution, Tag("distribution")],
         _form("number"),
-        Field(description="weight at the start, one for all or a distribution [mV]; below 0: inhibitory"),
+        Field(description="initial weight, one value or a distribution [mV]; below 0: inhibitory"),
     ]
     delay_ms: Annotated[
         Annotated[tuple[Delay, Delay], Field(strict=False), Tag("range")] | Annotated[DelayDistribution, Tag("distribution")],
         _form("range"),
-        Field(description="delay, uniform on the whole numbers from first to last, or a distribution [ms]"),
+        Field(description="delay: [first, last] for a uniform distribution of integers, or another distribution [ms]"),
     ]
     plastic: Annotated[bool, Field(description="changed by STDP")] = False
 
@@ -109,12 +109,12 @@ class Connection(Section):
 
 
 def reference_populations() -> dict[str, Population]:
-    """The populations of the reference network, in the order of their ids."""
+    """Return the populations of the reference network, in the order of their ids."""
     return {"E": Population(count=800, a=0.02, b=0.2, c=-65.0, d=8.0), "I": Population(count=200, a=0.1, b=0.2, c=-65.0, d=2.0)}
 
 
 def reference_connections() -> dict[str, Connection]:
-    """The connections of the reference network. Random numbers follow their order."""
+    """Return the connections of the reference network. Random streams depend on their order."""
     return {
         "E->E": Connection(p=0.1, weight_mv=6.0, delay_ms=(1, 20), plastic=True),
         "E->I": Connection(p=0.1, weight_mv=6.0, delay_ms=(1, 20), plastic=True),
@@ -123,21 +123,18 @@ def reference_connections() -> dict[str, Connection]:
 
 
 class Network(Section):
-    """The neurons and how they are wired."""
+    """Neurons and connections."""
 
     seed: Annotated[Seed, Field(description="seed of the wiring")] = 1
-    neurons: Annotated[Positive, Field(description="neurons in all; by default the sum of the populations' counts")] = 1_000
-    block_size: Annotated[Positive, Field(description="neurons in a storage block; a rank owns whole blocks")] = 250
+    neurons: Annotated[Positive, Field(description="total number of neurons; by default the sum of the populations' counts")] = 1_000
+    block_size: Annotated[Positive, Field(description="neurons per storage block; a rank owns whole blocks")] = 250
     populations: Annotated[
         dict[str, Population],
         Field(min_length=1, description="populations by name, in the order of their ids; by default E and I of the reference network"),
     ] = Field(default_factory=reference_populations)
     connections: Annotated[
         dict[Annotated[str, Field(pattern=CONNECTION_PATTERN)], Connection],
-        Field(
-            description="rules by which synapses are drawn; keys: source->target; by default those of the reference network, "
-            "or none with an edge table"
-        ),
+        Field(description="connection rules by source->target; by default those of the reference network, or none with an edge table"),
     ] = Field(default_factory=reference_connections)
     edges: Annotated[
         str | None, Field(description="table (parquet, csv, npz) of source, target, delay_ms, weight_mv, plastic; instead of connections")
@@ -147,7 +144,7 @@ class Network(Section):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        """Count the neurons of the populations; an edge table replaces the default connections."""
+        """Set the default number of neurons; with an edge table, remove the default connections."""
         if not isinstance(given, Mapping):
             return given
         found: dict[str, Any] = {} if given.get("edges") is None else {"connections": {}}
@@ -159,7 +156,7 @@ class Network(Section):
 
 
 def connection_probability(network: Network, key: str) -> float:
-    """Probability of a synapse for each pair of a connection with p or out_degree."""
+    """Return the probability of a synapse for each pair of a connection with p or out_degree."""
     connection = network.connections[key]
     if connection.p is not None:
         return connection.p
@@ -168,17 +165,21 @@ def connection_probability(network: Network, key: str) -> float:
 
 
 def expected_in_degree(network: Network, key: str) -> float:
-    """Number of synapses to expect onto each target of a connection."""
+    """Return the expected number of synapses of a connection per target."""
     return network.connections[key].in_degree or connection_probability(network, key) * network.populations[key.split("->")[0]].count
 
 
 def expected_synapses(network: Network) -> float:
-    """Number of synapses to expect from the connection rules; 0 for an edge table, whose length is not known here."""
+    """Return the expected total number of synapses; 0 with an edge table, whose size is unknown here."""
     return sum(expected_in_degree(network, key) * network.populations[key.split("->")[1]].count for key in network.connections)
 
 
 def weight_bounds_mv(network: Network, weight: WeightDistribution, plastic: bool) -> tuple[float, float]:
-    """Bounds of a distribution of weights [mV]: its own, else those of plastic weights, else 0 on one side, so that the sign is kept."""
+    """Return the bounds of a weight distribution [mV].
+
+    Defaults of missing bounds: those of plastic weights for a plastic connection; otherwise 0 on one side, so
+    that all weights have one sign.
+    """
     largest = network.weight_max_mv if plastic else MAX_WEIGHT_MV - 1.0
     inhibitory = not plastic and weight.mean_mv is not None and weight.mean_mv < 0
     low, high = (-largest, 0.0) if inhibitory else (0.0, largest)
@@ -186,30 +187,30 @@ def weight_bounds_mv(network: Network, weight: WeightDistribution, plastic: bool
 
 
 def log_parameters(mean: float, sd: float) -> tuple[float, float]:
-    """Mean and standard deviation of the logarithm of a lognormal variable that has this mean (above 0) and standard deviation."""
+    """Return mean and sd of the logarithm of a lognormal variable with the given mean (above 0) and sd."""
     ratio = sd / mean
     variance = math.log1p(ratio * ratio)
     return math.log(mean) - variance / 2, math.sqrt(variance)
 
 
 def share_within(distribution: DistributionName, mean: float, sd: float, low: float, high: float) -> float:
-    """Share of a normal or lognormal distribution that lies within its bounds; a lognormal with a mean below 0 is mirrored."""
+    """Return the probability within the bounds; a lognormal with a negative mean is mirrored."""
     if distribution == "normal":
         normal = NormalDist(mean, sd)
         return normal.cdf(high) - normal.cdf(low)
     low, high = (low, high) if mean > 0 else (-high, -low)
     normal = NormalDist(*log_parameters(abs(mean), sd))
     share = (normal.cdf(math.log(high)) if high > 0 else 0.0) - (normal.cdf(math.log(low)) if low > 0 else 0.0)
-    return 0.0 if math.isnan(share) else share  # where mean and standard deviation are too far apart for numbers
+    return 0.0 if math.isnan(share) else share  # if mean and sd differ too much for floats
 
 
 def check_network(network: Network) -> Iterator[Problem]:
     total = sum(population.count for population in network.populations.values())
     if total != network.neurons:
-        yield Problem("network.neurons", network.neurons, f"the populations' counts add up to {total}; make the two agree")
+        yield Problem("network.neurons", network.neurons, f"expected {total}, the sum of the populations' counts")
     for name in network.populations:
         if not re.fullmatch(r"\w+", name) or name == "all":
-            yield Problem(f"network.populations.{name}", name, "expected a name of letters, digits and underscores, and not 'all'")
+            yield Problem(f"network.populations.{name}", name, "expected letters, digits and underscores, and not 'all'")
     if network.edges is not None and network.connections:
         yield Problem("network.edges", network.edges, "an edge table replaces network.connections; set connections: {}")
     if network.edges is not None and network.neurons > MAX_TABLE_NEURONS:
@@ -236,13 +237,13 @@ def _check_connection(network: Network, key: str, connection: Connection, where:
         yield Problem(f"{where}.delay_ms", [first, last], "expected [first, last] with first <= last")
     elif isinstance(connection.delay_ms, DelayDistribution):
         delay = connection.delay_ms
-        # a delay of 1 ms stands for 0.5 .. 1.5 ms
+        # delays are rounded: 1 ms represents 0.5 .. 1.5 ms
         bounds = first - 0.5, last + 0.5
         yield from _check_distribution(delay.distribution, delay.mean_ms, delay.sd_ms, bounds, f"{where}.delay_ms", "ms")
 
 
 def _check_degree(network: Network, key: str, connection: Connection, where: str) -> Iterator[Problem]:
-    """The rule's own keys: which are given, and whether there are so many sources or targets."""
+    """Check the keys of the rule, and that the degree is possible."""
     sources, targets = (network.populations[name].count for name in key.split("->"))
     itself = len(set(key.split("->"))) == 1  # a neuron never connects to itself
     given = {name for name in ("p", "out_degree", "in_degree") if getattr(connection, name) is not None}
@@ -250,25 +251,25 @@ def _check_degree(network: Network, key: str, connection: Connection, where: str
         if given not in ({"p"}, {"out_degree"}):
             yield Problem(where, sorted(given), "the rule bernoulli takes exactly one of p and out_degree")
         elif connection.out_degree is not None and connection.out_degree > targets:
-            yield Problem(f"{where}.out_degree", connection.out_degree, f"expected at most the {targets} targets")
+            yield Problem(f"{where}.out_degree", connection.out_degree, f"expected at most {targets}, the number of targets")
         return
     name = "in_degree" if connection.rule == "fixed_indegree" else "out_degree"
     degree = getattr(connection, name)
     if given != {name}:
-        yield Problem(where, sorted(given), f"the rule {connection.rule} takes {name} and nothing else")
+        yield Problem(where, sorted(given), f"the rule {connection.rule} takes {name} only")
     elif degree != int(degree):
         yield Problem(f"{where}.{name}", degree, f"the rule {connection.rule} takes a whole number")
     elif name == "in_degree" and degree > sources - itself:
-        yield Problem(f"{where}.{name}", degree, f"expected at most the {sources - itself} sources that a target has")
+        yield Problem(f"{where}.{name}", degree, f"expected at most {sources - itself}, the possible sources of a target")
     elif name == "out_degree" and degree > targets - itself:
-        yield Problem(f"{where}.{name}", degree, f"expected at most the {targets - itself} targets that a source has")
+        yield Problem(f"{where}.{name}", degree, f"expected at most {targets - itself}, the possible targets of a source")
 
 
 def _check_weight(network: Network, weight_mv: float, plastic: bool, where: str) -> Iterator[Problem]:
     if plastic and not 0 <= weight_mv <= network.weight_max_mv:
-        yield Problem(where, weight_mv, f"a plastic weight lies in 0 .. network.weight_max_mv = {network.weight_max_mv}")
+        yield Problem(where, weight_mv, f"expected a plastic weight in 0 .. network.weight_max_mv = {network.weight_max_mv}")
     if abs(weight_mv) >= MAX_WEIGHT_MV:
-        yield Problem(where, weight_mv, f"expected less than {MAX_WEIGHT_MV:,} mV: weights are 32-bit integers")
+        yield Problem(where, weight_mv, f"expected |weight| < {MAX_WEIGHT_MV:,} mV: weights are 32-bit integers")
 
 
 def _check_weights(network: Network, weight: WeightDistribution, plastic: bool, where: str) -> Iterator[Problem]:
@@ -277,7 +278,7 @@ def _check_weights(network: Network, weight: WeightDistribution, plastic: bool, 
         yield Problem(where, weight.distribution, "a uniform distribution needs low_mv and high_mv")
         return
     if weight.distribution != "uniform" and weight.mean_mv == 0:
-        yield Problem(f"{where}.mean_mv", weight.mean_mv, "expected more or less than 0: the mean tells the sign of all")
+        yield Problem(f"{where}.mean_mv", weight.mean_mv, "expected a mean above or below 0, which sets the sign of the weights")
         return
     faults = [
         *_check_weight(network, bounds[0], plastic, f"{where}.low_mv"),
@@ -286,7 +287,7 @@ def _check_weights(network: Network, weight: WeightDistribution, plastic: bool, 
     if bounds[0] > bounds[1]:
         faults.append(Problem(where, bounds, "expected low_mv <= high_mv"))
     elif bounds[0] < 0 < bounds[1]:
-        faults.append(Problem(where, bounds, "expected low_mv and high_mv of one sign: a connection is excitatory or inhibitory"))
+        faults.append(Problem(where, bounds, "expected low_mv and high_mv of the same sign: a connection is excitatory or inhibitory"))
     yield from faults
     if not faults:
         yield from _check_distribution(weight.distribution, weight.mean_mv, weight.sd_mv, bounds, where, "mv")
@@ -295,11 +296,11 @@ def _check_weights(network: Network, weight: WeightDistribution, plastic: bool, 
 def _check_distribution(
     distribution: DistributionName, mean: float | None, sd: float | None, bounds: tuple[float, float], where: str, unit: str
 ) -> Iterator[Problem]:
-    """That mean and standard deviation stand where they are needed, and nowhere else, and enough values lie within the bounds."""
+    """Check that mean and sd are given if and only if needed, and that enough values are in bounds."""
     given = [f"{name}_{unit}" for name, value in (("mean", mean), ("sd", sd)) if value is not None]
     if distribution == "uniform":
         if given:
-            yield Problem(where, given, "a uniform distribution has bounds and nothing else")
+            yield Problem(where, given, "a uniform distribution takes bounds only")
         return
     if mean is None or sd is None:
         yield Problem(where, given, f"a {distribution} distribution needs mean_{unit} and sd_{unit}")
@@ -309,6 +310,6 @@ def _check_distribution(
         yield Problem(
             f"{where}.mean_{unit}",
             mean,
-            f"only {100 * share:.2g} % of this distribution lie within its bounds, {bounds[0]:g} .. {bounds[1]:g}; expected at least "
+            f"only {100 * share:.2g} % of this distribution is within its bounds, {bounds[0]:g} .. {bounds[1]:g}; expected at least "
             f"{100 * MIN_SHARE_WITHIN:g} %",
         )

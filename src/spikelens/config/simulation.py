@@ -1,4 +1,4 @@
-"""The section `simulation`, and how many shards it leads to."""
+"""The section `simulation`, and limits on the number and size of shards."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ NeuronId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Record(Section):
-    """What is kept of single neurons and synapses, step by step."""
+    """Neurons and synapses whose variables are recorded."""
 
-    every_ms: Annotated[Positive, Field(description="values are kept every so often [ms]; divides 1,000 and simulation.chunk_ms")] = 1
+    every_ms: Annotated[Positive, Field(description="recording interval [ms]; divides 1,000 and simulation.chunk_ms")] = 1
     neurons: Annotated[
-        tuple[NeuronId, ...], Field(max_length=MAX_RECORDED, strict=False, description="ids of neurons whose v and u are kept")
+        tuple[NeuronId, ...], Field(max_length=MAX_RECORDED, strict=False, description="ids of neurons whose v and u are recorded")
     ] = ()
     synapses: Annotated[
         tuple[Annotated[tuple[NeuronId, NeuronId], Field(strict=False)], ...],
-        Field(max_length=MAX_RECORDED, strict=False, description="pairs [source, target] of ids whose synapses' weights are kept"),
+        Field(max_length=MAX_RECORDED, strict=False, description="pairs [source, target] of ids whose synaptic weights are recorded"),
     ] = ()
 
 
 class Simulation(Section):
-    """How long, in which segments and on how many ranks the network is simulated."""
+    """Duration, segments and ranks of the simulation."""
 
     duration_s: Annotated[Positive, Field(description="biological time [s]")] = 180
     segment_s: Annotated[
-        Positive, Field(description="biological time one job simulates [s]; by default 60 s, or the duration if that is shorter")
+        Positive, Field(description="biological time per job [s]; by default 60 s, or the duration if that is shorter")
     ] = 60
     ranks: Annotated[Positive, Field(description="MPI ranks; results do not depend on it")] = 2
     plasticity: Annotated[bool, Field(description="STDP on plastic synapses")] = True
@@ -55,13 +55,13 @@ class Simulation(Section):
         Field(description="store each weight's mean over a segment; auto: up to 10^7 expected synapses, always with an edge table"),
     ] = "auto"
     record: Record = Field(default_factory=Record)
-    chunk_ms: Annotated[Positive, Field(description="time steps in a Zarr chunk [ms]; divides the segment")] = 1_000
-    chunk_neurons: Annotated[Positive, Field(description="neurons in a Zarr chunk; divides network.block_size")] = 250
+    chunk_ms: Annotated[Positive, Field(description="time steps per Zarr chunk [ms]; divides the segment")] = 1_000
+    chunk_neurons: Annotated[Positive, Field(description="neurons per Zarr chunk; divides network.block_size")] = 250
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        """A segment is at most the duration."""
+        """Limit the default segment to the duration."""
         duration_s = whole(given.get("duration_s")) if isinstance(given, Mapping) else None
         return given if duration_s is None else {"segment_s": min(60, duration_s), **given}
 
@@ -74,7 +74,7 @@ def check_simulation(run: RunConfig) -> Iterator[Problem]:
         yield Problem(
             "simulation.ranks",
             simulation.ranks,
-            f"a rank owns whole blocks, and there are {run.n_blocks}; take fewer ranks or a smaller network.block_size",
+            f"expected at most {run.n_blocks}, the number of blocks; use fewer ranks or a smaller network.block_size",
         )
     if run.segment_steps % simulation.chunk_ms:
         yield Problem("simulation.chunk_ms", simulation.chunk_ms, f"expected a divisor of the segment, {run.segment_steps} ms")
@@ -86,7 +86,7 @@ def check_simulation(run: RunConfig) -> Iterator[Problem]:
         yield Problem(
             "network.block_size",
             network.block_size,
-            f"segment x block is over {MAX_SHARD_BYTES // 2**20} MB; take smaller blocks or a smaller simulation.segment_s",
+            f"segment x block exceeds {MAX_SHARD_BYTES // 2**20} MB; use smaller blocks or a smaller simulation.segment_s",
         )
 
 
@@ -102,27 +102,27 @@ def check_record(run: RunConfig) -> Iterator[Problem]:
     for key, items in chosen:
         for item in items:
             if max(item if isinstance(item, tuple) else (item,)) >= run.network.neurons:
-                yield Problem(f"{where}.{key}", item, f"expected ids of neurons, 0 .. {run.network.neurons - 1}")
+                yield Problem(f"{where}.{key}", item, f"expected neuron ids in 0 .. {run.network.neurons - 1}")
                 break
         twice = next((item for item, n in Counter(items).items() if n > 1), None)
         if twice is not None:
-            yield Problem(f"{where}.{key}", twice, "expected each once")
+            yield Problem(f"{where}.{key}", twice, "duplicate entry; list it once")
         if 4 * len(items) * run.segment_steps // record.every_ms > MAX_SHARD_BYTES:
             yield Problem(
                 f"{where}.{key}",
                 len(items),
-                f"their values over a segment are over {MAX_SHARD_BYTES // 2**20} MB; take fewer, a larger every_ms or a smaller "
-                "simulation.segment_s",
+                f"the values recorded in a segment exceed {MAX_SHARD_BYTES // 2**20} MB; record fewer, or use a larger every_ms or "
+                "a smaller simulation.segment_s",
             )
 
 
 def record_shards(run: RunConfig) -> int:
-    """Shards of recorded values that the simulation writes for each segment: v and u, and weights."""
+    """Return the number of shards with recorded values (v, u, weights) per segment."""
     return run.records and 2 * bool(run.simulation.record.neurons) + bool(run.simulation.record.synapses)
 
 
 def shards_per_block(run: RunConfig) -> dict[Stage, int]:
-    """Shards that a stage writes for a block (simulation and features: for each segment)."""
+    """Return the number of shards of a stage per block (except for the network: per block and segment)."""
     layouts = [(feature.output(run), feature.block_output(run, 0, 1)) for feature in run.computed_features.values()]
     features = sum(len(found[0]) for pair in layouts for found in pair if found is not None)
     return {"network": 8, "simulation": 8 + run.weight_average, "recording": 1, "features": features}
@@ -135,7 +135,7 @@ def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
         yield Problem(
             "network.block_size" if run.has_network else "recording.block_size",
             run.block_size,
-            f"the job of a segment would write {a_segment:,} files, over {MAX_SHARDS_PER_JOB:,}; take larger blocks",
+            f"the job of a segment would write {a_segment:,} files; the maximum is {MAX_SHARDS_PER_JOB:,}; use larger blocks",
         )
     yield from _check_files(run, "the stages up to the spikes", _simulated_files(run))
 
@@ -162,5 +162,5 @@ def _check_files(run: RunConfig, stages: str, n_files: int) -> Iterator[Problem]
         yield Problem(
             run.segment_s_key,
             run.segment_s,
-            f"{stages} would write {n_files:,} files, over {MAX_SHARDS_PER_RUN:,}; take longer segments or larger blocks",
+            f"{stages} would write {n_files:,} files; the maximum is {MAX_SHARDS_PER_RUN:,}; use longer segments or larger blocks",
         )

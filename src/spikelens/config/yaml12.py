@@ -1,4 +1,4 @@
-"""YAML 1.2, as configurations are read: numbers are decimal unless marked, keys are text, and no key stands twice."""
+"""Read YAML 1.2: numbers are decimal unless prefixed, keys are text, duplicate keys are errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from spikelens.errors import SpikelensError
 
 MAX_NODES = 1_000_000
-"""Values that a configuration file may hold, counted where its aliases stand: MAX_CONNECTIONS with all their keys are fewer."""
+"""Maximum number of values in a file, with aliases expanded; MAX_CONNECTIONS with all keys need fewer."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -21,16 +21,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     SpikelensError
-        If the file is missing, or is not a YAML mapping, or has a key twice.
+        If the file is missing, is not a YAML mapping, or contains a key twice.
     """
     if not path.is_file():
-        raise SpikelensError(f"{path}: no such configuration file, and no run's folder; name one as the first argument")
+        raise SpikelensError(f"{path}: no such configuration file or folder of a run; give one as the first argument")
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise SpikelensError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SpikelensError(f"{path} is not text in UTF-8; save it with this encoding") from None
+        raise SpikelensError(f"{path} is not UTF-8 text; save it as UTF-8") from None
     content = parse_yaml(text, str(path))
     if content is None:
         return {}
@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """The value of a YAML text; `name` says in messages where the text comes from.
+    """Parse a YAML text; `name` is the source of the text in messages.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def parse_yaml(text: str, name: str) -> Any:
     except RecursionError:
         raise SpikelensError(f"{name} is not valid YAML: it is nested too deeply") from None
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
-        # besides its own errors, yaml lets through those of int() and others that it calls on values
+        # yaml also passes on errors of int() and other functions that it calls on values
         raise SpikelensError(f"{name} is not valid YAML: {error}") from None
 
 
@@ -64,27 +64,28 @@ def _parsed_yaml(text: str, name: str) -> Any:
         if node is None:
             return None
         if _count_nodes(node, {}) > MAX_NODES:
-            raise yaml.YAMLError(f"with its aliases written out it holds over {MAX_NODES:,} values; take a smaller one")
+            raise yaml.YAMLError(f"it contains over {MAX_NODES:,} values with aliases expanded; use a smaller file")
         return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
 def _count_nodes(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """Number of nodes below a node, and itself, each counted wherever an alias puts it."""
+    """Count a node and all nodes below it, with aliases expanded."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if node not in known:
-        known[node] = MAX_NODES + 1  # if an alias puts it into itself, there is no end of them
+        known[node] = MAX_NODES + 1  # infinite if an alias makes the node contain itself
         inner = itertools.chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
         known[node] = 1 + sum(_count_nodes(child, known) for child in inner)
     return known[node]
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads scalars by YAML 1.2's core schema, where 0010 is 10, 1e3 a number and 1:30 text; only on and off are truth values as in 1.1.
+    """Loader for YAML 1.2's core schema: 0010 is 10, 1e3 is a number, 1:30 is text.
 
-    YAML lets a later key silently replace an earlier one, and makes numbers and truth values of keys; a configuration should not.
+    Unlike in standard YAML, on and off are booleans (as in 1.1), and duplicate keys and keys that are not
+    text are errors.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -94,7 +95,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 raise yaml.MarkedYAMLError(problem=f"expected text as a key, found {key}; quote it", problem_mark=key_node.start_mark)
             if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key}' stands twice; keep one", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key}'; keep one", problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -1,1 +1,1 @@
-"""The first stage: which neurons there are and how they are wired, block by block."""
+"""The first stage: build the neurons and their connections, block by block."""

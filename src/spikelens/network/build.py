@@ -1,4 +1,4 @@
-"""Building a block of the network: the synapses onto its neurons, their statistics, and the shards that hold them."""
+"""Build a block of the network: the synapses onto its neurons, their statistics, and the shards."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 
 EDGE_COLUMNS = {"source": int, "target": int, "delay_ms": int, "weight_mv": float, "plastic": bool}
 MAX_WEIGHT_SUM = MAX_WEIGHT_MV * UNITS_PER_MV
-"""Weights onto a target must add up to less than this, so that its input fits in 32 bits."""
+"""Bound of the sum of |weight| onto a target, so that its input fits in 32 bits."""
 _NEARLY_ALL = 0.9
-"""Where so many neurons have an edge, one without any is a surprise."""
+"""If more than this fraction of the other neurons have an edge, a neuron 0 without edges is suspicious."""
 
 
 @dataclass(frozen=True)
 class Synapses:
-    """Synapses ordered by target, source, delay; every array is (n_synapses,).
+    """Synapses ordered by target, source, delay; arrays are (n_synapses,).
 
-    Ids are those of the whole network; delays in ms, weights in 2^-16 mV.
+    Source and target are neuron ids; delays are in ms, weights in 2^-16 mV.
     """
 
     source: NDArray[np.int32]
@@ -52,12 +52,12 @@ def build_blocks(run: RunConfig, blocks: Iterable[int]) -> None:
     Raises
     ------
     NetworkError
-        If the edge table has a bad row, or the weights onto a neuron leave the integer range.
+        If the edge table has an invalid row, or the weights onto a neuron exceed the integer range.
     """
     ensure(layout(run, "network"))
     edges = None if run.network.edges is None else read_edges(run)
-    if edges is not None and 0 in (blocks := list(blocks)):  # each block's job reads the table; one tells what is odd about it
-        warn_of_oddities(run, edges)
+    if edges is not None and 0 in (blocks := list(blocks)):  # all blocks' jobs read it; one warns
+        warn_if_implausible(run, edges)
     for block in blocks:
         synapses = drawn_synapses(run, block) if edges is None else edges_onto(edges, *run.block_range(block))
         check_weight_sums(run, synapses, block)
@@ -66,7 +66,7 @@ def build_blocks(run: RunConfig, blocks: Iterable[int]) -> None:
 
 
 def drawn_synapses(run: RunConfig, block: int) -> Synapses:
-    """Draw the synapses onto a block's neurons by the connection rules."""
+    """Draw the synapses onto a block's neurons from the connection rules."""
     network = run.network
     first, end = run.block_range(block)
     parts: list[_Part] = []
@@ -82,7 +82,7 @@ def drawn_synapses(run: RunConfig, block: int) -> Synapses:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one connection adds to a block."""
+    """The synapses of one connection in a block."""
 
     number: int
     connection: Connection
@@ -92,10 +92,11 @@ class _Part:
 
 
 def _joined(network: Network, parts: list[_Part], first: int, end: int) -> Synapses:
-    """Join what the connections add to the neurons [first, end), ordered by target and source, with weights and delays.
+    """Join the synapses of all connections onto the neurons [first, end), and draw weights and delays.
 
-    Sources of different connections onto a target are of different populations, which are ranges of ids: taken in the order of
-    these, they need no sorting.
+    The result is ordered by target and source. Different connections onto a target have sources in different
+    populations, which are ranges of ids. So connections are processed in the order of these ranges, and no
+    sort is needed.
     """
     start = np.zeros(end - first, np.int64)
     for part in parts:
@@ -105,7 +106,7 @@ def _joined(network: Network, parts: list[_Part], first: int, end: int) -> Synap
     source, target, delay = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint8)
     weight, plastic = np.empty(n, np.int32), np.empty(n, np.bool_)
     parts.sort(key=lambda part: part.sources, reverse=True)
-    while parts:  # a part's memory is free again once it is placed
+    while parts:  # pop, so that the memory of a part is freed after use
         part = parts.pop()
         _place(
             part.within[0],
@@ -145,7 +146,10 @@ def _place(
     weight: NDArray[np.int32],
     plastic: NDArray[np.bool_],
 ) -> None:
-    """Write the synapses of connection `number` onto the neurons from `first` on to the places from `start` on, and move that on."""
+    """Write the synapses of connection `number` onto neurons first, first + 1, ... at indices `start`.
+
+    `start` is then advanced past the written synapses.
+    """
     n = 0
     for i in range(len(in_degree)):
         for k in range(start[i], start[i] + in_degree[i]):
@@ -167,21 +171,22 @@ def read_edges(run: RunConfig) -> Synapses:
     Raises
     ------
     NetworkError
-        Naming the row and the reason: unknown neuron, delay or weight out of range, a neuron with an edge onto itself, duplicate edge.
+        With the row and the reason: unknown neuron, delay or weight out of range, self-connection, duplicate
+        edge.
     """
     path = run.network.edges
     assert path is not None
     table = read_table(path, EDGE_COLUMNS)
     _check_edges(path, table, run.network)
     source, target, delay = (table.pop(name) for name in ("source", "target", "delay_ms"))
-    # one key instead of three, 256 for a delay: MAX_TABLE_NEURONS keeps it within 64 bits
+    # one sort key with 8 bits for the delay; MAX_TABLE_NEURONS ensures that it fits in 64 bits
     key = ((target * run.network.neurons + source).view(np.uint64) << np.uint64(8)) | delay.view(np.uint64)
     order = np.argsort(key)
     key = key[order]
     if (same := np.flatnonzero(key[1:] == key[:-1])).size:
         row = int(np.maximum(order[same], order[same + 1]).min())
         edge = int(target[row]), int(source[row]), int(delay[row])
-        raise NetworkError(f"{path}, row {row}: {edge}, expected each edge (target, source, delay) once; add the weights of such edges up")
+        raise NetworkError(f"{path}, row {row}: duplicate edge (target, source, delay) = {edge}; merge them and add their weights")
     del key
     return Synapses(
         source.astype(np.int32)[order],
@@ -193,56 +198,56 @@ def read_edges(run: RunConfig) -> Synapses:
 
 
 def _check_edges(path: str, table: dict[str, NDArray[Any]], network: Network) -> None:
-    """Refuse the first row of an edge table that cannot be, whatever the others are."""
+    """Raise an error for the first row of an edge table that is invalid by itself."""
     for name in ("source", "target"):
         ids = table[name]
-        from_1 = "; do ids count from 1 here?" if ids.size and ids.min() > 0 and ids.max() == network.neurons else ""
-        refuse_rows(path, (ids < 0) | (ids >= network.neurons), ids, f"as {name} a neuron id in 0 .. {network.neurons - 1}{from_1}")
+        from_1 = "; ids start at 0, are these counted from 1?" if ids.size and ids.min() > 0 and ids.max() == network.neurons else ""
+        refuse_rows(path, (ids < 0) | (ids >= network.neurons), ids, f"a neuron id in 0 .. {network.neurons - 1} as {name}{from_1}")
     itself = table["source"] == table["target"]
-    refuse_rows(path, itself, table["source"], "another target than the source: no neuron connects to itself; leave such edges out")
+    refuse_rows(path, itself, table["source"], "a target other than the source; remove self-connections")
     delay, weight, plastic = table["delay_ms"], table["weight_mv"], table["plastic"]
     refuse_rows(path, (delay < 1) | (delay > MAX_DELAY_MS), delay, f"a delay of 1 .. {MAX_DELAY_MS} ms")
-    refuse_rows(path, np.abs(weight) >= MAX_WEIGHT_MV, weight, f"a weight below {MAX_WEIGHT_MV:,} mV")
+    refuse_rows(path, np.abs(weight) >= MAX_WEIGHT_MV, weight, f"|weight| < {MAX_WEIGHT_MV:,} mV")
     w_max = network.weight_max_mv
     refuse_rows(path, plastic & ((weight < 0) | (weight > w_max)), weight, f"a plastic weight in 0 .. network.weight_max_mv = {w_max}")
 
 
-def warn_of_oddities(run: RunConfig, edges: Synapses) -> None:
-    """Warn of an edge table that can be simulated and is hardly meant so: weights in another unit, ids that count from 1."""
+def warn_if_implausible(run: RunConfig, edges: Synapses) -> None:
+    """Warn about a valid but implausible edge table: weights in another unit, or ids that start at 1."""
     path, n = run.network.edges, run.network.neurons
     zero = int(np.count_nonzero(edges.weight == 0))
     if zero > len(edges) / 2:
         log.warning(
-            "%s: %s of %s weights round to 0 mV; the smallest step is 2^-16 mV: are they in mV?", path, f"{zero:,}", f"{len(edges):,}"
+            "%s: %s of %s weights round to 0 mV (the resolution is 2^-16 mV); are they in mV?", path, f"{zero:,}", f"{len(edges):,}"
         )
     touched = np.zeros(n, np.bool_)
     touched[edges.source] = touched[edges.target] = True
     others = np.count_nonzero(touched[1:])
     if not touched[0] and others > _NEARLY_ALL * (n - 1):
-        log.warning("%s: %s of the other neurons have an edge, and neuron 0 has none: do its ids count from 1?", path, f"{others:,}")
+        log.warning("%s: neuron 0 has no edge, but %s other neurons have; do the ids start at 1?", path, f"{others:,}")
 
 
 def edges_onto(synapses: Synapses, first: int, end: int) -> Synapses:
-    """The synapses onto the neurons [first, end)."""
+    """Return the synapses onto the neurons [first, end)."""
     part = slice(*np.searchsorted(synapses.target, [first, end]))
     return Synapses(*(getattr(synapses, name)[part] for name in ("source", "target", "delay", "weight", "plastic")))
 
 
 def check_weight_sums(run: RunConfig, synapses: Synapses, block: int) -> None:
-    """Refuse a block in which the weights onto a neuron may add up to more than an int32 holds, plastic ones at their maximum.
+    """Raise if weights onto a neuron, plastic ones at their maximum, can add up to more than an int32.
 
     Raises
     ------
     NetworkError
-        Naming the neuron and the sum.
+        With the neuron and the sum.
     """
     first, end = run.block_range(block)
     w_max = round(run.network.weight_max_mv * UNITS_PER_MV)
     sums = _largest_sums(synapses.target, synapses.weight, synapses.plastic, w_max, first, end - first)
     if sums.max() >= MAX_WEIGHT_SUM:
         raise NetworkError(
-            f"neuron {first + int(sums.argmax())}: the weights onto it may add up to {sums.max() / UNITS_PER_MV:.0f} mV; expected less "
-            "than 32,768 mV (plastic weights count as network.weight_max_mv); take fewer or weaker synapses"
+            f"neuron {first + int(sums.argmax())}: the weights onto it can add up to {sums.max() / UNITS_PER_MV:.0f} mV; expected less "
+            "than 32,768 mV (plastic weights count as network.weight_max_mv); use fewer or weaker synapses"
         )
 
 
@@ -250,7 +255,7 @@ def check_weight_sums(run: RunConfig, synapses: Synapses, block: int) -> None:
 def _largest_sums(
     target: NDArray[np.int32], weight: NDArray[np.int32], plastic: NDArray[np.bool_], w_max: int, first: int, n: int
 ) -> NDArray[np.int64]:
-    """What the sizes of the weights onto each of n neurons may add up to."""
+    """Return the largest possible sum of |weight| onto each of n neurons."""
     sums = np.zeros(n, np.int64)
     for k in range(len(target)):
         sums[target[k] - first] += w_max if plastic[k] else abs(np.int64(weight[k]))
@@ -258,7 +263,10 @@ def _largest_sums(
 
 
 def write_block(run: RunConfig, block: int, synapses: Synapses) -> None:
-    """Write a block's synapses and statistics. A block without synapses keeps one of weight 0, since no file may be empty."""
+    """Write the synapses and statistics of a block.
+
+    A block without synapses stores one synapse with weight 0, since files must not be empty.
+    """
     first, end = run.block_range(block)
     in_degree, in_weight, by_delay = _statistics(synapses.target, synapses.weight, synapses.delay, first, end - first)
     root = layout(run, "network")
@@ -272,7 +280,7 @@ def write_block(run: RunConfig, block: int, synapses: Synapses) -> None:
         write_shard(group, name, (0,), getattr(synapses, name))
     write_shard(root, "in_weight", (block,), in_weight)
     write_shard(root, "delay_histogram", (block, 0), by_delay[None])
-    # last: the in-degrees tell how many synapses the block has, so they stand only beside complete synapses
+    # last: in-degrees give the number of synapses, so they must exist only if these are complete
     write_shard(root, "in_degree", (block,), in_degree)
 
 
@@ -280,7 +288,7 @@ def write_block(run: RunConfig, block: int, synapses: Synapses) -> None:
 def _statistics(
     target: NDArray[np.int32], weight: NDArray[np.int32], delay: NDArray[np.uint8], first: int, n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """In-degree and sum of weights of each of n neurons, and the number of synapses by delay."""
+    """Return in-degree and sum of weights of each of n neurons, and the number of synapses per delay."""
     in_degree, in_weight, by_delay = np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros(MAX_DELAY_MS + 1, np.int64)
     for k in range(len(target)):
         in_degree[target[k] - first] += 1

@@ -1,7 +1,7 @@
-"""Connection rules: which sources the neurons of a block have, and with what delay.
+"""Connection rules: draw the sources of a block's neurons, and their delays.
 
-Every draw is keyed by what it belongs to, the target neuron here and the source in `outdegree`, and by the connection. So a block
-needs nothing of any other block, and the network does not depend on how it is divided.
+Random numbers are keyed by the connection and by the target neuron (in `outdegree`, by the source neuron). So
+blocks are drawn independently, and the network does not depend on the block size.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from spikelens.network.outdegree import fixed_outdegree
 from spikelens.random import STREAM_WIRING, below, uniform, words
 
 _DELAY_COUNTERS = 1 << 31
-"""Counters from here on are for delays of rules that draw all sources first."""
+"""First counter for delays, for rules that draw all sources first."""
 _NO_DELAYS = np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a rule draws for a range of targets, target by target, sources increasing.
+    """Synapses onto a range of targets, ordered by target and source.
 
-    `delay` is empty where the rule leaves delays to `distributions`.
+    `delay` is empty if the delays are drawn later by `distributions`.
     """
 
     in_degree: NDArray[np.int32]
@@ -43,31 +43,31 @@ def draw_connection(
     targets: tuple[int, int],
     within: tuple[int, int],
 ) -> Drawn:
-    """Draw the synapses of connection `number` from `sources` onto the neurons `within` its `targets`; half-open ranges of ids.
+    """Draw the synapses of connection `number` from `sources` onto `within`, a part of its `targets`.
 
-    `probability` is that of a pair, for the rule bernoulli.
+    Ranges of ids are half-open. `probability` is the probability of a pair (bernoulli).
     """
     stream = (STREAM_WIRING << 16) + number
     if connection.rule == "fixed_outdegree":
         assert connection.out_degree is not None
         return Drawn(*fixed_outdegree(seed, stream, sources, targets, within, int(connection.out_degree)), _NO_DELAYS)
-    # these rules draw uniform delays themselves; others come afterwards, as everywhere
+    # these rules draw uniform delays themselves; other distributions are drawn afterwards
     own_delays = isinstance(connection.delay_ms, tuple) or connection.delay_ms.distribution == "uniform"
     delays = connection.delay_range if own_delays else (1, 1)
     degree = connection.in_degree if connection.rule == "fixed_indegree" else None
     n_targets, n_sources = within[1] - within[0], sources[1] - sources[0]
     mean = n_targets * (probability * n_sources if degree is None else float(degree))
-    room = int(mean + 10 * math.sqrt(mean) + 100)
+    capacity = int(mean + 10 * math.sqrt(mean) + 100)
     in_degree = np.empty(n_targets, np.int32)
     while True:
-        source, delay = np.empty(room, np.int32), np.empty(room, np.uint8)
+        source, delay = np.empty(capacity, np.int32), np.empty(capacity, np.uint8)
         if degree is None:
             n = _bernoulli_targets(seed, stream, *within, *sources, probability, *delays, in_degree, source, delay)
         else:
             n = _fixed_indegree_targets(seed, stream, *within, *sources, degree, *delays, in_degree, source, delay)
         if n >= 0:
             return Drawn(in_degree, source[:n], delay[:n] if own_delays else _NO_DELAYS)
-        room *= 2
+        capacity *= 2
 
 
 @compiled
@@ -85,7 +85,7 @@ def _bernoulli_targets(
     source: NDArray[np.int32],
     delay: NDArray[np.uint8],
 ) -> int:
-    """Fill the arrays target by target; the number of synapses, or -1 if they do not fit."""
+    """Fill the arrays target by target; return the number of synapses, or -1 if they do not fit."""
     n = 0
     for i in range(target_first, target_end):
         added = bernoulli(seed, stream, i, source_first, source_end, p, delay_first, delay_last, source[n:], delay[n:])
@@ -134,9 +134,9 @@ def bernoulli(
     source: NDArray[np.int32],
     delay: NDArray[np.uint8],
 ) -> int:
-    """Draw each of the sources [first, end) with probability p, by geometric gaps; a neuron never connects to itself.
+    """Draw each of the sources [first, end) with probability p, using geometric gaps; no self-connections.
 
-    Sources are written in increasing order to the front of `source`, their delays beside them.
+    Sources are written in increasing order to the start of `source`, their delays to `delay`.
 
     Returns
     -------
@@ -178,9 +178,10 @@ def fixed_indegree(
     source: NDArray[np.int32],
     delay: NDArray[np.uint8],
 ) -> None:
-    """Fill `source` with distinct sources of [first, end), all sets alike (Floyd's algorithm); a neuron never connects to itself.
+    """Fill `source` with a uniform random subset of [first, end) (Floyd's algorithm); no self-connections.
 
-    Sources are in increasing order, their delays at the front of `delay`. `chosen` has a bit for each candidate, all 0 before and after.
+    Sources are in increasing order, their delays at the start of `delay`. `chosen` has one bit per candidate;
+    all bits are 0 before and after the call.
     """
     in_degree = len(source)
     among_sources = first <= target < end

@@ -1,7 +1,7 @@
-"""Weights and delays that differ from synapse to synapse.
+"""Draw weights and delays of synapses from distributions.
 
-Each is a whole number (a weight in 2^-16 mV, a delay in ms) within bounds, and a function of the seed, the connection, source and
-target alone: it belongs to the synapse, whatever rule drew it and in whatever block it stands.
+A value is an integer (a weight in 2^-16 mV or a delay in ms) within bounds. It is a function of seed,
+connection, source and target only, so it does not depend on the connection rule or the block.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNIFORM, NORMAL, LOGNORMAL = range(3)
 
 
 class Distribution(NamedTuple):
-    """Whole numbers in low .. high; for a lognormal, mean and standard deviation are those of the logarithm of `sign` times the value."""
+    """A distribution of integers in low .. high; lognormal: mean and sd are those of log(sign * value)."""
 
     kind: int
     mean: float
@@ -31,7 +31,7 @@ class Distribution(NamedTuple):
 
 
 def weights(network: Network, connection: Connection) -> Distribution:
-    """The distribution of a connection's weights [2^-16 mV]; one weight for all is a uniform one without width."""
+    """Return the distribution of weights [2^-16 mV]; a single value is a uniform one of width 0."""
     weight = connection.weight_mv
     if isinstance(weight, float | int):
         units = round(weight * UNITS_PER_MV)
@@ -43,7 +43,7 @@ def weights(network: Network, connection: Connection) -> Distribution:
 
 
 def delays(connection: Connection) -> Distribution:
-    """The distribution of a connection's delays [ms]."""
+    """Return the distribution of a connection's delays [ms]."""
     delay = connection.delay_ms
     if isinstance(delay, DelayDistribution):
         return _distribution(delay.distribution, delay.mean_ms or 0.0, delay.sd_ms or 0.0, *connection.delay_range)
@@ -60,9 +60,9 @@ def _distribution(name: DistributionName, mean: float, sd: float, low: int, high
 
 @compiled
 def draw(distribution: Distribution, seed: int, stream: int, source: int, target: int) -> int:
-    """Draw the value of one synapse: rounded to a whole number, and drawn again until it lies within the bounds.
+    """Draw the value of one synapse, rounded to an integer; values outside the bounds are drawn again.
 
-    Normal numbers are those of Box and Muller (1958).
+    Normal numbers use the method of Box and Muller (1958).
     """
     kind, mean, sd, sign, low, high = distribution
     if low == high:
@@ -77,7 +77,7 @@ def draw(distribution: Distribution, seed: int, stream: int, source: int, target
         value = mean + sd * normal
         if kind == LOGNORMAL:
             value = sign * math.exp(value)
-        if low - 0.5 <= value <= high + 0.5:  # before it is made an integer: a lognormal may be beyond any
+        if low - 0.5 <= value <= high + 0.5:  # a lognormal value can exceed any integer type
             whole = int(np.rint(value))
             if low <= whole <= high:
                 return whole

@@ -1,11 +1,12 @@
-"""The rule fixed_outdegree: every source has the same number of distinct targets, as in Izhikevich (2006).
+"""The rule fixed_outdegree: each source has the same number of distinct targets, as in Izhikevich (2006).
 
-A source's targets are a subset of a whole population, and yet a block must not draw those of all others. So the number of a
-source's targets is split over a fixed binary tree of ranges: of K targets among n neurons, the left half gets a hypergeometric
-number, keyed by seed, connection, source and node. A block goes down only to its own neurons. Where few targets or few neurons
-are left, they are drawn directly. The tree is the same for every block, so the network does not depend on the division.
+The targets of a source are a subset of the whole population, but a block must not draw the targets in other
+blocks. So the number of targets is split along a fixed binary tree of ranges: of K targets among n neurons,
+the left half gets a hypergeometric number, keyed by seed, connection, source and node. A block descends only
+to its own neurons. Nodes with few targets or few neurons are leaves, whose targets are drawn directly. The
+tree is the same for all blocks, so the network does not depend on the block size.
 
-Ranges are over candidates: the neurons of the target population in order, without the source itself.
+Ranges are ranges of candidates: the neurons of the target population in order, without the source itself.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ from spikelens.compiled import compiled
 from spikelens.random import below, uniform, words
 
 _LEAF_TARGETS = 16
-"""So many targets are drawn directly, wherever they are."""
+"""A node with at most this number of targets is a leaf."""
 _LEAF_CANDIDATES = 64
-"""Targets among so few are drawn directly, however many they are."""
+"""A node with at most this number of candidates is a leaf."""
 
 
 def fixed_outdegree(
     seed: int, stream: int, sources: tuple[int, int], targets: tuple[int, int], within: tuple[int, int], out_degree: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Draw the synapses of sources onto the targets in `within`, a part of all `targets`; all ranges of ids are half-open.
+    """Draw the synapses from `sources` onto `within`, a part of `targets`; ranges are half-open.
 
     Returns
     -------
     in_degree : (n_within,) int32
     source : (n_synapses,) int32
-        Target by target, increasing.
+        Ordered by target, then source.
     """
     itself = sources == targets
     n_candidates = targets[1] - targets[0] - itself
     mean = (sources[1] - sources[0]) * out_degree * (within[1] - within[0]) / (targets[1] - targets[0])
-    room = int(mean + 10 * math.sqrt(mean) + out_degree + 100)
+    capacity = int(mean + 10 * math.sqrt(mean) + out_degree + 100)
     first, end = within[0] - targets[0], within[1] - targets[0]
     while True:
-        source, target = np.empty(room, np.int32), np.empty(room, np.int32)
+        source, target = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
         n = _draw_sources(seed, stream, *sources, itself, n_candidates, first, end, out_degree, source, target)
         if n >= 0:
             in_degree, ordered = _by_target(source[:n], target[:n], end - first)
             return in_degree, ordered
-        room *= 2
+        capacity *= 2
 
 
 @compiled
@@ -63,7 +64,10 @@ def _draw_sources(
     source: NDArray[np.int32],
     target: NDArray[np.int32],
 ) -> int:
-    """Fill the arrays source by source, targets counted from `first`; the number of synapses, or -1 if they may not fit."""
+    """Fill the arrays source by source, with targets relative to `first`.
+
+    Return the number of synapses, or -1 if they might not fit.
+    """
     levels = 1
     while n_candidates >> levels:
         levels += 1
@@ -74,7 +78,7 @@ def _draw_sources(
     for j in range(source_first, source_end):
         if n + out_degree > len(target):
             return -1
-        # the source's own place, if it is among the targets; candidates from there on are one further
+        # position of the source among the targets, if it is one; ids of later candidates are shifted by 1
         own = j - source_first if itself else end
         part = first - (first > own), end - (end > own)
         n_found = _targets_of(seed, stream, j, n_candidates, *part, out_degree, mode_chances, stack, chosen, target[n:])
@@ -99,10 +103,11 @@ def _targets_of(
     chosen: NDArray[np.int32],
     target: NDArray[np.int32],
 ) -> int:
-    """Write a source's targets among the candidates [first, end), in no order; returns their number.
+    """Write a source's targets among the candidates [first, end) in arbitrary order; return their number.
 
-    `stack` holds the nodes to visit: index in the tree (the root is 1, the children of i are 2i and 2i + 1), level, first candidate,
-    number of candidates, number of targets. `chosen` is room for the targets of a leaf, `mode_chances` keeps what was computed once.
+    `stack` contains the nodes to visit: index in the tree (the root is 1, the children of i are 2i and 2i +
+    1), level, first candidate, number of candidates, number of targets. `chosen` is a buffer for the targets
+    of a leaf, `mode_chances` is a cache.
     """
     n = 0
     depth = _push(stack, 0, 1, 0, 0, n_candidates, out_degree)
@@ -116,7 +121,7 @@ def _targets_of(
             n = _leaf(seed, stream, identity, low, size, drawn, first, end, chosen, target, n)
             continue
         left = size // 2
-        # halves differ by 1 at most, so that a level has nodes of only two sizes
+        # halves differ by at most 1, so a level has nodes of at most two sizes
         row = 2 * level + size - (n_candidates >> level)
         if mode_chances[row, drawn] == 0.0:
             mode_chances[row, drawn] = mode_chance(size, left, drawn)
@@ -147,9 +152,9 @@ def _leaf(
     target: NDArray[np.int32],
     n: int,
 ) -> int:
-    """Draw distinct candidates of [low, low + size), all sets alike (Floyd's algorithm), and keep those of [first, end).
+    """Draw a uniform random subset of [low, low + size) (Floyd's algorithm); keep those in [first, end).
 
-    They are written to `target` from n on; returns the number there is then.
+    Append them to the first n entries of `target`; return the new number of entries.
     """
     a = b = c = d = np.uint32(0)
     for k in range(drawn):
@@ -171,10 +176,11 @@ def _leaf(
 
 @compiled(error_model="numpy")
 def hypergeometric(fraction: float, size: int, left: int, drawn: int, mode_chance: float) -> int:
-    """Turn a fraction in (0, 1] into the number of `drawn` of `size` that fall among the first `left`, by inversion from the mode.
+    """Map a uniform number in (0, 1] to a hypergeometric one, by inversion from the mode.
 
-    The chances of neighbours follow from each other by a ratio (Kachitvichyanukul and Schmeiser 1985); `mode_chance` is what the
-    function of that name gives.
+    The result is the number of `drawn` of `size` items that are among the first `left`. Probabilities of
+    neighbouring values follow from a ratio (Kachitvichyanukul and Schmeiser 1985). `mode_chance` is the
+    result of the function `mode_chance`.
     """
     right = size - left
     mode = (drawn + 1) * (left + 1) // (size + 2)
@@ -195,12 +201,12 @@ def hypergeometric(fraction: float, size: int, left: int, drawn: int, mode_chanc
             rest -= chance_down
             if rest <= 0.0:
                 return down
-    return mode  # also where the chances add up to 1 but for rounding
+    return mode  # also if rounding errors make the sum of the probabilities less than 1
 
 
 @compiled(error_model="numpy")
 def mode_chance(size: int, left: int, drawn: int) -> float:
-    """The chance of the most likely number in `hypergeometric`: 1 over the sum of all chances relative to it."""
+    """Return the probability of the mode: 1 over the sum of all probabilities relative to it."""
     right = size - left
     mode = (drawn + 1) * (left + 1) // (size + 2)
     total = chance = 1.0
@@ -216,7 +222,7 @@ def mode_chance(size: int, left: int, drawn: int) -> float:
 
 @compiled
 def _by_target(source: NDArray[np.int32], target: NDArray[np.int32], n_targets: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Order synapses by target, sources staying in order: (in-degrees, sources)."""
+    """Sort synapses by target with a stable sort; return in-degrees and sources."""
     in_degree = np.zeros(n_targets, np.int32)
     for i in target:
         in_degree[i] += 1

@@ -1,1 +1,1 @@
-"""The second stage: the network in time, segment by segment, on any number of MPI ranks."""
+"""The second stage: simulate the network segment by segment, on any number of MPI ranks."""

@@ -1,4 +1,4 @@
-"""The drive of a rank's neurons: what of the configuration and of the user's events concerns them."""
+"""The drive of a rank's neurons, from the configuration and the user's events."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 _ALL_WORDS = 2**32
 
 
-def make_drive(run: RunConfig, neurons: Neurons, tell: bool = False) -> Drive:
-    """Collect the drive of a rank's neurons; `tell` warns of events that are hardly meant so.
+def make_drive(run: RunConfig, neurons: Neurons, warn: bool = False) -> Drive:
+    """Collect the drive of a rank's neurons; with `warn`, log warnings about implausible events.
 
     Raises
     ------
     NetworkError
-        If the table of events has a bad row.
+        If the table of events has an invalid row.
     """
     drive = run.drive
     firsts = np.array([first for first, _ in run.populations.values()])
@@ -35,13 +35,13 @@ def make_drive(run: RunConfig, neurons: Neurons, tell: bool = False) -> Drive:
     table = np.full((len(given), max(map(len, limits))), _ALL_WORDS, np.uint64)
     for row, values in zip(table, limits, strict=True):
         row[: len(values)] = values
-    return Drive(drive.seed, round(drive.kick_mv * UNITS_PER_MV), amount, table, *_read_events(run, neurons.ids, tell))
+    return Drive(drive.seed, round(drive.kick_mv * UNITS_PER_MV), amount, table, *_read_events(run, neurons.ids, warn))
 
 
 def poisson_limits(mean: float) -> NDArray[np.uint64]:
-    """The distribution function of a Poisson number, P(N <= 0), P(N <= 1), ..., times 2^32, up to where it rounds to 2^32.
+    """Return the Poisson distribution function P(N <= 0), P(N <= 1), ... times 2^32, up to 2^32.
 
-    A random word of 32 bits stands for as many events as there are limits that do not exceed it.
+    A random 32-bit word w gives N = number of limits <= w.
     """
     limits: list[int] = []
     n, probability, total = 0, math.exp(-mean), 0.0
@@ -55,44 +55,45 @@ def poisson_limits(mean: float) -> NDArray[np.uint64]:
         probability *= mean / n
 
 
-def _warn_of_oddities(run: RunConfig, step: NDArray[np.int64], mv: NDArray[np.float64]) -> None:
-    """Warn of events that have no effect: they come after the run's end, or their amounts round to 0."""
+def _warn_if_implausible(run: RunConfig, step: NDArray[np.int64], mv: NDArray[np.float64]) -> None:
+    """Warn about events without effect: after the end of the run, or with amounts that round to 0."""
     path, n = run.drive.events, f"{len(step):,}"
     if late := int(np.count_nonzero(step >= run.n_steps)):
-        log.warning("%s: %s of %s events come after the run's end at step %s and have no effect", path, f"{late:,}", n, f"{run.n_steps:,}")
+        text = "%s: %s of %s events are after the end of the run (step %s) and have no effect"
+        log.warning(text, path, f"{late:,}", n, f"{run.n_steps:,}")
     if zero := int(np.count_nonzero((mv != 0) & (np.rint(mv * UNITS_PER_MV) == 0))):
-        log.warning("%s: %s of %s amounts round to 0 mV; the smallest step is 2^-16 mV: are they in mV?", path, f"{zero:,}", n)
+        log.warning("%s: %s of %s amounts round to 0 mV (the resolution is 2^-16 mV); are they in mV?", path, f"{zero:,}", n)
 
 
-def _read_events(run: RunConfig, ids: NDArray[np.int32], tell: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+def _read_events(run: RunConfig, ids: NDArray[np.int32], warn: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Read the user's drive events for a rank's neurons.
 
     Parameters
     ----------
     ids : (n_local,) int32
-        The neurons, increasing.
+        The neurons, in increasing order.
 
     Returns
     -------
     step, neuron, amount : (n_events,)
-        Ordered by step; neurons counted on the rank; amounts in 2^-16 mV. Empty without drive.events.
+        Ordered by step; local neuron indices; amounts in 2^-16 mV. Empty without drive.events.
 
     Raises
     ------
     NetworkError
-        Naming the row of an unknown neuron, a step below 0, or an amount out of range. Steps after the run's end are none of its
-        concern: a run may grow.
+        With the row of an unknown neuron, a negative step, or an amount out of range. Steps after the end of
+        the run are allowed, since the duration can be extended later.
     """
     path = run.drive.events
     if path is None:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int32)
     table = read_table(path, {"step": int, "neuron": int, "mv": float})
     step, neuron, mv = table["step"], table["neuron"], table["mv"]
-    if tell:
-        _warn_of_oddities(run, step, mv)
+    if warn:
+        _warn_if_implausible(run, step, mv)
     refuse_rows(path, step < 0, step, "a step of at least 0")
     refuse_rows(path, (neuron < 0) | (neuron >= run.network.neurons), neuron, f"a neuron id in 0 .. {run.network.neurons - 1}")
-    refuse_rows(path, np.abs(mv) >= 32_768, mv, "an amount below 32,768 mV")
+    refuse_rows(path, np.abs(mv) >= 32_768, mv, "|amount| < 32,768 mV")
     order = np.argsort(step, kind="stable")
     local = np.searchsorted(ids, neuron[order])
     own = ids[np.minimum(local, len(ids) - 1)] == neuron[order]

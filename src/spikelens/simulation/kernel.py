@@ -1,16 +1,17 @@
-"""What happens in one step of 1 ms, compiled: arrivals, drive, neurons, spikes.
+"""Compiled code for one step of 1 ms: spike delivery, drive, neuron update, spike detection.
 
-The order of operations is the contract (docs/model.md): inputs are integers, so that sums over synapses may be taken in any
-order; the membrane is float32, each operation rounded on its own (no fused multiply-add, no fastmath).
+The order of operations is specified (docs/model.md). Inputs are integers, so sums over synapses can be taken
+in any order. The membrane potential is float32, and each operation is rounded separately (no fused
+multiply-add, no fastmath).
 
-A spike does not go through all its synapses at once. It stands in a list of spikes in flight, with a cursor into its source's
-synapses, which are ordered by delay; each step moves every cursor past the synapses at which the spike arrives now. So the inputs
-of one step are all that is written to at random, and stay in the cache; a weight counts as it stands at the arrival; and depression
-by STDP, which needs no more than the target's last spike, is settled on the way. Which synapses come next is known several spikes
-ahead, and they are prefetched.
+A spike is not delivered to all its synapses at once. Pending spikes are in a queue, each with a cursor into
+the synapses of its source, which are ordered by delay. In each step, all cursors move past the synapses at
+which their spikes arrive. So random writes go only to the inputs of one step, which stay in the cache. The
+weight at the time of arrival is used. Depression by STDP, which needs only the target's last spike, is
+applied during delivery. The next synapses are known several spikes ahead, so they are prefetched.
 
-Index arithmetic is in uint64: of a signed index numba would ask each time whether it counts from the end, which costs time and
-keeps loops from being vectorised.
+Index arithmetic uses uint64. For signed indices, numba adds a check for negative values, which costs time and
+prevents vectorisation.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from spikelens.compiled import compiled, prefetch
 from spikelens.random import STREAM_KICKS, STREAM_POISSON, below, words
 
 GROUP_SIZE = 1_000
-"""Each drive group of so many neurons gets one kick a step."""
+"""Number of neurons in a drive group, which receives one kick per step."""
 MAX_LOCAL_NEURONS = 1 << 24
-"""A synapse's address holds its delay in the upper 8 bits and its target, counted on its rank, in the lower 24."""
+"""A synapse's address has the delay in the upper 8 bits and the target's local index in the lower 24."""
 ALL_FINITE = -1
 
 _CURRENT_UNIT = np.float32(2.0**-16)
@@ -38,33 +39,33 @@ _THRESHOLD_MV = np.float32(30.0)
 _INFINITY = np.float32(np.inf)
 _SPIKED, _NOT_FINITE = np.uint8(1), np.uint8(2)
 _AHEAD = 8
-"""Spikes between the one whose synapses are fetched and the one that is delivered."""
+"""Prefetch distance [spikes]."""
 
 
 class Neurons(NamedTuple):
-    """The neurons of a rank, in runs of consecutive ids within one population."""
+    """The neurons of a rank, divided into runs of consecutive ids within one population."""
 
     ids: NDArray[np.int32]
-    """(n_local,) id in the whole network."""
+    """(n_local,) ids in the network."""
     v: NDArray[np.float32]
     u: NDArray[np.float32]
     """(n_local,) membrane potential and recovery variable [mV]."""
     inputs: NDArray[np.int32]
-    """(n_local,) input of the step to come [2^-16 mV]."""
+    """(n_local,) input of the next step [2^-16 mV]."""
     last_spike: NDArray[np.int32]
-    """(n_local,) last spike, in steps from the segment's start; far below 0: none."""
+    """(n_local,) last spike, in steps from the start of the segment; a large negative number: none."""
     flags: NDArray[np.uint8]
-    """(n_local, rounded up to a multiple of 8) what the step did to the neuron."""
+    """(n_local, rounded up to a multiple of 8) whether the neuron spiked or is no longer finite."""
     bounds: NDArray[np.int64]
-    """(n_runs + 1,) run r is the neurons bounds[r]:bounds[r + 1]."""
+    """(n_runs + 1,) run r contains the neurons bounds[r]:bounds[r + 1]."""
     parameters: NDArray[np.float32]
-    """(n_runs, 4) Izhikevich's a, b, c, d."""
+    """(n_runs, 4) Izhikevich parameters a, b, c, d."""
     current: NDArray[np.int32]
     """(n_runs,) constant input [2^-16 mV]."""
 
 
 class Drive(NamedTuple):
-    """What reaches the neurons from outside."""
+    """External input to the neurons."""
 
     seed: int
     kick: int
@@ -72,82 +73,82 @@ class Drive(NamedTuple):
     poisson_amount: NDArray[np.int32]
     """(n_runs,) amount of a Poisson event [2^-16 mV]; 0: none."""
     poisson_limits: NDArray[np.uint64]
-    """(n_runs, n) distribution function of the number of events a step, times 2^32."""
+    """(n_runs, n) distribution function of the number of events per step, times 2^32."""
     step: NDArray[np.int64]
     neuron: NDArray[np.int64]
     amount: NDArray[np.int32]
-    """(n_events,) the user's events, ordered by step; neurons counted on the rank, amounts in 2^-16 mV."""
+    """(n_events,) the user's events, ordered by step; local neuron indices, amounts in 2^-16 mV."""
 
 
 class Projection(NamedTuple):
-    """Synapses onto a rank's neurons, ordered by source, delay: those of neuron j are first[j]:first[j + 1]."""
+    """Synapses onto a rank's neurons by source and delay; those of source j are first[j]:first[j + 1]."""
 
     first: NDArray[np.int64]
     """(n_neurons + 1,)"""
     synapses: NDArray[np.int32]
-    """Static synapses: (2 n,) address and weight of each; plastic ones: (3 n,) address, weight, unspent change [2^-16 mV]."""
+    """Static: (2 n,) address, weight; plastic: (3 n,) address, weight, pending change [2^-16 mV]."""
 
 
-class Flight(NamedTuple):
-    """Spikes on their way through a projection, the oldest first."""
+class SpikeQueue(NamedTuple):
+    """Pending spikes of a projection, the oldest first."""
 
     cursor: NDArray[np.uint64]
-    """(capacity,) the next synapse of each spike."""
+    """(capacity,) next synapse of each spike."""
     stop: NDArray[np.uint64]
-    """(capacity,) one past the last synapse of each spike."""
+    """(capacity,) end of the synapses of each spike (exclusive)."""
     bounds: NDArray[np.int64]
-    """(max_delay + 2,) bounds[age] is one past the last spike that is `age` ms old."""
+    """(max_delay + 2,) bounds[age] is the end (exclusive) of the spikes with an age of `age` ms."""
 
 
 @compiled(inline="always")
 def address_of(delay: Any, target: Any) -> Any:
-    """A synapse's address, int32."""
+    """Return the address of a synapse, int32."""
     return np.int32((np.uint32(delay) << np.uint32(24)) | np.uint32(target))
 
 
 @compiled(inline="always")
 def delay_of(address: Any) -> Any:
-    """Delay of a synapse [ms], uint32."""
+    """Return the delay of a synapse [ms], uint32."""
     return np.uint32(address) >> np.uint32(24)
 
 
 @compiled(inline="always")
 def target_of(address: Any) -> Any:
-    """Local target of a synapse, uint64."""
+    """Return the local index of a synapse's target, uint64."""
     return np.uint64(np.uint32(address) & np.uint32(0xFFFFFF))
 
 
-# --- arrivals -----------------------------------------------------------------------------------------------------------
+# --- spike delivery -----------------------------------------------------------------------------------------------------
 
 
 @compiled
-def depart(ids: NDArray[np.int32], projection: Projection, flight: Flight) -> None:
-    """Let spikes of neurons (ids) take off: they are 1 ms old in the step to come. The flight must have room."""
-    n = flight.bounds[2]
+def enqueue(ids: NDArray[np.int32], projection: Projection, queue: SpikeQueue) -> None:
+    """Add spikes of the neurons `ids` to the queue, with an age of 1 ms in the next step. They must fit."""
+    n = queue.bounds[2]
     for j in ids:
         start, end = projection.first[np.uint64(j)], projection.first[np.uint64(j) + np.uint64(1)]
         if start < end:
-            flight.cursor[np.uint64(n)], flight.stop[np.uint64(n)] = np.uint64(start), np.uint64(end)
+            queue.cursor[np.uint64(n)], queue.stop[np.uint64(n)] = np.uint64(start), np.uint64(end)
             n += 1
-    flight.bounds[1] = n
+    queue.bounds[1] = n
 
 
 @compiled
-def grow_older(flight: Flight) -> None:
-    """Let a millisecond pass; no spike is 1 ms old until some take off."""
-    bounds = flight.bounds
+def age_spikes(queue: SpikeQueue) -> None:
+    """Increase the age of all spikes by 1 ms. Spikes with an age of 1 ms are added by `enqueue`."""
+    bounds = queue.bounds
     for age in range(len(bounds) - 2, 1, -1):
         bounds[age] = bounds[age - 1]
     bounds[1] = bounds[2]
 
 
 @compiled
-def deliver_static(oldest: int, youngest: int, projection: Projection, flight: Flight, inputs: NDArray[np.int32]) -> None:
-    """Add the weights of static synapses to the inputs (n_local,), where spikes of an age in [youngest, oldest] arrive now.
+def deliver_static(oldest: int, youngest: int, projection: Projection, queue: SpikeQueue, inputs: NDArray[np.int32]) -> None:
+    """Deliver spikes with an age in [youngest, oldest] to static synapses: add weights to inputs (n_local,).
 
-    Spikes that have arrived everywhere leave the flight.
+    Spikes that have arrived at all synapses are removed from the queue.
     """
-    cursor, stop, bounds = flight
+    cursor, stop, bounds = queue
     synapses = projection.synapses
     two = np.uint64(2)
     start = kept = bounds[oldest + 1]
@@ -174,22 +175,23 @@ def deliver_plastic(
     oldest: int,
     youngest: int,
     projection: Projection,
-    flight: Flight,
+    queue: SpikeQueue,
     inputs: NDArray[np.int32],
     now: int,
     last_spike: NDArray[np.int32],
     ltd: NDArray[np.int32],
 ) -> None:
-    """Do the same for plastic synapses, and depress each one that a spike arrives at: dw -= LTD[now - p - 1].
+    """Deliver as `deliver_static`, but to plastic synapses; arrivals depress: dw -= LTD[now - p - 1].
 
     Parameters
     ----------
     now, last_spike : int, (n_local,) int32
-        This step, and each neuron's last spike p before it, on one clock.
+        The current step, and the last spike p of each neuron before it, in steps from the start of the
+        segment.
     ltd : (n_lags,) int32
-        Depression by lag, zero at the last [2^-16 mV].
+        Depression by lag, zero at the last lag [2^-16 mV].
     """
-    cursor, stop, bounds = flight
+    cursor, stop, bounds = queue
     synapses = projection.synapses
     three, beyond = np.uint64(3), np.uint32(len(ltd) - 1)
     start = kept = bounds[oldest + 1]
@@ -199,7 +201,7 @@ def deliver_plastic(
             if e + _AHEAD < end:
                 ahead = cursor[np.uint64(e + _AHEAD)] * three
                 prefetch(synapses, ahead)
-                prefetch(synapses, ahead + np.uint64(15))  # the next cache line: a few synapses of one delay are 36 .. 84 bytes
+                prefetch(synapses, ahead + np.uint64(15))  # next line: a delay's synapses take 36 .. 84 B
             k, last = cursor[np.uint64(e)], stop[np.uint64(e)]
             while k < last:
                 address = synapses[k * three]
@@ -221,16 +223,16 @@ def deliver(
     oldest: int,
     youngest: int,
     static: Projection,
-    static_flight: Flight,
+    static_queue: SpikeQueue,
     plastic: Projection,
-    plastic_flight: Flight,
+    plastic_queue: SpikeQueue,
     neurons: Neurons,
     now: int,
     ltd: NDArray[np.int32],
 ) -> None:
-    """Deliver what arrives in step `now` (from the segment's start) of the spikes of an age in [youngest, oldest]."""
-    deliver_static(oldest, youngest, static, static_flight, neurons.inputs)
-    deliver_plastic(oldest, youngest, plastic, plastic_flight, neurons.inputs, now, neurons.last_spike, ltd)
+    """Deliver spikes with an age in [youngest, oldest] in step `now` (from the start of the segment)."""
+    deliver_static(oldest, youngest, static, static_queue, neurons.inputs)
+    deliver_plastic(oldest, youngest, plastic, plastic_queue, neurons.inputs, now, neurons.last_spike, ltd)
 
 
 # --- drive --------------------------------------------------------------------------------------------------------------
@@ -238,9 +240,9 @@ def deliver(
 
 @compiled
 def kick(inputs: NDArray[np.int32], t: int, first: int, seed: int, amount: int) -> None:
-    """Add the kicks of step t: in every group of 1,000 neurons the one that is drawn gets `amount` [2^-16 mV], if it exists.
+    """Add the kicks of step t: `amount` [2^-16 mV] to one random neuron, if it exists, per 1,000 ids.
 
-    `inputs` is (n,), for the neurons from id `first` on.
+    `inputs` is (n,), for the ids first .. first + n - 1.
     """
     end = first + len(inputs)
     for group in range(first // GROUP_SIZE, (end - 1) // GROUP_SIZE + 1):
@@ -252,10 +254,10 @@ def kick(inputs: NDArray[np.int32], t: int, first: int, seed: int, amount: int) 
 
 @compiled
 def poisson(inputs: NDArray[np.int32], t: int, first: int, seed: int, amount: int, limits: NDArray[np.uint64]) -> None:
-    """Add independent Poisson events of step t: each neuron gets `amount` as often as its own random word says.
+    """Add independent Poisson events of step t, with the given amount per event [2^-16 mV].
 
-    The number of events is that of the limits, (n,) the distribution function times 2^32, that lie at or below the word. `inputs`
-    is (n,), for the neurons from id `first` on.
+    Each neuron has its own random word. Its number of events is the number of limits (distribution function
+    times 2^32) that are at most this word. `inputs` is (n,), for the ids first .. first + n - 1.
     """
     end = first + len(inputs)
     for four in range(first // 4, (end - 1) // 4 + 1):
@@ -272,7 +274,7 @@ def poisson(inputs: NDArray[np.int32], t: int, first: int, seed: int, amount: in
 
 @compiled
 def replay(inputs: NDArray[np.int32], t: int, step: NDArray[np.int64], neuron: NDArray[np.int64], amount: NDArray[np.int32]) -> None:
-    """Add the user's events of step t; (n_events,) arrays ordered by step, neurons counted on the rank."""
+    """Add the user's events of step t. Arrays are (n_events,), ordered by step, with local neuron indices."""
     for k in range(np.searchsorted(step, t), np.searchsorted(step, t + 1)):
         inputs[neuron[k]] += amount[k]
 
@@ -292,9 +294,9 @@ def update_neurons(
     d: np.float32,
     current: np.int32,
 ) -> None:
-    """Advance neurons by 1 ms (Izhikevich 2003: two half steps of v, one of u), and leave in `inputs` their constant current.
+    """Advance neurons by 1 ms (Izhikevich 2003: two half steps of v, one of u); set inputs to `current`.
 
-    Arrays are (n,). Written without a branch, so that it is vectorised.
+    Arrays are (n,). The loop has no branches, so that it is vectorised.
     """
     for i in range(len(v)):
         x = (_V0 - u[i]) + np.float32(inputs[i]) * _CURRENT_UNIT
@@ -311,13 +313,16 @@ def update_neurons(
 
 @compiled
 def collect_spikes(neurons: Neurons, now: int, found: NDArray[np.int32], n_found: int) -> tuple[int, int]:
-    """Append the local ids of the neurons that spiked in step `now` (from the segment's start) to `found`, which must have room.
+    """Append the local indices of neurons that spiked in step `now` (from the segment's start) to `found`.
+
+    `found` must have enough capacity.
 
     Returns
     -------
     n_found : int
+        Number of spikes in `found`.
     not_finite : int
-        The lowest id of a neuron whose v is no longer finite, or ALL_FINITE.
+        Lowest id of a neuron whose v is no longer finite, or ALL_FINITE.
     """
     flags, eight = neurons.flags, neurons.flags.view(np.uint64)
     not_finite = ALL_FINITE
@@ -337,9 +342,9 @@ def collect_spikes(neurons: Neurons, now: int, found: NDArray[np.int32], n_found
 
 @compiled
 def advance(t: int, start: int, neurons: Neurons, drive: Drive, found: NDArray[np.int32], n_found: int) -> tuple[int, int]:
-    """Add the drive of step t, advance all neurons and append those that spike to `found`; returns as `collect_spikes`.
+    """Add the drive of step t, update all neurons and append spikes to `found`; return as `collect_spikes`.
 
-    `start` is the segment's first step.
+    `start` is the first step of the segment.
     """
     replay(neurons.inputs, t, drive.step, drive.neuron, drive.amount)
     for run in range(len(neurons.current)):

@@ -1,11 +1,13 @@
-"""Spike-timing dependent plasticity: what happens to plastic weights at the end of each second.
+"""Spike-timing-dependent plasticity: update of the plastic weights at the end of each second.
 
-The rule is additive and pairs nearest neighbours (Izhikevich 2006): an arrival at t after the target's last spike p < t costs
-LTD[t-p-1]; a spike of the target at t after the last arrival q <= t earns LTP[t-q]. Depression is settled at the arrival
-(`kernel.deliver_plastic`). Potentiation would need, at each spike, all synapses onto the neuron; but weights change only at whole
-seconds, and sums of integers may be taken in any order, so it is gathered then, source by source: for one source the potentiation
-of a spike at t over a synapse of delay d is a function of t - d alone, since all its synapses see the same spikes. That function
-fits in the innermost cache, and a synapse adds up its values at the target's few spikes. No index of incoming synapses is needed.
+The rule is additive with nearest-neighbour pairing (Izhikevich 2006). An arrival at t after the target's last
+spike p < t depresses by LTD[t-p-1]. A spike of the target at t after the last arrival q <= t potentiates by
+LTP[t-q]. Depression is applied during delivery (`kernel.deliver_plastic`). Potentiation at the time of a
+spike would need all synapses onto the neuron. But weights change only at whole seconds, and sums of integers
+can be taken in any order. So potentiation is computed once per second, source by source: all synapses of a
+source see the same spikes, so the potentiation of a target spike at t through a synapse with delay d is a
+function of t - d only. This function fits in the L1 cache. Each synapse sums its values at the few spikes of
+its target. No index of incoming synapses is needed.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from spikelens.config import STEPS_PER_SECOND
 from spikelens.simulation.kernel import Projection, delay_of, target_of
 
 DRIFT = 655
-"""Added to a plastic weight each second [2^-16 mV]: 0.01 mV."""
+"""Increment of each plastic weight per second [2^-16 mV]: 0.01 mV."""
 
 
 @compiled
 def sort_by_neuron(ids: NDArray[np.int32], times: NDArray[np.int16], n_neurons: int) -> tuple[NDArray[np.uint32], NDArray[np.int16]]:
-    """Sort spikes by neuron, keeping their order in time.
+    """Sort spikes by neuron and time.
 
     Parameters
     ----------
@@ -62,30 +64,31 @@ def end_second(
     weight_max: int,
     weight_sum: NDArray[np.int64],
 ) -> None:
-    """Add a second's potentiation to the changes of weights, then spend them.
+    """Add the potentiation of a second to the pending weight changes, then update the weights.
 
-    For each plastic synapse dw += LTP[t - q] over the target's spikes; W = min(W_max, max(0, W + drift + dw)); dw = floor(9 dw / 10).
+    For each plastic synapse: dw += LTP[t - q] for each spike of the target; W = min(W_max, max(0, W + drift +
+    dw)); dw = floor(9 dw / 10).
 
     Parameters
     ----------
     source_first, source_times
-        Spikes of all neurons from max_delay ms before the second on, and each neuron's last one before, as from `sort_by_neuron`
-        [ms from the second's start].
+        Spikes of all neurons since max_delay ms before the second, and the last spike of each neuron before
+        that; as returned by `sort_by_neuron` [ms from the start of the second].
     target_first, target_times
         Spikes of the rank's neurons in the second.
     ltp : (n_lags,) int32
-        Potentiation by lag, zero at the last [2^-16 mV].
+        Potentiation by lag, zero at the last lag [2^-16 mV].
     weight_sum : (n_synapses,) int64
-        The weight that was in force is added [2^-16 mV]; empty: not wanted.
+        The old weight is added to it [2^-16 mV]; empty if no sum is needed.
     """
     three = np.uint64(3)
     synapses = plastic.synapses
-    earned = np.zeros(max_delay + STEPS_PER_SECOND, np.int32)
+    gain = np.zeros(max_delay + STEPS_PER_SECOND, np.int32)
     for j in range(len(plastic.first) - 1):
         start, end = np.uint64(plastic.first[j]), np.uint64(plastic.first[j + 1])
         if start == end:
             continue
-        spiked = _tabulate(earned, source_times[source_first[j] : source_first[j + 1]], ltp, max_delay)
+        spiked = _tabulate(gain, source_times[source_first[j] : source_first[j + 1]], ltp, max_delay)
         for k in range(start, end):
             change = synapses[k * three + np.uint64(2)]
             if spiked:
@@ -93,7 +96,7 @@ def end_second(
                 shift = np.int64(max_delay) - np.int64(delay_of(address))
                 i = target_of(address)
                 for q in range(np.uint64(target_first[i]), np.uint64(target_first[i + np.uint64(1)])):
-                    change += earned[np.uint64(np.int64(target_times[q]) + shift)]
+                    change += gain[np.uint64(np.int64(target_times[q]) + shift)]
             weight = synapses[k * three + np.uint64(1)]
             if len(weight_sum):
                 weight_sum[k] += weight
@@ -102,20 +105,20 @@ def end_second(
 
 
 @compiled
-def _tabulate(earned: NDArray[np.int32], times: NDArray[np.int16], ltp: NDArray[np.int32], max_delay: int) -> bool:
-    """Fill earned[x + max_delay] with LTP[x - q], q the last of a source's spikes at or before x; False if it has none.
+def _tabulate(gain: NDArray[np.int32], times: NDArray[np.int16], ltp: NDArray[np.int32], max_delay: int) -> bool:
+    """Set gain[x + max_delay] = LTP[x - q], q: the source's last spike at or before x; False if none.
 
-    earned : (max_delay + 1000,), for times x from -max_delay to 999 [ms from the second's start].
+    gain : (max_delay + 1000,), for times x from -max_delay to 999 [ms from the start of the second].
     """
     if len(times) == 0:
         return False
-    earned[:] = 0
+    gain[:] = 0
     for k in range(len(times)):
         spike = int(times[k]) + max_delay
-        end = min(len(earned), spike + len(ltp))
+        end = min(len(gain), spike + len(ltp))
         if k + 1 < len(times):
             end = min(end, int(times[k + 1]) + max_delay)
         begin = max(spike, 0)
         for x in range(begin, end):
-            earned[np.uint64(x)] = ltp[np.uint64(x - spike)]
+            gain[np.uint64(x)] = ltp[np.uint64(x - spike)]
     return True

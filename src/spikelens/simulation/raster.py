@@ -1,4 +1,4 @@
-"""Spike lists of a segment as pieces of its raster, made dense one Zarr chunk at a time."""
+"""Spike lists of a segment, and their conversion to a dense raster one Zarr chunk at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from spikelens.config import STEPS_PER_SECOND
 
 
 class Raster:
-    """The spikes of a rank's neurons, second by second: how many in each step, and which neurons, increasing within a step.
+    """The spikes of a rank's neurons per second: counts per step, and neurons, sorted within a step.
 
-    Pieces of the raster are asked for in the order of their neurons for any one step, so that each step keeps its place in the list
-    and no spike is looked at twice.
+    For any step, pieces must be requested in the order of their neurons. Each step has a cursor into the
+    list, so that each spike is read only once.
     """
 
     def __init__(self) -> None:
@@ -26,16 +26,17 @@ class Raster:
         return len(self._ids)
 
     def append(self, counts: NDArray[np.int64], ids: NDArray[np.int32]) -> None:
-        """Add a second: (1000,) spikes in each step, (n_spikes,) local ids step by step, increasing within each."""
+        """Add a second: (1000,) spike counts per step; (n_spikes,) local ids ordered by step, then id."""
         ends = np.cumsum(counts)
         self._ids.append(ids)
         self._next.append(ends - counts)
         self._end.append(ends)
 
     def piece(self, start: int, end: int, first: int, last: int) -> NDArray[np.bool_]:
-        """Steps [start, end) from the segment's start of the neurons [first, last), (end - start, last - first) bool.
+        """Return the raster of steps [start, end) from the segment's start and neurons [first, last).
 
-        Neurons before `first` must have been asked for, those from `first` on not yet.
+        The result is (end - start, last - first) bool. In these steps, neurons before `first` must have been
+        requested before, and those from `first` on must not.
         """
         dense = np.zeros((end - start, last - first), np.bool_)
         while start < end:
@@ -48,11 +49,11 @@ class Raster:
         return dense
 
     def ids_of(self, second: int) -> NDArray[np.int32]:
-        """The local ids of a second's spikes, (n_spikes,), step by step."""
+        """Return the local ids of the spikes in a second, (n_spikes,), ordered by step."""
         return self._ids[second]
 
     def n_spikes(self, n_neurons: int) -> NDArray[np.int64]:
-        """Spikes of each of the rank's neurons, (n_neurons,)."""
+        """Return the number of spikes of each of the rank's neurons, (n_neurons,)."""
         total = np.zeros(n_neurons, np.int64)
         for ids in self._ids:
             total += np.bincount(ids, minlength=n_neurons)
@@ -61,7 +62,7 @@ class Raster:
 
 @compiled
 def _mark(rows: NDArray[np.bool_], place: NDArray[np.int64], end: NDArray[np.int64], ids: NDArray[np.int32], first: int, last: int) -> None:
-    """Set the spikes of the neurons [first, last) in rows (n_steps, last - first), and move each step's place past them."""
+    """Set the spikes of neurons [first, last) in rows (n_steps, last - first), and advance the cursors."""
     for step in range(len(place)):
         k = place[step]
         while k < end[step] and ids[k] < last:

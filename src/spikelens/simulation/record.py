@@ -1,7 +1,7 @@
-"""What is recorded of single neurons and synapses: each rank keeps its own during a segment, and the first one writes them all.
+"""Record variables of neurons and synapses: each rank samples its own, rank 0 writes all.
 
-v and u are those after a step, reset included; a weight is the one in force at the arrivals of a step. Weights change at whole
-seconds only, so that they are looked up once a second.
+v and u are recorded after each step, including the reset. The recorded weight is the one used for arrivals in
+a step. Weights change only at whole seconds, so they are read once per second.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Samples(NamedTuple):
     """v and u of a rank's recorded neurons during a segment."""
 
     every: int
-    """Steps from one sample to the next; divides a second, and so a segment's start."""
+    """Steps between samples; a divisor of a second, and so of the segment's first step."""
     neurons: NDArray[np.int64]
-    """(n_own,) counted on the rank."""
+    """(n_own,) local indices."""
     v: NDArray[np.float32]
     u: NDArray[np.float32]
     """(n_samples, n_own) [mV]."""
@@ -36,7 +36,7 @@ class Samples(NamedTuple):
 
 @compiled
 def sample(now: int, neurons: Neurons, samples: Samples) -> None:
-    """Keep v and u as they are after step `now` (from the segment's start), if that is a recorded one."""
+    """Store v and u after step `now` (from the segment's start), if this step is recorded."""
     if len(samples.neurons) == 0 or now % samples.every != 0:
         return
     row = now // samples.every
@@ -46,14 +46,14 @@ def sample(now: int, neurons: Neurons, samples: Samples) -> None:
 
 
 class Recorder:
-    """Keeps what `simulation.record` chooses of a rank's neurons and synapses during a segment, and has it written.
+    """Samples the variables in `simulation.record` of a rank's neurons and synapses during a segment.
 
     Parameters
     ----------
     neurons, synapses
-        Those of the rank; they are looked up again as the simulation changes them.
+        Those of the rank; the recorder reads them while the simulation changes them.
     comm : mpi4py communicator, optional
-        None: the rank is alone.
+        None for a single rank.
 
     Raises
     ------
@@ -75,18 +75,18 @@ class Recorder:
         self.of_synapses = np.concatenate([static, plastic])
         self.weights = np.empty(((end - start) // STEPS_PER_SECOND, len(self.of_synapses)), np.int32)
 
-    def second_begins(self, now: int) -> None:
-        """Keep the weights that are in force in the second that begins with step `now` (from the segment's start)."""
+    def on_second_start(self, now: int) -> None:
+        """Store the weights of the second that begins with step `now` (from the segment's start)."""
         static, plastic = self.synapses.static.synapses[self.static_at], self.synapses.plastic.synapses[self.plastic_at]
         self.weights[now // STEPS_PER_SECOND] = np.concatenate([static, plastic])
 
-    def step_ends(self, now: int) -> None:
-        """Keep v and u after step `now` (from the segment's start)."""
+    def on_step_end(self, now: int) -> None:
+        """Store v and u after step `now` (from the segment's start)."""
         if len(self.samples.neurons):
             sample(now, self.neurons, self.samples)
 
     def write(self) -> None:
-        """Gather on the first rank what all have kept, and write it there. Every rank must call this."""
+        """Gather the samples of all ranks on rank 0, which writes them. All ranks must call this method."""
         run, record = self.run, self.run.simulation.record
         if not run.records:
             return
@@ -105,7 +105,7 @@ class Recorder:
 
 
 def _own(ids: NDArray[np.int32], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the wanted neurons are among the rank's (increasing ids), and their local numbers."""
+    """Return the positions in `wanted` of the rank's neurons (`ids`, increasing), and their local indices."""
     local = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
     columns = np.flatnonzero(ids[local] == wanted)
     return columns, local[columns]
@@ -114,7 +114,7 @@ def _own(ids: NDArray[np.int32], wanted: NDArray[np.int64]) -> tuple[NDArray[np.
 def _find(
     projection: Projection, fields: int, ids: NDArray[np.int32], chosen: RecordedSynapses | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of the chosen synapses are in a projection onto the neurons `ids`, and where in its array their weights stand."""
+    """Return which chosen synapses are in a projection onto `ids`, and the indices of their weights."""
     found: list[tuple[int, int]] = []
     if chosen is not None:
         for column, target in zip(*_own(ids, chosen.target), strict=True):
@@ -127,7 +127,7 @@ def _find(
 
 
 def _joined(parts: Sequence[tuple[NDArray[np.int64], NDArray[Any]]]) -> NDArray[Any]:
-    """One array (n_samples, n) from the columns that each rank has of it."""
+    """Join the columns of all ranks into one array (n_samples, n)."""
     values = parts[0][1]
     joined = np.empty((len(values), sum(len(columns) for columns, _ in parts)), values.dtype)
     for columns, own in parts:

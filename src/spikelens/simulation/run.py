@@ -1,7 +1,8 @@
-"""One segment of the simulation on one rank: load, step, and write what the rank owns.
+"""Simulate one segment on one rank: load its blocks, simulate, write its blocks.
 
-A rank owns blocks of neurons and all synapses onto them, and numbers its neurons through its blocks. Spikes are kept as lists, a
-second at a time: how many in each step, and which neurons. A shard is made dense only to be written.
+A rank owns blocks of neurons and all synapses onto them. Local indices number its neurons in the order of its
+blocks. Spikes are stored as lists, one second at a time: counts per step, and neurons. They are converted to
+a dense raster only when a shard is written.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from spikelens.simulation.kernel import (
     ALL_FINITE,
     MAX_LOCAL_NEURONS,
     Drive,
-    Flight,
     Neurons,
     Projection,
+    SpikeQueue,
     advance,
+    age_spikes,
     delay_of,
     deliver,
-    depart,
-    grow_older,
+    enqueue,
 )
 from spikelens.simulation.plasticity import end_second, sort_by_neuron
 from spikelens.simulation.raster import Raster
@@ -48,46 +49,46 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PHASES = ("load", "step", "deliver", "update", "exchange", "plasticity", "write")
-"""Step is deliver and update in one, of a rank that is alone with few neurons."""
+"""A single rank with few neurons reports `step`, which covers `deliver` and `update`."""
 _FEW_NEURONS = 20_000
-"""Fewer take less time for a step than Python for calling one: a rank that is alone then stays in compiled code for a second."""
+"""Below this, Python calls take longer than a step; a single rank then runs seconds in compiled code."""
 _LATE = (
-    "It ends now, and nothing of the segment is written. Ask for more time (snakemake --set-resources simulate:runtime={minutes}; "
-    "in a sweep, rules end in a number), or "
-    "take a smaller simulation.segment_s (`spikelens plan` names one that fits a limit) or more ranks (simulation.ranks)"
+    "The job stops now, and nothing of the segment is written. Request more time (snakemake --set-resources "
+    "simulate:runtime={minutes}; in a sweep, names of rules end in a number), or use a smaller simulation.segment_s "
+    "(`spikelens plan` finds one that fits a limit) or more ranks (simulation.ranks)"
 )
-"""What to do about a segment that will not be done in time."""
+"""What to do about a segment that will not finish in time."""
 _NO_SPIKE = -1_000_000_000
-"""Stands for the time of a spike that never was, in steps from the segment's start and as int32."""
+"""Time of the last spike of a neuron that never spiked, in steps from the start of the segment (int32)."""
 
 
 def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None, deadline: Deadline | None = None) -> dict[str, float]:
-    """Simulate one segment, from the state at its start, and write spikes, weights and the state at its end.
+    """Simulate one segment from the state at its start, and write spikes, weights and the state at its end.
 
     Parameters
     ----------
     comm : mpi4py communicator, optional
-        Its ranks share the work; None: this process does it all.
+        The ranks that share the work; None for a single process.
     deadline : Deadline, optional
-        When the process must have ended. Rank 0 decides whether it will: the other ranks never are more than a step ahead of it, so
-        they have not begun to write when it ends all of them (`mpi.watched`).
+        Time limit of the process. Rank 0 checks it. Other ranks are at most one step ahead of rank 0, so none
+        has begun to write when rank 0 aborts all ranks (`mpi.watched`).
 
     Returns
     -------
     dict of str to float
-        Seconds that this rank spent in each of `PHASES`.
+        Time that this rank spent in each of `PHASES` [s].
 
     Raises
     ------
     SimulationError
-        If there are more ranks than blocks, the state at the start is not this run's, a recorded pair has no synapse, or a membrane
-        potential leaves the finite numbers.
+        If there are more ranks than blocks, the state at the start is from another run, a recorded pair has
+        no synapse, or a membrane potential is no longer finite.
     SpikelensError
-        Where the segment will not be done in time; nothing of it has been written.
+        If the segment will not finish in time; nothing of it has been written then.
     """
     rank, n_ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     if n_ranks > run.n_blocks:
-        raise SimulationError(f"{n_ranks} ranks, but only {run.n_blocks} blocks of network.block_size = {run.network.block_size} neurons")
+        raise SimulationError(f"{n_ranks} ranks, but only {run.n_blocks} blocks (network.block_size = {run.network.block_size})")
     part = Part(run, segment, owned_blocks(run.n_blocks, rank, n_ranks), comm)
     start, end = run.segment_range(segment)
     what = f"simulation, segment {segment + 1} of {run.n_segments}"
@@ -101,15 +102,15 @@ def simulate_segment(run: RunConfig, segment: int, comm: Comm | None = None, dea
                     deadline.refuse_if_late(done, end - start, what, "ms", _LATE)
     part.write()
     if rank == 0 and not part.n_spikes:
-        log.warning("%s: no neuron spikes; is the drive too weak (drive.kick_mv, poisson, current_mv, events)?", what)
+        log.warning("%s: no spikes; is the drive too weak (drive.kick_mv, poisson, current_mv, events)?", what)
     log.info("rank %d: %s", rank, ", ".join(f"{name} {seconds:.2f} s" for name, seconds in part.clock.seconds.items()))
     if comm is not None:
-        comm.Barrier()  # the next segment reads the state of every rank
+        comm.Barrier()  # the next segment reads the state of all ranks
     return part.clock.seconds
 
 
 class Clock:
-    """Tells on which phase time was spent: wall time, or another that `now` tells [s]."""
+    """Measures the time spent in each phase: wall time, or the time that `now` returns [s]."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
@@ -117,7 +118,7 @@ class Clock:
         self._since = now()
 
     def spent(self, phase: str) -> None:
-        """Book the time since the last call to a phase."""
+        """Add the time since the last call to a phase."""
         now = self._now()
         self.seconds[phase] += now - self._since
         self._since = now
@@ -129,11 +130,11 @@ class Part:
     Parameters
     ----------
     blocks : sequence of int
-        The blocks that the rank owns, increasing.
+        The blocks that the rank owns, in increasing order.
     comm : mpi4py communicator, optional
-        None: the rank is alone.
+        None for a single rank.
     read : function, optional
-        The columns of a block; None: as they stand in the stores.
+        Returns the columns of a block; by default, they are read from the stores.
     """
 
     def __init__(
@@ -153,7 +154,7 @@ class Part:
         self.exchange = NoExchange() if comm is None else SpikeExchange(comm, _largest_part(run, comm.Get_size()))
         self.neurons, self.history = _load_neurons(run, segment, self.blocks)
         self.synapses = load(run, self.blocks, read or (lambda block: stored_columns(run, segment, block)))
-        self.drive = make_drive(run, self.neurons, tell=segment == 0 and 0 in self.blocks)
+        self.drive = make_drive(run, self.neurons, warn=segment == 0 and 0 in self.blocks)
         _check_input_range(run, self.neurons, self.drive, self.synapses.largest_input)
         self.recorder = Recorder(run, segment, self.neurons, self.synapses, comm)
         self.ltd, self.ltp = stdp_tables()
@@ -161,7 +162,7 @@ class Part:
         self.raster = Raster()
         self.n_spikes = 0  # of all ranks
         self.found = np.empty(self.n_local + 2 * len(self.history.ids) + 1024, np.int32)
-        self.flights = (self._flight(self.synapses.static, STATIC_FIELDS), self._flight(self.synapses.plastic, PLASTIC_FIELDS))
+        self.queues = (self._make_queue(self.synapses.static, STATIC_FIELDS), self._make_queue(self.synapses.plastic, PLASTIC_FIELDS))
         self.pending = self.history.ids[self.history.steps == self.start - 1]
         self.clock.spent("load")
 
@@ -169,17 +170,17 @@ class Part:
     def n_local(self) -> int:
         return len(self.neurons.ids)
 
-    def _flight(self, projection: Projection, fields: int) -> Flight:
-        """The spikes that are on their way at the segment's start; those of the last step have not taken off yet."""
+    def _make_queue(self, projection: Projection, fields: int) -> SpikeQueue:
+        """Return a queue with the spikes pending at the segment's start, except those of the last step."""
         bounds = np.zeros(self.max_delay + 2, np.int64)
-        room = len(self.history.ids) + self.n_local + 1024
-        flight = Flight(np.empty(room, np.uint64), np.empty(room, np.uint64), bounds)
-        _resume(self.history.steps, self.history.ids, self.start, projection, fields, flight)
-        return flight
+        capacity = len(self.history.ids) + self.n_local + 1024
+        queue = SpikeQueue(np.empty(capacity, np.uint64), np.empty(capacity, np.uint64), bounds)
+        _resume(self.history.steps, self.history.ids, self.start, projection, fields, queue)
+        return queue
 
     def simulate_second(self, start: int) -> None:
-        """Simulate the steps of one second, then let STDP change the weights."""
-        self.recorder.second_begins(start - self.start)
+        """Simulate the steps of one second, then update the plastic weights."""
+        self.recorder.on_second_start(start - self.start)
         local_counts, counts, ids = (self._steps_at_once if self.few else self._steps)(start)
         own = self.found[: local_counts.sum()].copy()
         self.raster.append(local_counts, own)
@@ -190,14 +191,14 @@ class Part:
         self.clock.spent("plasticity")
 
     def _steps_at_once(self, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-        """Simulate a second in compiled code, as a rank that is alone."""
+        """Simulate a second in compiled code, on a single rank."""
         counts = np.zeros(STEPS_PER_SECOND, np.int64)
         t, n_found, pending = start, 0, self.pending
         while t < start + STEPS_PER_SECOND:
-            self._make_room(n_found, self.n_local)
+            self._ensure_capacity(n_found, self.n_local)
             t, n_found, not_finite = run_steps(
                 *(t, start, start + STEPS_PER_SECOND, self.start, self.max_delay, self.neurons, self.drive),
-                *(self.synapses.static, self.flights[0], self.synapses.plastic, self.flights[1], self.ltd),
+                *(self.synapses.static, self.queues[0], self.synapses.plastic, self.queues[1], self.ltd),
                 *(pending, self.found, n_found, counts, self.recorder.samples),
             )
             self._refuse_not_finite(not_finite, t - 1)
@@ -207,29 +208,29 @@ class Part:
         return counts, counts, self.neurons.ids[self.found[:n_found]]
 
     def _steps(self, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-        """Simulate a second step by step, telling the other ranks of every spike and hearing of theirs.
+        """Simulate a second step by step, with an exchange of spikes between all ranks in each step.
 
         Returns
         -------
         local_counts, counts : (1000,) int64
-            Spikes of this rank, and of all, in each step; the former's neurons are in `found`.
+            Spikes per step of this rank, and of all ranks. The neurons of this rank's spikes are in `found`.
         ids : (n_spikes,) int32
-            Neurons of all ranks' spikes, step by step.
+            Neurons of the spikes of all ranks, ordered by step.
         """
-        network = (self.synapses.static, self.flights[0], self.synapses.plastic, self.flights[1])
+        network = (self.synapses.static, self.queues[0], self.synapses.plastic, self.queues[1])
         counts = np.zeros((2, STEPS_PER_SECOND), np.int64)
         everyone = []
         n_found = 0
         _deliver_older(start - self.start, self.max_delay, *network, self.neurons, self.ltd)
         for k in range(STEPS_PER_SECOND):
-            if self._make_room(n_found, len(self.pending)):
-                network = (self.synapses.static, self.flights[0], self.synapses.plastic, self.flights[1])
+            if self._ensure_capacity(n_found, len(self.pending)):
+                network = (self.synapses.static, self.queues[0], self.synapses.plastic, self.queues[1])
             _deliver_youngest(start + k - self.start, self.pending, *network, self.neurons, self.ltd)
             self.clock.spent("deliver")
             before = n_found
             n_found, not_finite = advance(start + k, self.start, self.neurons, self.drive, self.found, n_found)
             self._refuse_not_finite(not_finite, start + k)
-            self.recorder.step_ends(start + k - self.start)
+            self.recorder.on_step_end(start + k - self.start)
             self.clock.spent("update")
             self.exchange.start(self.neurons.ids[self.found[before:n_found]])
             self.clock.spent("exchange")
@@ -242,13 +243,13 @@ class Part:
             self.clock.spent("exchange")
         return counts[0], counts[1], np.concatenate(everyone)
 
-    def _make_room(self, n_found: int, n_departing: int) -> bool:
-        """Enlarge the lists of spikes if the next step might not fit; whether a flight was enlarged."""
+    def _ensure_capacity(self, n_found: int, n_new: int) -> bool:
+        """Enlarge the spike lists if the next step might not fit; return whether a queue was enlarged."""
         if n_found + self.n_local > len(self.found):
             self.found = np.concatenate([self.found[:n_found], np.empty(n_found + self.n_local, np.int32)])
-        static, plastic = self.flights
-        self.flights = (_with_room(static, n_departing), _with_room(plastic, n_departing))
-        return self.flights[0] is not static or self.flights[1] is not plastic
+        static, plastic = self.queues
+        self.queues = (_with_capacity(static, n_new), _with_capacity(plastic, n_new))
+        return self.queues[0] is not static or self.queues[1] is not plastic
 
     def _refuse_not_finite(self, neuron: int, step: int) -> None:
         if neuron != ALL_FINITE:
@@ -260,10 +261,10 @@ class Part:
     def _end_second(
         self, start: int, local_counts: NDArray[np.int64], own: NDArray[np.int32], counts: NDArray[np.int64], ids: NDArray[np.int32]
     ) -> None:
-        """Potentiate by the second's spikes, and change the weights."""
+        """Apply the potentiation of a second and update the weights."""
         milliseconds = np.arange(STEPS_PER_SECOND, dtype=np.int16)
         history = self.history
-        # earlier than this, a last spike earns nothing in this second
+        # earlier last spikes cause no potentiation in this second
         oldest = start - self.max_delay - STDP_LAGS
         before = np.flatnonzero(history.last >= oldest).astype(np.int32)
         source_ids = np.concatenate([before, history.ids, ids])
@@ -275,7 +276,7 @@ class Part:
         end_second(self.synapses.plastic, *source, *target, self.ltp, self.max_delay, weight_max, weight_sum)
 
     def write(self) -> None:
-        """Write this rank's shards of the segment; the state comes last, so that it stands only beside all the rest."""
+        """Write this rank's shards of the segment; the state is last, so it exists only if all others do."""
         run, segment = self.run, self.segment
         for block, first in zip(self.blocks, self.offsets[:-1], strict=True):
             self._write_raster(block, int(first))
@@ -286,7 +287,7 @@ class Part:
         self.clock.spent("write")
 
     def _write_raster(self, block: int, first: int) -> None:
-        """Write the raster of a block, whose neurons have local ids from `first` on."""
+        """Write the raster of a block whose first neuron has the local index `first`."""
 
         def cells(place: tuple[slice, ...]) -> NDArray[np.bool_]:
             time, neuron = place
@@ -317,16 +318,16 @@ def _deliver_older(
     now: int,
     max_delay: int,
     static: Projection,
-    static_flight: Flight,
+    static_queue: SpikeQueue,
     plastic: Projection,
-    plastic_flight: Flight,
+    plastic_queue: SpikeQueue,
     neurons: Neurons,
     ltd: NDArray[np.int32],
 ) -> None:
-    """Deliver what arrives in step `now` (from the segment's start) of all spikes but those of the step before."""
-    grow_older(static_flight)
-    grow_older(plastic_flight)
-    deliver(max_delay, 2, static, static_flight, plastic, plastic_flight, neurons, now, ltd)
+    """Deliver spikes in step `now` (from the segment's start), except those of the previous step."""
+    age_spikes(static_queue)
+    age_spikes(plastic_queue)
+    deliver(max_delay, 2, static, static_queue, plastic, plastic_queue, neurons, now, ltd)
 
 
 @compiled
@@ -334,16 +335,16 @@ def _deliver_youngest(
     now: int,
     pending: NDArray[np.int32],
     static: Projection,
-    static_flight: Flight,
+    static_queue: SpikeQueue,
     plastic: Projection,
-    plastic_flight: Flight,
+    plastic_queue: SpikeQueue,
     neurons: Neurons,
     ltd: NDArray[np.int32],
 ) -> None:
-    """Let the spikes of the step before (ids) take off, and deliver those that arrive at once."""
-    depart(pending, static, static_flight)
-    depart(pending, plastic, plastic_flight)
-    deliver(1, 1, static, static_flight, plastic, plastic_flight, neurons, now, ltd)
+    """Enqueue the spikes of the previous step (ids); deliver them to synapses with a delay of 1 ms."""
+    enqueue(pending, static, static_queue)
+    enqueue(pending, plastic, plastic_queue)
+    deliver(1, 1, static, static_queue, plastic, plastic_queue, neurons, now, ltd)
 
 
 @compiled
@@ -356,9 +357,9 @@ def run_steps(
     neurons: Neurons,
     drive: Drive,
     static: Projection,
-    static_flight: Flight,
+    static_queue: SpikeQueue,
     plastic: Projection,
-    plastic_flight: Flight,
+    plastic_queue: SpikeQueue,
     ltd: NDArray[np.int32],
     pending: NDArray[np.int32],
     found: NDArray[np.int32],
@@ -366,27 +367,27 @@ def run_steps(
     counts: NDArray[np.int64],
     samples: Samples,
 ) -> tuple[int, int, int]:
-    """Simulate steps from t to `end`, or fewer if the lists of spikes are full, as the only rank.
+    """Simulate steps t .. end - 1 on a single rank, or fewer if the spike lists are full.
 
-    counts : (1000,) spikes in each step from `second_start` on, filled in, as are the samples.
+    counts : (1000,) spikes per step, beginning with `second_start`; written here, as are the samples.
 
     Returns
     -------
     next_step : int
     n_found : int
-        Spikes in `found` (local ids) so far.
+        Number of spikes (local indices) in `found`.
     not_finite : int
-        A neuron whose v is no longer finite, or ALL_FINITE.
+        Id of a neuron whose v is no longer finite, or ALL_FINITE.
     """
-    room = min(len(static_flight.cursor), len(plastic_flight.cursor)) - len(neurons.ids)
+    capacity = min(len(static_queue.cursor), len(plastic_queue.cursor)) - len(neurons.ids)
     first_step = t
     while t < end:
-        full = max(static_flight.bounds[1], plastic_flight.bounds[1]) > room or n_found + len(neurons.ids) > len(found)
+        full = max(static_queue.bounds[1], plastic_queue.bounds[1]) > capacity or n_found + len(neurons.ids) > len(found)
         if full and t > first_step:
             break
         now = t - segment_start
-        _deliver_older(now, max_delay, static, static_flight, plastic, plastic_flight, neurons, ltd)
-        _deliver_youngest(now, pending, static, static_flight, plastic, plastic_flight, neurons, ltd)
+        _deliver_older(now, max_delay, static, static_queue, plastic, plastic_queue, neurons, ltd)
+        _deliver_youngest(now, pending, static, static_queue, plastic, plastic_queue, neurons, ltd)
         before = n_found
         n_found, not_finite = advance(t, segment_start, neurons, drive, found, n_found)
         counts[t - second_start] = n_found - before
@@ -399,12 +400,13 @@ def run_steps(
 
 
 @compiled
-def _resume(steps: NDArray[np.int64], ids: NDArray[np.int32], start: int, projection: Projection, fields: int, flight: Flight) -> None:
-    """Put spikes of before the segment's start into the flight, each past the synapses at which it has arrived.
+def _resume(steps: NDArray[np.int64], ids: NDArray[np.int32], start: int, projection: Projection, fields: int, queue: SpikeQueue) -> None:
+    """Fill the queue with spikes from before the segment; cursors skip synapses that they have reached.
 
-    steps, ids : (n_spikes,), ordered by time. Those of the last step have not taken off yet and are left out.
+    steps, ids : (n_spikes,), ordered by time. Spikes of the last step are skipped; they are enqueued in the
+    first step.
     """
-    bounds = flight.bounds
+    bounds = queue.bounds
     n = k = 0
     for age in range(len(bounds) - 2, 0, -1):
         while k < len(ids) and start - 1 - steps[k] == age:
@@ -412,39 +414,39 @@ def _resume(steps: NDArray[np.int64], ids: NDArray[np.int32], start: int, projec
             while at < end and delay_of(projection.synapses[at * fields]) <= np.uint32(age):
                 at += 1
             if at < end:
-                flight.cursor[n], flight.stop[n] = np.uint64(at), np.uint64(end)
+                queue.cursor[n], queue.stop[n] = np.uint64(at), np.uint64(end)
                 n += 1
             k += 1
         bounds[age] = n
 
 
-def _with_room(flight: Flight, n_departing: int) -> Flight:
-    """The flight, or a copy in larger arrays if so many spikes more do not fit."""
-    n = flight.bounds[1]
-    if n + n_departing <= len(flight.cursor):
-        return flight
-    larger = np.empty((2, 2 * (n + n_departing)), np.uint64)
-    larger[:, :n] = flight.cursor[:n], flight.stop[:n]
-    return Flight(larger[0], larger[1], flight.bounds)
+def _with_capacity(queue: SpikeQueue, n_new: int) -> SpikeQueue:
+    """Return the queue, or a copy with larger arrays if `n_new` more spikes do not fit."""
+    n = queue.bounds[1]
+    if n + n_new <= len(queue.cursor):
+        return queue
+    larger = np.empty((2, 2 * (n + n_new)), np.uint64)
+    larger[:, :n] = queue.cursor[:n], queue.stop[:n]
+    return SpikeQueue(larger[0], larger[1], queue.bounds)
 
 
 # --- loading ------------------------------------------------------------------------------------------------------------
 
 
 def _largest_part(run: RunConfig, n_ranks: int) -> int:
-    """Neurons of the rank that owns most."""
+    """Return the number of neurons of the rank with the most neurons."""
     return int(max(local_offsets(run, owned_blocks(run.n_blocks, rank, n_ranks))[-1] for rank in range(n_ranks)))
 
 
 def _load_neurons(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Neurons, state.History]:
-    """The neurons of a rank's blocks as they are at a segment's start, and the spikes of all neurons that still matter."""
+    """Return a rank's neurons at the start of a segment, and the recent spikes of all neurons."""
     ids = np.concatenate([np.arange(*run.block_range(block), dtype=np.int32) for block in blocks])
     n = len(ids)
     if n > MAX_LOCAL_NEURONS:
-        raise SimulationError(f"{n:,} neurons on a rank; expected at most {MAX_LOCAL_NEURONS:,}: take more ranks (simulation.ranks)")
+        raise SimulationError(f"{n:,} neurons on a rank, expected at most {MAX_LOCAL_NEURONS:,}; use more ranks (simulation.ranks)")
     membranes, history = state.start(run, ids) if segment == 0 else state.read(run, segment - 1, blocks)
     last_spike = np.maximum(history.last_spikes()[ids] - run.segment_range(segment)[0], _NO_SPIKE).astype(np.int32)
-    # a run ends where the population changes or ids jump
+    # a run ends where the population changes or ids are not consecutive
     firsts = np.array([first for first, _ in run.populations.values()])
     population = np.searchsorted(firsts, ids, side="right") - 1
     breaks = np.flatnonzero((np.diff(ids) != 1) | (np.diff(population) != 0)) + 1
@@ -459,9 +461,9 @@ def _load_neurons(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[
 
 
 def _check_input_range(run: RunConfig, neurons: Neurons, drive: Drive, largest: NDArray[np.int64]) -> None:
-    """Refuse a network and drive whose input to a neuron might not fit in 32 bits, everything arriving at once.
+    """Raise if the input to a neuron might not fit in 32 bits when everything arrives in one step.
 
-    largest : (n_local,) sum of the largest |weights| of a neuron's synapses [2^-16 mV].
+    largest : (n_local,) sum of the largest possible |weight| of each neuron's synapses [2^-16 mV].
     """
     of_run = abs(neurons.current.astype(np.int64)) + abs(drive.poisson_amount.astype(np.int64)) * drive.poisson_limits.shape[1]
     total = largest + abs(drive.kick) + np.repeat(of_run, np.diff(neurons.bounds))
@@ -475,6 +477,6 @@ def _check_input_range(run: RunConfig, neurons: Neurons, drive: Drive, largest: 
     if total.max() >= MAX_WEIGHT_SUM:
         worst = int(total.argmax())
         raise SimulationError(
-            f"neuron {neurons.ids[worst]}: weights, kick, current, Poisson input and drive.events of one step may add up to "
-            f"{total[worst] / UNITS_PER_MV:.0f} mV; expected less than 32,768 mV: inputs are 32-bit integers"
+            f"neuron {neurons.ids[worst]}: weights, kick, current, Poisson input and drive.events of one step can add up to "
+            f"{total[worst] / UNITS_PER_MV:.0f} mV; expected less than 32,768 mV, since inputs are 32-bit integers"
         )

@@ -1,8 +1,9 @@
-"""The state of the network at a segment's end: what the next segment needs to go on as if there had been no end.
+"""State of the network at the end of a segment, from which the next segment continues exactly.
 
-For each neuron v, u, its spikes of the last max_delay steps and the last one before them (arrivals on their way, and the partners
-that STDP may still pair); for each synapse its weight and the change not yet spent. A state also carries its step and the
-simulation's fingerprint, and a run refuses to go on from another's.
+For each neuron: v, u, its spikes in the last max_delay steps, and the last spike before them. These are the
+spikes that are still pending or that STDP can still pair. For each synapse: its weight and pending change.
+The state also contains its step and the fingerprint of the simulation; a run does not continue from the state
+of another simulation.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from spikelens.stores import NO_SPIKE, layout, max_delay, read_array, read_shard
 
 @dataclass
 class History:
-    """Spikes of all neurons that still matter: the last max_delay steps, and for each neuron the last spike before them.
+    """Spikes still needed: those of the last max_delay steps, and each neuron's last spike before them.
 
-    steps (n_recent,) int64, ids (n_recent,) int32, ordered by time; last (n_neurons,) int64, NO_SPIKE where there was none.
+    steps (n_recent,) int64 and ids (n_recent,) int32, ordered by time; last (n_neurons,) int64, NO_SPIKE if
+    none.
     """
 
     last: NDArray[np.int64]
@@ -31,18 +33,18 @@ class History:
     ids: NDArray[np.int32]
 
     def advance(self, start: int, counts: NDArray[np.int64], ids: NDArray[np.int32], n_lags: int) -> None:
-        """Append the spikes of a second, and forget those that have become irrelevant.
+        """Append the spikes of a second and drop those that are no longer needed.
 
-        counts : (1000,) spikes in each step from `start` on; ids : (n_spikes,), ordered by step.
+        counts : (1000,) spikes per step, beginning with step `start`; ids : (n_spikes,), ordered by step.
         """
-        self.last[self.ids] = self.steps  # ordered by time: the latest stays
+        self.last[self.ids] = self.steps  # ordered by time, so the latest spike of a neuron is kept
         old = int(counts[: len(counts) - n_lags].sum())
         steps = start + np.repeat(np.arange(len(counts)), counts)
         self.last[ids[:old]] = steps[:old]
         self.steps, self.ids = steps[old:], ids[old:].copy()
 
     def last_spikes(self) -> NDArray[np.int64]:
-        """Each neuron's last spike, (n_neurons,) int64, NO_SPIKE where there was none."""
+        """Return the last spike of each neuron, (n_neurons,) int64, NO_SPIKE if none."""
         last = self.last.copy()
         last[self.ids] = self.steps
         return last
@@ -57,7 +59,7 @@ class Membranes:
 
 
 def start(run: RunConfig, ids: NDArray[np.int32]) -> tuple[Membranes, History]:
-    """The state before the first step: the neurons at their populations' v0 and u0, no spike ever."""
+    """Return the state before the first step: v0 and u0 of the populations, no spikes."""
     populations = run.network.populations.values()
     v, u = (
         np.repeat(np.array([getattr(p, name) for p in populations], np.float32), [p.count for p in populations])[ids]
@@ -68,7 +70,7 @@ def start(run: RunConfig, ids: NDArray[np.int32]) -> tuple[Membranes, History]:
 
 
 def write(run: RunConfig, segment: int, blocks: Sequence[int], membranes: Membranes, history: History) -> None:
-    """Write what a rank's blocks contribute to the state at a segment's end (synapses apart); membranes are in their order."""
+    """Write the state of a rank's neurons at the end of a segment; `membranes` is ordered by block."""
     group = layout(run, "state")
     boundary, n_lags = run.segment_range(segment)[1], max_delay(run)
     stamp = np.array([[[boundary, _stamp(run)]]], np.int64)
@@ -87,12 +89,12 @@ def write(run: RunConfig, segment: int, blocks: Sequence[int], membranes: Membra
 
 
 def read(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Membranes, History]:
-    """Read the state at a segment's end: membranes of the given blocks, one after the other, and the history of all neurons.
+    """Read the state at the end of a segment: membranes of the blocks, and the history of all neurons.
 
     Raises
     ------
     SimulationError
-        If it is the state of another step or of another simulation.
+        If the state is of another step or simulation.
     """
     group = layout(run, "state")
     boundary = run.segment_range(segment)[1]
@@ -100,8 +102,8 @@ def read(run: RunConfig, segment: int, blocks: Sequence[int]) -> tuple[Membranes
         step, stamp = read_shard(group, "stamp", (segment, block, 0))[0, 0]
         if step != boundary or stamp != _stamp(run):
             raise SimulationError(
-                f"{group.shard_path('stamp', (segment, block, 0))}: block {block} at {step} ms was made by "
-                f"another configuration or version than this one; run snakemake, or delete {group.path}"
+                f"{group.shard_path('stamp', (segment, block, 0))}: the state of block {block} at {step} ms is from "
+                f"another configuration or version; run snakemake, or delete {group.path}"
             )
     v, u = (np.concatenate([read_shard(group, name, (segment, block))[0] for block in blocks]) for name in ("v", "u"))
     recent = read_array(group, "recent_spikes", [segment])[0]

@@ -1,9 +1,11 @@
-"""A rank's synapses: from the order of storage to the order of delivery, and back.
+"""Convert a rank's synapses from storage order to delivery order, and back.
 
-Stores keep synapses by block of targets, ordered by target, source, delay. The simulation wants them by source, ordered by delay,
-plastic and static ones apart: 12 and 8 bytes each. Neither order is sorted into the other, and no permutation is kept. On the way
-in, blocks come in the order of their targets and each source takes its next free place (once to count, once to fill); on the way
-back, sources come in increasing order and each target takes its next free place.
+Stores keep synapses by block of targets, ordered by target, source, delay. The simulation needs them ordered
+by source and delay, in separate arrays for plastic (12 bytes) and static (8 bytes) synapses. The conversion
+needs no comparison sort, and no permutation is stored. To load, blocks are read twice in the order of their
+targets: the first pass counts the synapses of each source, the second puts each synapse into the next free
+slot of its source. To store, sources are visited in increasing order, and each synapse is put into the next
+free slot of its target.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ from spikelens.simulation.kernel import Projection, address_of, delay_of, target
 from spikelens.stores import UNITS_PER_MV, block_group, read_shard
 
 STATIC_FIELDS, PLASTIC_FIELDS = 2, 3
-"""int32 numbers a synapse: address, weight, and if plastic its unspent change."""
+"""int32 values per synapse: address, weight, and, if plastic, pending change."""
 _PASSES = 8
-"""On the way back a column is made in about so many parts, to spare memory."""
+"""Approximate number of parts in which columns are converted to storage order, to save memory."""
 
 
 class Columns(NamedTuple):
-    """Synapses of a block in the order of storage, each array (n,): ids, ms, 2^-16 mV."""
+    """Synapses of a block in storage order, (n,): ids, delays [ms], weights and changes [2^-16 mV]."""
 
     source: NDArray[np.int32]
     target: NDArray[np.int32]
@@ -38,7 +40,7 @@ class Columns(NamedTuple):
 
 
 def stored_columns(run: RunConfig, segment: int, block: int) -> Columns:
-    """Read a block's synapses, with their weights and unspent changes at a segment's start."""
+    """Read the synapses of a block, with weights and pending changes at the start of a segment."""
     group = block_group(run, "network", block)
     columns = {name: read_shard(group, name, (0,)) for name in group.arrays}
     if segment == 0:
@@ -49,12 +51,12 @@ def stored_columns(run: RunConfig, segment: int, block: int) -> Columns:
 
 @dataclass
 class Synapses:
-    """The synapses onto a rank's neurons, and where its blocks lie among them."""
+    """The synapses onto a rank's neurons."""
 
     static: Projection
     plastic: Projection
     largest_input: NDArray[np.int64]
-    """(n_local,) sum of the largest |weights| that a neuron's synapses may have [2^-16 mV]."""
+    """(n_local,) sum of the largest possible |weight| of each neuron's synapses [2^-16 mV]."""
 
     @property
     def n_plastic(self) -> int:
@@ -62,14 +64,15 @@ class Synapses:
 
 
 def load(run: RunConfig, blocks: Sequence[int], read: Callable[[int], Columns]) -> Synapses:
-    """Bring the synapses of a rank's blocks into the order of delivery.
+    """Load the synapses of a rank's blocks in delivery order.
 
     Parameters
     ----------
     blocks : sequence of int
-        The rank's blocks; its neurons are numbered through them, in this order.
+        The rank's blocks; local indices number their neurons in this order.
     read : function
-        The columns of a block; called twice for each, so that no more than one block is held beside the result.
+        Returns the columns of a block. It is called twice per block, so that only one block is in memory at a
+        time, besides the result.
     """
     n, plasticity = run.network.neurons, run.simulation.plasticity
     offsets = local_offsets(run, blocks)
@@ -91,7 +94,7 @@ def load(run: RunConfig, blocks: Sequence[int], read: Callable[[int], Columns]) 
 
 
 def local_offsets(run: RunConfig, blocks: Sequence[int]) -> NDArray[np.int64]:
-    """Number of a rank's neurons before each of its blocks, and in all: (n_blocks + 1,)."""
+    """Return each block's first local index, and the total number of neurons: (n_blocks + 1,)."""
     sizes = [end - first for first, end in map(run.block_range, blocks)]
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
@@ -119,7 +122,7 @@ def _place(
     plastic_synapses: NDArray[np.int32],
     largest: NDArray[np.int64],
 ) -> None:
-    """Put a block's synapses at their sources' next free places; `shift` leads from a target's id to its local number."""
+    """Put synapses into the next free slots of their sources; local index of a target = id + `shift`."""
     for k in range(len(source)):
         local = target[k] + shift
         address = address_of(delay[k], local)
@@ -135,7 +138,7 @@ def _place(
 
 @compiled
 def _order_by_delay(first: NDArray[np.int64], synapses: NDArray[np.int32], fields: int) -> None:
-    """Order each source's synapses by delay, keeping the order of those of one delay (counting sort)."""
+    """Sort each source's synapses by delay with a stable counting sort."""
     longest = 0
     for j in range(len(first) - 1):
         longest = max(longest, first[j + 1] - first[j])
@@ -157,27 +160,27 @@ def _order_by_delay(first: NDArray[np.int64], synapses: NDArray[np.int32], field
                 synapses[at + field] = unordered[k * fields + field]
 
 
-# --- the way back -------------------------------------------------------------------------------------------------------
+# --- back to storage order ----------------------------------------------------------------------------------------------
 
 
 class Stored(NamedTuple):
-    """What a segment leaves of the synapses onto some neurons, in the order of storage, each (n,)."""
+    """Variables of a block's synapses at the end of a segment, in storage order; arrays are (n,)."""
 
     weight: NDArray[np.int32]
     change: NDArray[np.int32]
     weight_sum: NDArray[np.int64]
-    """The weight in force, summed over the seconds; empty if not wanted [2^-16 mV]."""
+    """Sum of the weight over the seconds of the segment [2^-16 mV]; empty if not needed."""
 
 
 def stored(synapses: Synapses, offsets: NDArray[np.int64], weight_sum: NDArray[np.int64] | None, n_seconds: int) -> Iterator[Stored]:
-    """Bring the synapses back into the order of storage, block by block.
+    """Yield the synapses in storage order, block by block.
 
     Parameters
     ----------
     offsets : (n_blocks + 1,) int64
-        Local neurons before each block, as from `local_offsets`.
+        Number of local neurons before each block, from `local_offsets`.
     weight_sum : (n_plastic,) int64
-        Sums of the plastic weights over the seconds; None: not wanted. Those of static weights follow from `n_seconds`.
+        Sums of the plastic weights over the seconds, or None. Sums of static weights follow from `n_seconds`.
     """
     plastic_sum = np.empty(0, np.int64) if weight_sum is None else weight_sum
     in_degree = np.zeros(offsets[-1], np.int64)
@@ -217,10 +220,12 @@ def _unload(
     before: NDArray[np.int64],
     first_target: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Weights, changes and sums of the synapses onto the local targets from `first_target` on, ordered by target, source, delay.
+    """Return weights, changes and sums of synapses onto n_targets local targets from `first_target` on.
+
+    The result is ordered by target, source, delay.
 
     before : (n_targets + 1,) int64
-        Synapses onto the targets before each one; differences count.
+        Number of synapses onto all targets before each one; only differences are used.
     """
     n_targets = np.uint64(len(before) - 1)
     free = before[:-1] - before[0]
@@ -231,10 +236,10 @@ def _unload(
         s, s_end = static_first[j], static_first[j + 1]
         p, p_end = plastic_first[j], plastic_first[j + 1]
         while s < s_end or p < p_end:
-            # both kinds of a source by delay: it may have several synapses onto one target
+            # merge both kinds by delay, since a source can have several synapses onto one target
             take_static = p == p_end or (s < s_end and delay_of(static[2 * s]) < delay_of(plastic[3 * p]))
             target = target_of(static[2 * s] if take_static else plastic[3 * p]) - np.uint64(first_target)
-            if target < n_targets:  # unsigned: targets before the first are beyond the end
+            if target < n_targets:  # unsigned: targets below first_target wrap around
                 at = free[target]
                 free[target] = at + 1
                 weight[at] = static[2 * s + 1] if take_static else plastic[3 * p + 1]
