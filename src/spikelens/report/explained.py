@@ -127,7 +127,7 @@ def _name_populations(axes: Axes, run: RunConfig, borders: list[int]) -> None:
 
 def omega_of_pairs(run: RunConfig, feature: str) -> Figure:
     """Draw the causal components of all pairs beside the weights, and their distribution with and without a synapse."""
-    figure = style.new_figure(12, 4.4)
+    figure = style.new_figure(11.4, 4.4)
     left, middle, right = figure.subplots(1, 3)
     pairs = data.omega_of_all_pairs(run, feature)
     weight = data.weight_matrix(run, np.arange(run.n_neurons), run.n_segments - 1)
