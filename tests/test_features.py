@@ -537,7 +537,7 @@ def test_a_kind_may_be_the_only_feature(tmp_path, module_run, kind):
     for array, values in expected.items():
         assert found["mine", array].tobytes() == values.tobytes()
     assert [work.rule for work in work_of(run) if work.stage == "features"] == ["features.mine"]
-    assert [figure.name for figure in figures_of(run) if figure.stage == "features"] == (["mine"] if kind.startswith("omega") else [])
+    assert [figure.name for figure in figures_of(run) if figure.stage == "features"] == (["causal_mine"] if kind.startswith("omega") else [])
     assert set(spikelens.open(run.folder).features) == {"mine"}
     assert set(expected) <= set(spikelens.open(run.folder).features["mine"])
 
@@ -594,8 +594,11 @@ def test_a_changed_option_concerns_the_feature_what_reads_it_and_the_report(tmp_
 
 def test_a_name_given_to_a_feature_names_its_results_and_its_figure(tmp_path):
     """The report of a feature with another name has other files, so it is another report."""
-    runs = [load_runs(small_config(tmp_path, {"features": {name: {"kind": "omega_pairs"}}}))[0] for name in ("a", "b")]
-    assert changed_rules(*runs) == {"features.b", "report"}
+    runs = [load_runs(small_config(tmp_path, {"features": {name: {"kind": "omega_pairs"}}}))[0] for name in ("a", "network")]
+    assert changed_rules(*runs) == {"features.network", "report"}
+    for run in runs:
+        files = [figure.file for figure in figures_of(run)]
+        assert len(files) == len(set(files)), "whatever a feature is called"
 
 
 def test_the_default_window_is_the_one_that_is_named(tmp_path):

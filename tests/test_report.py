@@ -28,7 +28,7 @@ from spikelens.report import data
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
 from spikelens.report.summary import write_summary
-from spikelens.stores import UNITS_PER_MV, block_layout, ensure, item_outputs, layout, prepare, write_shard
+from spikelens.stores import UNITS_PER_MV, Array, block_layout, ensure, feature_block, item_outputs, layout, prepare, write_shard
 
 MAX_BYTES = 1_000_000
 
@@ -54,11 +54,12 @@ def synthetic_run(folder: Path, changes: dict | None = None) -> tuple[RunConfig,
     truth = Truth(*_random_network(run, rng), rng.random((run.n_steps, run.network.neurons)) < 0.01, _random_scores(run, rng))
     for block in range(run.n_blocks):
         _write_block(run, block, truth, rng)
-    _write_features(run, truth, rng)
+    _write_spikes(run, truth)
     for output in item_outputs(run):
         ensure(output)
         for name, spec in output.arrays.items():
-            write_shard(output, name, (0,) * len(spec.shape), rng.random(spec.shape).astype(spec.dtype))
+            for index in spec.indices():
+                write_shard(output, name, index, rng.gamma(2, size=shape_of(spec, index)).astype(spec.dtype))
     _write_models(run, rng)
     place_of(run, "explanation").mkdir(exist_ok=True, parents=True)
     (run.folder / "current" / "explanation" / "scores.json").write_text(json.dumps(truth.scores))
@@ -94,7 +95,7 @@ def _write_block(run: RunConfig, block: int, truth: Truth, rng: np.random.Genera
     write_shard(network, "in_weight", (block,), np.where(truth.synapse, truth.weight[0], 0).sum(axis=0, dtype=np.int64)[first:end])
     delays = np.bincount(truth.delay[source, target], minlength=256).astype(np.int64)[None]
     write_shard(network, "delay_histogram", (block, 0), delays)
-    groups = {name: block_layout(run, name, block, n) for name in ("network", "weights", "features")}
+    groups = {name: block_layout(run, name, block, n) for name in ("network", "weights")}
     for group in groups.values():
         ensure(group)
     built = {"source": source, "target": target, "delay": truth.delay[source, target], "weight": truth.weight[0, source, target]}
@@ -102,26 +103,21 @@ def _write_block(run: RunConfig, block: int, truth: Truth, rng: np.random.Genera
         write_shard(groups["network"], name, (0,), values.astype(groups["network"].arrays[name].dtype))
     for segment in range(run.n_segments):
         write_shard(groups["weights"], "weight", (segment, 0), truth.weight[segment + 1, source, target][None])
-    for index in groups["features"].arrays["omega"].indices():
-        shape = [part.stop - part.start for part in groups["features"].arrays["omega"].region(index)]
-        write_shard(groups["features"], "omega", index, rng.normal(size=shape).astype(np.float32))
+    if "omega_synapses" in run.features:
+        group = feature_block(run, "omega_synapses", block)
+        ensure(group)
+        for index in group.arrays["omega"].indices():
+            write_shard(group, "omega", index, rng.normal(size=shape_of(group.arrays["omega"], index)).astype(np.float32))
 
 
-def _write_features(run: RunConfig, truth: Truth, rng: np.random.Generator) -> None:
-    spikes, features = layout(run, "spikes"), layout(run, "features")
+def shape_of(spec: Array, index: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in spec.region(index))
+
+
+def _write_spikes(run: RunConfig, truth: Truth) -> None:
+    spikes = layout(run, "spikes")
     for index in spikes.arrays["spikes"].indices():
         write_shard(spikes, "spikes", index, truth.spikes[spikes.arrays["spikes"].region(index)])
-    count = truth.spikes.reshape(-1, run.features.step_ms, run.network.neurons).sum(axis=1)
-    for index in features.arrays["population_count"].indices():
-        time, block, _ = features.arrays["population_count"].region(index)
-        own = slice(*run.block_range(block.start))
-        ids = np.arange(run.network.neurons)[own]
-        of = [count[time, own][:, (ids >= first) & (ids < end)].sum(axis=1) for first, end in run.populations.values()]
-        write_shard(features, "population_count", index, np.column_stack(of)[:, None].astype(np.int32))
-    if run.features.omega_dense:
-        for index in features.arrays["omega_dense"].indices():
-            shape = [part.stop - part.start for part in features.arrays["omega_dense"].region(index)]
-            write_shard(features, "omega_dense", index, rng.gamma(2, size=shape).astype(np.float32))
 
 
 def _write_models(run: RunConfig, rng: np.random.Generator) -> None:
@@ -209,7 +205,8 @@ def test_axes_carry_units(reported):
         "reconstruction_autoencoder": ["step in the sequence [ms]", "spike trace [1]"],
         "encoder_autoencoder": ["step in the sequence [ms]", "variance of the state [1]"],
         "attention_attention": ["attention [1]", "correlation [1]"],
-        "omega": ["weight, mean over pairs [mV]", "time [s]"],
+        "causal_omega_pairs": ["weight, mean over pairs [mV]"],
+        "causal_omega_synapses": ["time [s]"],
         "scores": ["AUROC [1]", "time-averaged weight [mV]"],
     }
     for name, labels in wanted.items():
@@ -282,7 +279,7 @@ def test_a_run_of_another_kind_is_drawn_too(tmp_path):
     changes = {
         "network.connections.E->E.plastic": False,
         "network.connections.E->I.plastic": False,
-        "features.omega_dense": False,
+        "features": {"omega_synapses": {}},
         "simulation.segment_s": 4,
         "models.tft_neuron.neurons": 40,
         "models.tft_neuron.seeds": [1, 2],
@@ -358,6 +355,8 @@ def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")
     write_summary(copied, 1.5)
     content = summary(copied)
+    assert set(content["features"]) == {"spike_counts", "traces", "omega_pairs", "omega_synapses", "wall_seconds", "jobs"}
+    assert content["features"]["traces"] == {"kind": "traces", "tau_ms": 20.0, "neurons": 20}
     assert (content["simulation"]["wall_seconds"], content["simulation"]["jobs"]) == (3.75, 2)
     assert content["features"]["wall_seconds"] is None
     assert content["report"]["wall_seconds"] == 1.5
@@ -387,7 +386,7 @@ def test_running_rates_are_spikes_per_neuron_and_second(reported):
     at_ms = 1230
     window = truth.spikes[at_ms : at_ms + run.report.window_ms]
     expected = [window.mean() * 1000, window[:, :160].mean() * 1000, window[:, 160:].mean() * 1000]
-    np.testing.assert_allclose(rates[at_ms // run.features.step_ms], expected)
+    np.testing.assert_allclose(rates[at_ms // data.rate_step_ms(run)], expected)
     assert np.isnan(rates[-1]).all(), "the last window reaches beyond the end"
 
 
@@ -399,7 +398,8 @@ def test_running_rates_are_spikes_per_neuron_and_second(reported):
     [
         ("current/network.zarr/blocks/2/delay/c/0", "network"),
         ("current/spikes.zarr/spikes/c/2/1", "raster_and_rates"),
-        ("current/features.zarr/population_count/c/1/0/0", "raster_and_rates"),
+        ("current/features/omega_pairs/output.zarr/omega/c/1/0/2", "causal_omega_pairs"),
+        ("current/features/omega_synapses/output.zarr/blocks/1/omega/c/2/0", "causal_omega_synapses"),
         ("current/weights.zarr/3/weight/c/2/0", "weights"),
         ("current/models/autoencoder/1/output.zarr/encoder_variance/c/0/0", "encoder_autoencoder"),
         ("current/models/tft_population/1/history.jsonl", "learning"),
@@ -442,9 +442,16 @@ def test_without_models_the_report_shows_what_there_is(tmp_path):
     run, _ = synthetic_run(tmp_path, {"models": {}})
     make_report(run)
     names = {shown.name for shown in figures_of(run)}
-    assert names == {"network", "raster_and_rates", "weights", "omega", "scores"}
+    assert names == {"network", "raster_and_rates", "weights", "causal_omega_pairs", "causal_omega_synapses", "scores"}
     assert "models" not in re.findall(r'<section id="(\w+)">', (run.folder / "current" / "report" / PAGE).read_text())
     assert summary(run)["models"] == {"wall_seconds": None, "jobs": None}
+
+
+def test_without_features_the_report_shows_what_there_is(tmp_path):
+    run, _ = synthetic_run(tmp_path, {"features": {}})
+    make_report(run)
+    assert "features" not in re.findall(r'<section id="(\w+)">', (run.folder / "current" / "report" / PAGE).read_text())
+    assert summary(run)["features"] == {"wall_seconds": None, "jobs": None}
 
 
 def test_contents_can_be_imported_without_the_libraries_that_draw():

@@ -138,7 +138,7 @@ def omega_of_pairs(run: RunConfig, feature: str) -> Figure:
         figure = style.new_figure(6, 5)
         _pairs(figure.add_subplot(), run, pairs)
         return figure
-    figure = style.new_figure(12, 4.4)
+    figure = style.new_figure(11.4, 4.4)
     left, middle, right = figure.subplots(1, 3)
     weight = data.weight_matrix(run, np.arange(run.n_neurons), run.n_segments - 1)
     _pairs(left, run, pairs)

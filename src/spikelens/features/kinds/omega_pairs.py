@@ -79,7 +79,8 @@ class OmegaPairs(Feature):
     def figures(self, name: str) -> tuple[Shown, ...]:
         from spikelens.report.contents import Shown, drawn_by
 
-        return (Shown(name, "Causal components of all pairs", CAPTION, drawn_by("explained", "omega_of_pairs", name), "features"),)
+        title, draw = f"Causal components of all pairs: {name}", drawn_by("explained", "omega_of_pairs", name)
+        return (Shown(f"causal_{name}", title, CAPTION, draw, "features"),)
 
 
 CAPTION = (

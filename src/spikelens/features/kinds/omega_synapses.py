@@ -94,7 +94,8 @@ class OmegaSynapses(Feature):
     def figures(self, name: str) -> tuple[Shown, ...]:
         from spikelens.report.contents import Shown, drawn_by
 
-        return (Shown(name, "Causal components of synapses", CAPTION, drawn_by("explained", "omega_of_synapses", name), "features"),)
+        title, draw = f"Causal components of synapses: {name}", drawn_by("explained", "omega_of_synapses", name)
+        return (Shown(f"causal_{name}", title, CAPTION, draw, "features"),)
 
 
 CAPTION = (
