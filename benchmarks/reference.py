@@ -19,7 +19,9 @@ import time
 from pathlib import Path
 
 from spikelens.config import RunConfig, load_runs, read_yaml
-from spikelens.stores import layout, prepare, read_array
+from spikelens.layouts import layout
+from spikelens.prepare import prepare
+from spikelens.stores import read_array
 
 STAGES = ("network", "simulate", "features")
 

@@ -34,9 +34,9 @@ import numpy as np
 from spikelens import mpi
 from spikelens.config import MAX_SHARD_BYTES, RunConfig, load_runs, read_yaml
 from spikelens.network.build import build_blocks, drawn_synapses
+from spikelens.prepare import prepare
 from spikelens.simulation.run import Clock, Part
 from spikelens.simulation.synapses import Columns
-from spikelens.stores import prepare
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm

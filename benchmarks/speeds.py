@@ -31,10 +31,14 @@ from spikelens.config import RunConfig, load_runs, read_yaml, shards_per_block
 from spikelens.errors import SpikelensError
 from spikelens.features.causal import causal_components, dense_causal_components
 from spikelens.features.run import compute_features, omega_windows, read_synapses
+from spikelens.layouts import layout
 from spikelens.network.build import build_blocks
+from spikelens.numerics import UNITS_PER_MV
+from spikelens.prepare import prepare
 from spikelens.simulation.run import Part, simulate_segment
-from spikelens.speeds import LOADED_FILES, Speeds
-from spikelens.stores import UNITS_PER_MV, layout, prepare, write_shard
+from spikelens.simulation.stage import LOADED_FILES
+from spikelens.speeds import Speeds
+from spikelens.stores import write_shard
 
 CONFIG = Path(__file__).parent.parent / "config.yaml"
 _SECONDS = 20

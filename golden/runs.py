@@ -25,8 +25,9 @@ from spikelens.cli import main as spikelens
 from spikelens.config import RunConfig, load_run
 from spikelens.fingerprint import item_of
 from spikelens.jobs import jobs_of
+from spikelens.layouts import BLOCK_STORES, block_group, layout, recorded_group, stores_of
 from spikelens.places import root
-from spikelens.stores import BLOCK_STORES, block_group, layout, read_array, recorded_group, stores_of
+from spikelens.stores import read_array
 from spikelens.versions import Item
 
 CONFIGURATIONS = Path(__file__).parent

@@ -14,7 +14,7 @@ import pytest
 
 from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
 from spikelens.fingerprint import fingerprint
-from spikelens.stores import prepare
+from spikelens.prepare import prepare
 
 MODEL_NAMES = ("autoencoder", "tft_population", "tft_neuron")
 """The models of the reference run."""

@@ -13,7 +13,7 @@ import resource
 import sys
 from pathlib import Path
 
-from spikelens import cli, config, mpi, stores
+from spikelens import cli, config, layouts, mpi
 
 HEADROOM_BYTES = 2 * 2**20
 """Memory limit of the rank above its current use [B], which is less than its synapses need."""
@@ -38,7 +38,7 @@ def limit_memory():
         import spikelens.simulation.run  # noqa: F401  # so that neither compiled code nor zarr's threads fail
 
         run = config.load_run(sys.argv[3])
-        stores.n_synapses(run, 0)
+        layouts.n_synapses(run, 0)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + HEADROOM_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))

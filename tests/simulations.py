@@ -13,9 +13,10 @@ import reference
 
 from spikelens.config import RunConfig
 from spikelens.features.run import compute
+from spikelens.layouts import block_group, layout, n_synapses
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import block_group, layout, n_synapses, read_array, read_shard
+from spikelens.stores import read_array, read_shard
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 

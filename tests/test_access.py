@@ -15,9 +15,9 @@ from test_stores import TINY, fill_run
 import spikelens
 from spikelens.cli import main
 from spikelens.errors import SpikelensError, StoreError
+from spikelens.layouts import block_group, layout, recorded_group
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import block_group, layout, recorded_group
 
 STORES = ("network", "synapses", "spikes", "weights", "state", "records")
 FEATURES = ("spike_counts", "traces", "omega_pairs", "omega_synapses")

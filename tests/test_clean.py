@@ -8,7 +8,7 @@ from spikelens.cli import main
 from spikelens.config import load_run
 from spikelens.network.build import build_blocks
 from spikelens.places import place_of
-from spikelens.stores import prepare
+from spikelens.prepare import prepare
 
 
 @pytest.fixture

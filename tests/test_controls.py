@@ -18,8 +18,8 @@ import spikelens
 from spikelens.cli import main
 from spikelens.config import RunConfig, load_runs
 from spikelens.places import place_of
+from spikelens.prepare import prepare
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
-from spikelens.stores import prepare
 
 STAGES = ("network", "simulate", "features", "train", "infer", "explain", "report", "verify", "check", "plan", "status", "clean")
 LITTLE = {

@@ -23,21 +23,12 @@ from test_simulation import MPIEXEC, QUICK
 from spikelens.cli import main
 from spikelens.config import load_run, load_runs
 from spikelens.errors import StoreError
+from spikelens.layouts import OWNER, block_group, layout, store_path
 from spikelens.network.build import build_blocks
+from spikelens.outputs import item_outputs
+from spikelens.prepare import prepare, verify
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import (
-    OWNER,
-    block_group,
-    ensure,
-    item_outputs,
-    layout,
-    prepare,
-    read_array,
-    read_shard,
-    store_path,
-    verify,
-    write_shard,
-)
+from spikelens.stores import ensure, read_array, read_shard, write_shard
 
 FAILING_RANK = Path(__file__).with_name("failing_rank.py")
 SIMULATED = ("spikes", "weights", "state")

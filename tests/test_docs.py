@@ -33,8 +33,8 @@ from spikelens.config.run import ConfigFile
 from spikelens.config.types import MAX_SHARD_BYTES, MAX_SHARDS_PER_JOB, MAX_SHARDS_PER_RUN
 from spikelens.config.yaml12 import parse_yaml
 from spikelens.jobs import work_of
+from spikelens.layouts import layout
 from spikelens.status import STATES
-from spikelens.stores import layout
 
 PAGES = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")))
 COMMENTED = ("config.yaml", "profiles/default/config.yaml", "profiles/slurm/config.yaml", "Makefile")

@@ -17,10 +17,13 @@ from spikelens.explanation import controls, scores, wiring
 from spikelens.explanation.judge import judge
 from spikelens.explanation.run import compute
 from spikelens.features.run import compute_features
+from spikelens.layouts import block_group, layout
 from spikelens.models.run import train
 from spikelens.network.build import build_blocks
+from spikelens.outputs import method_output
+from spikelens.prepare import verify
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import block_group, ensure, layout, method_output, verify, write_shard
+from spikelens.stores import ensure, write_shard
 
 STRATA = (0.0, 1.0, 3.0, 5.0, 10.0)
 

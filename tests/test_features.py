@@ -28,26 +28,18 @@ from spikelens.features.rates import bin_counts, running_rate, window_counts
 from spikelens.features.run import compute
 from spikelens.features.traces import advance, decay_table, spike_trace, spike_traces
 from spikelens.jobs import work_of
+from spikelens.layouts import block_group, layout
 from spikelens.network.build import Synapses, build_blocks
+from spikelens.network.layout import max_delay
+from spikelens.numerics import UNITS_PER_MV
+from spikelens.outputs import feature_block, feature_output, has_blocks
 from spikelens.places import place_of, root
+from spikelens.prepare import prepare
 from spikelens.recording.spikes import neuron_counts, population_counts, read_spikes
 from spikelens.recording.wiring import read_synapses
 from spikelens.report.contents import PAGE, figures_of
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import (
-    UNITS_PER_MV,
-    Group,
-    block_group,
-    feature_block,
-    feature_output,
-    has_blocks,
-    layout,
-    max_delay,
-    open_group,
-    prepare,
-    read_array,
-    read_shard,
-)
+from spikelens.stores import Group, open_group, read_array, read_shard
 
 BRIEF = {
     "models.autoencoder.sequences": 60,
@@ -537,7 +529,9 @@ def test_a_kind_may_be_the_only_feature(tmp_path, module_run, kind):
     for array, values in expected.items():
         assert found["mine", array].tobytes() == values.tobytes()
     assert [work.rule for work in work_of(run) if work.stage == "features"] == ["features.mine"]
-    assert [figure.name for figure in figures_of(run) if figure.stage == "features"] == (["causal_mine"] if kind.startswith("omega") else [])
+    assert [figure.name for figure in figures_of(run) if figure.stage == "features"] == (
+        ["causal_mine"] if kind.startswith("omega") else []
+    )
     assert set(spikelens.open(run.folder).features) == {"mine"}
     assert set(expected) <= set(spikelens.open(run.folder).features["mine"])
 

@@ -16,13 +16,15 @@ from spikelens.cli import main
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.files import in_its_place, read_benchmark, read_json, read_json_lines, read_json_rows
 from spikelens.jobs import job_of
+from spikelens.layouts import layout
 from spikelens.models.load import load
 from spikelens.places import model_folder, place_of, root
 from spikelens.plan import measured_jobs
+from spikelens.prepare import consolidate, heal, prepare, verify
 from spikelens.report.contents import figures_of
 from spikelens.report.run import render
 from spikelens.report.summary import write_summary
-from spikelens.stores import consolidate, heal, layout, open_group, prepare, verify, write_shard
+from spikelens.stores import open_group, write_shard
 
 DAMAGE = {
     "empty": b"",

@@ -16,10 +16,13 @@ from pydantic import Field
 from spikelens.config import STAGES, load_run, load_runs
 from spikelens.config.models import Training
 from spikelens.errors import StoreError
-from spikelens.fingerprint import keyed
+from spikelens.keys import keyed
+from spikelens.layouts import layout
 from spikelens.network.build import build_blocks
+from spikelens.outputs import feature_output
+from spikelens.prepare import heal
 from spikelens.source_cache import NAME, kept
-from spikelens.stores import feature_output, heal, layout, open_group, read_shard, write_shard
+from spikelens.stores import open_group, read_shard, write_shard
 
 
 def changed_stages(one, two):

@@ -12,18 +12,11 @@ from conftest import small_config
 
 from spikelens import plan, speeds
 from spikelens.config import load_runs
-from spikelens.jobs import JOB_NEURONS, blocks_per_job, jobs_of, work_of
-from spikelens.stores import (
-    ANY_SYNAPSE,
-    BLOCK_STORES,
-    block_layout,
-    feature_block,
-    feature_blocks,
-    item_outputs,
-    layout,
-    recorded_synapses_layout,
-    stores_of,
-)
+from spikelens.features.stage import JOB_NEURONS, blocks_per_job
+from spikelens.jobs import jobs_of, work_of
+from spikelens.layouts import BLOCK_STORES, block_layout, layout, recorded_synapses_layout, stores_of
+from spikelens.outputs import feature_block, feature_blocks, item_outputs
+from spikelens.simulation.layout import ANY_SYNAPSE
 
 RECORD = {"every_ms": 10, "neurons": [5, 6], "synapses": [[5, 6]]}
 SHORT_ENDS = {"network.block_size": 150, "simulation.chunk_neurons": 150, "simulation.duration_s": 7, "simulation.record": RECORD}

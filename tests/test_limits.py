@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import MPIEXEC, QUICK
 
-from spikelens import cli, slurm, stores, walltime
+from spikelens import cli, layouts, prepare, slurm, walltime
 from spikelens.config import check, load_run, load_runs
 from spikelens.errors import ConfigError, SpikelensError
 from spikelens.jobs import work_of
@@ -63,7 +63,7 @@ def test_cluster_options_do_not_change_results(tmp_path, make_run):
     build_blocks(made, range(made.n_blocks))
     before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("*") if path.is_file() and path.name != "config.json"}
     changed = made.model_copy(update={"cluster": made.cluster.model_copy(update={"limit_min": 60})})
-    stores.prepare(changed)
+    prepare.prepare(changed)
     assert load_run(made.folder) == changed
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
@@ -385,4 +385,4 @@ def test_a_segment_that_will_not_finish_in_time_stops_with_a_message_and_writes_
     assert "at this speed the job needs" in (tmp_path / "log").read_text()
     assert set(run.folder.rglob("*")) == before
     assert simulate(60).returncode == 0
-    assert all(path.is_file() for path in stores.layout(run, "spikes").shard_paths(segments=[0]))
+    assert all(path.is_file() for path in layouts.layout(run, "spikes").shard_paths(segments=[0]))

@@ -15,7 +15,7 @@ from spikelens.cli import main
 from spikelens.config import RunConfig, load_runs
 from spikelens.config.load import load, look
 from spikelens.errors import ConfigError, SpikelensError
-from spikelens.stores import prepare
+from spikelens.prepare import prepare
 
 REFERENCE = load_runs({})[0]
 ONE = {"A": {"count": 300, "a": 0.02, "b": 0.2, "c": -65.0, "d": 8.0}}

@@ -16,6 +16,7 @@ from conftest import MODEL_NAMES, small_config
 
 from spikelens.config import RunConfig, load_runs
 from spikelens.errors import ConfigError, SpikelensError, StoreError
+from spikelens.layouts import layout
 from spikelens.models.autoencoder import encode
 from spikelens.models.baselines import (
     forecast_baselines,
@@ -30,7 +31,8 @@ from spikelens.models.run import _environment_threads, train
 from spikelens.models.tft import forecast, predict
 from spikelens.models.train import Epochs
 from spikelens.places import model_folder
-from spikelens.stores import ensure, layout, prepare, write_shard
+from spikelens.prepare import prepare
+from spikelens.stores import ensure, write_shard
 
 TINY = {
     "network.neurons": 12,

@@ -17,10 +17,13 @@ from scipy import stats
 
 from spikelens.config import expected_synapses, load_runs, read_yaml
 from spikelens.errors import NetworkError
+from spikelens.layouts import block_group, layout, n_synapses
 from spikelens.network.build import build_blocks, drawn_synapses, read_edges, warn_if_implausible
+from spikelens.network.layout import max_delay
 from spikelens.network.outdegree import fixed_outdegree, hypergeometric, mode_chance
+from spikelens.numerics import UNITS_PER_MV
 from spikelens.random import uniform, words
-from spikelens.stores import UNITS_PER_MV, block_group, layout, max_delay, n_synapses, open_group, read_array, read_shard
+from spikelens.stores import open_group, read_array, read_shard
 
 NAMES = ("source", "target", "delay", "weight", "plastic")
 

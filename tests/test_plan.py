@@ -21,20 +21,14 @@ from spikelens.cli import main
 from spikelens.config import STAGES, STEPS_PER_SECOND, load_runs
 from spikelens.expected import expected
 from spikelens.jobs import stage_of
+from spikelens.layouts import BLOCK_STORES, OWNER, block_layout, layout
 from spikelens.network.build import build_blocks, drawn_synapses
+from spikelens.outputs import feature_block, feature_blocks, item_outputs
 from spikelens.places import place_of
-from spikelens.speeds import event_ns, job_seconds, read_speeds, segment_seconds
-from spikelens.stores import (
-    BLOCK_STORES,
-    OWNER,
-    block_layout,
-    feature_block,
-    feature_blocks,
-    item_outputs,
-    layout,
-    prepare,
-    read_array,
-)
+from spikelens.prepare import prepare
+from spikelens.simulation.stage import event_ns, rank_memory, segment_seconds
+from spikelens.speeds import job_seconds, read_speeds
+from spikelens.stores import read_array
 from spikelens.tables import n_rows
 
 SPEEDS = read_speeds()
@@ -165,7 +159,7 @@ def test_a_segment_takes_no_more_memory_than_planned_and_not_much_less(make_run,
         finished = subprocess.run([sys.executable, "-c", PEAK, run.path, str(segment)], capture_output=True, text=True, check=True)
         peak = 1024 * int(finished.stdout)
     rate_hz = STEPS_PER_SECOND * read_array(layout(run, "spikes"), "spikes", [0]).mean()
-    planned_bytes = sizes.simulation_memory(run, 1, rate_hz)
+    planned_bytes = rank_memory(run, 1, rate_hz)
     assert 0.75 * planned_bytes < peak < planned_bytes
 
 
@@ -183,9 +177,9 @@ def test_each_rank_that_trains_holds_the_data_and_has_a_core_and_its_share_of_th
 
 def test_ranks_share_the_synapses_and_a_job_asks_for_all_of_them(tmp_path):
     run = run_of(tmp_path)
-    alone, shared = sizes.simulation_memory(run, 1), sizes.simulation_memory(run, 4)
+    alone, shared = rank_memory(run, 1), rank_memory(run, 4)
     assert shared < alone
-    assert sizes.job_memory(run, "simulation") == pytest.approx(2 * sizes.simulation_memory(run, 2))
+    assert sizes.job_memory(run, "simulation") == pytest.approx(2 * rank_memory(run, 2))
     assert sizes.memory_mb(run, "network") == 1_000, "a floor"
     assert sizes.memory_mb(run, "simulation") * 1e6 >= sizes.job_memory(run, "simulation")
 

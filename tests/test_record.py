@@ -14,9 +14,11 @@ from simulations import MPIEXEC, QUICK, compare_with_reference, simulate, wiring
 import spikelens
 from spikelens.config import load_runs
 from spikelens.errors import SimulationError, StoreError
+from spikelens.layouts import layout, recorded_group, recorded_synapses, store_path
 from spikelens.network.build import build_blocks
+from spikelens.prepare import heal, prepare, verify
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import heal, layout, prepare, read_array, recorded_group, recorded_synapses, store_path, verify
+from spikelens.stores import read_array
 
 NEURONS = [150, 3, 199, 0, 57]
 """Neurons of both populations and all blocks, unsorted."""

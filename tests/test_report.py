@@ -23,12 +23,16 @@ from conftest import REPOSITORY, small_config
 
 from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
 from spikelens.errors import StoreError
+from spikelens.layouts import block_layout, layout
+from spikelens.numerics import UNITS_PER_MV
+from spikelens.outputs import feature_block, item_outputs
 from spikelens.places import model_folder, place_of
+from spikelens.prepare import prepare
 from spikelens.report import data
 from spikelens.report.contents import PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
 from spikelens.report.summary import write_summary
-from spikelens.stores import UNITS_PER_MV, Array, block_layout, ensure, feature_block, item_outputs, layout, prepare, write_shard
+from spikelens.stores import Array, ensure, write_shard
 
 MAX_BYTES = 1_000_000
 

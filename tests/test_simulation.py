@@ -18,11 +18,12 @@ from simulations import MPIEXEC, QUICK, compare_with_reference, final_weights, r
 
 from spikelens.config import load_runs
 from spikelens.errors import NetworkError, SimulationError
+from spikelens.layouts import layout
 from spikelens.mpi import owned_blocks, world
 from spikelens.network.build import EDGE_COLUMNS, build_blocks
 from spikelens.places import place_of
+from spikelens.prepare import prepare
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import layout, prepare
 from spikelens.tables import read_table
 
 

@@ -21,36 +21,23 @@ from numpy.typing import NDArray
 
 from spikelens.config import RunConfig, load_runs, record_shards, shards_per_block
 from spikelens.errors import StoreError
-from spikelens.stores import (
-    ANY_SYNAPSE,
+from spikelens.layouts import (
     BLOCK_STORES,
     OWNER,
-    UNITS_PER_MV,
-    Array,
-    Group,
     StoreName,
     block_group,
     block_layout,
-    consolidate,
-    ensure,
-    feature_block,
-    feature_blocks,
-    feature_output,
-    heal,
-    item_outputs,
     layout,
-    open_group,
-    prepare,
-    read_array,
-    read_shard,
     recorded_group,
     recorded_synapses_layout,
-    require,
     store_path,
     stores_of,
-    verify,
-    write_shard,
 )
+from spikelens.numerics import UNITS_PER_MV
+from spikelens.outputs import feature_block, feature_blocks, feature_output, item_outputs
+from spikelens.prepare import consolidate, heal, prepare, verify
+from spikelens.simulation.layout import ANY_SYNAPSE
+from spikelens.stores import Array, Group, ensure, open_group, read_array, read_shard, require, write_shard
 
 MakeRun = Callable[..., RunConfig]
 SYNAPSES = 30

@@ -17,7 +17,7 @@ from spikelens.config import load_runs
 from spikelens.errors import ConfigError, NetworkError
 from spikelens.fingerprint import fingerprint
 from spikelens.network.build import EDGE_COLUMNS, read_edges
-from spikelens.stores import prepare
+from spikelens.prepare import prepare
 from spikelens.tables import n_rows, read_table
 
 N = 1_000

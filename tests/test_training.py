@@ -33,7 +33,7 @@ from spikelens.models.ranks import ALONE, Ranks
 from spikelens.models.run import train
 from spikelens.models.train import Epochs, step
 from spikelens.places import model_folder
-from spikelens.stores import verify
+from spikelens.prepare import verify
 
 N_EPOCHS = 3
 UNEVEN = {

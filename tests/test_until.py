@@ -18,8 +18,9 @@ from spikelens.config import check, load_run, load_runs, parse, valid_stages, wh
 from spikelens.config.run import RunConfig
 from spikelens.errors import ConfigError, SpikelensError
 from spikelens.jobs import job_of, jobs_of
+from spikelens.layouts import stores_of
 from spikelens.names import STAGES, stages_until
-from spikelens.stores import heal, prepare, stores_of, verify
+from spikelens.prepare import heal, prepare, verify
 
 E_CELL, I_CELL = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 8.0}, {"a": 0.1, "b": 0.2, "c": -65.0, "d": 2.0}
 TINY = {

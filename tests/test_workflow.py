@@ -23,7 +23,7 @@ import yaml
 from conftest import REPOSITORY, made_once, small_config, with_keys
 
 import spikelens
-from spikelens import places, stores
+from spikelens import layouts, places
 from spikelens.config import load_run, load_runs
 from spikelens.jobs import job_of
 
@@ -504,7 +504,7 @@ def test_stores_open_with_plain_xarray_and_show_dimensions_coordinates_and_units
     assert {"time", "neuron", "population"} <= set(spikes.coords)
     assert spikes.time.attrs["units"] == "ms"
     assert [str(w.message) for w in recwarn if "consolidated" in str(w.message)] == []
-    for store in stores.stores_of(load_run(finished.results)):
+    for store in layouts.stores_of(load_run(finished.results)):
         opened = xr.open_zarr(finished.results / f"current/{store}.zarr")
         assert all("units" in array.attrs or "long_name" in array.attrs for array in opened.data_vars.values())
 

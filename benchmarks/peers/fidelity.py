@@ -27,8 +27,8 @@ import spikelens
 from benchmarks.peers.environment import PeerError, python_of, run_module
 from spikelens.config import RunConfig, load_runs, read_yaml
 from spikelens.errors import SpikelensError
+from spikelens.prepare import prepare
 from spikelens.random import STREAM_KICKS, below, words
-from spikelens.stores import prepare
 
 log = logging.getLogger(__name__)
 

@@ -21,23 +21,11 @@ from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.files import read_json, read_json_rows
+from spikelens.layouts import StoreName, block_group, layout, owner_of, recorded_group
+from spikelens.outputs import feature_block, feature_output, has_blocks, method_output, model_output
 from spikelens.places import place_of
 from spikelens.report.contents import SUMMARY
-from spikelens.stores import (
-    Group,
-    StoreName,
-    block_group,
-    feature_block,
-    feature_output,
-    has_blocks,
-    is_there,
-    layout,
-    method_output,
-    model_output,
-    open_group,
-    owner_of,
-    recorded_group,
-)
+from spikelens.stores import Group, is_there, open_group
 
 _AGAIN = "`spikelens run` makes it once the stages before it are done; `spikelens status` says how far the run is"
 

@@ -295,7 +295,8 @@ def _simulate(options: argparse.Namespace) -> None:
     from spikelens import manifests, mpi
     from spikelens.limits import Deadline, process_started
     from spikelens.simulation.run import simulate_segment
-    from spikelens.speeds import shipped, writing_seconds
+    from spikelens.simulation.stage import writing_seconds
+    from spikelens.speeds import shipped
 
     comm = mpi.world(options.ranks)
     with mpi.watched(comm, options.log):
@@ -415,8 +416,8 @@ def _explain(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     """Draw the figures and write the tables and summary.json; `spikelens html` then makes the one report file."""
     from spikelens import manifests
+    from spikelens.prepare import consolidate
     from spikelens.report.run import make_report
-    from spikelens.stores import consolidate
 
     run = _planned_run(options, "report")
     with manifests.doing(run, "report") as to_do:
@@ -501,7 +502,7 @@ def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunC
 
 def _prepare(options: argparse.Namespace) -> None:
     """Write config.json and the metadata of the stores of each run. Snakemake does the same before its first job."""
-    from spikelens.stores import prepare_all
+    from spikelens.prepare import prepare_all
 
     runs = _loaded(options)
     prepare_all(runs)

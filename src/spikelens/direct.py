@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spikelens import manifests, places, stores
+from spikelens import manifests, places, prepare
 from spikelens.config import RunConfig, parse
 from spikelens.config.load import load_given
 from spikelens.config.run import Run
@@ -24,7 +24,7 @@ def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | P
         runs = [_moved(run, Path(folder).expanduser()) for run in runs]
     shared = places.root(runs[0])
     with places.hold(shared):
-        stores.prepare_all(runs)
+        prepare.prepare_all(runs)
         for run in runs:
             _do(run, "network", range(run.n_blocks))
             _do(run, "simulation", range(run.n_segments))

@@ -11,19 +11,11 @@ from spikelens.explanation.method import Method, NeuronQuantity, PairScore
 from spikelens.features.feature import Feature
 from spikelens.models.fitted import Fitted, Setting
 from spikelens.models.model import Model, NetworkModel
+from spikelens.outputs import feature_output, method_output, model_output
+from spikelens.recording.layout import neuron_coordinates, segment_coordinate
 from spikelens.recording.spikes import neuron_counts, population_counts, read_spikes
 from spikelens.report.contents import Shown
-from spikelens.stores import (
-    Array,
-    Coordinate,
-    feature_output,
-    method_output,
-    model_output,
-    neuron_coordinates,
-    read_array,
-    segment_coordinate,
-    time_coordinate,
-)
+from spikelens.stores import Array, Coordinate, read_array, time_coordinate
 
 __all__ = [
     "Array",

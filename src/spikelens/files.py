@@ -1,4 +1,4 @@
-"""Read the small files that spikelens and snakemake write: JSON, JSON lines and benchmarks.
+"""Write files atomically, and read the small files that spikelens and snakemake write: JSON, JSON lines, benchmarks.
 
 Error messages name the file, the error and what to do. Other files in the same folders are never read. If
 something blocks the path of an expected file, the message names it (`in_its_place`).
@@ -10,16 +10,19 @@ import csv
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spikelens.errors import StoreError
+from spikelens.errors import StoreError, disk_remedy
 
 Fields = Mapping[str, type | tuple[type, ...]]
 """Required keys of a mapping and the types of their values; further keys are allowed."""
 
 NUMBER = (int, float)
+_UNFINISHED = ".partial"
+"""Suffix of files that are being written. Complete ones are renamed."""
 AGAIN = "delete it and run snakemake, which recreates it"
 
 _SHOWN: dict[type, str] = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -143,3 +146,48 @@ def _number(text: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) and number >= 0 else None
+
+
+# --- writing ------------------------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> None:
+    """Write a file so that a reader sees the old one or the new one, whole, also after a crash or a loss of power.
+
+    Raises
+    ------
+    StoreError
+        If the file system does not take it: it is full, or not writable.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        remedy = in_its_place(path) or disk_remedy(error)
+        raise StoreError(f"{path} cannot be written: {error.strerror}; {remedy}, then run snakemake again") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the files that killed jobs did not finish."""
+    for path in folder.rglob(f".*{_UNFINISHED}"):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)

@@ -12,32 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from spikelens.config import RunConfig, Stage, require_stage
-from spikelens.explanation.contents import TABLES
 from spikelens.fingerprint import reads_of
+from spikelens.layouts import BLOCK_STORES, StoreName, block_layout, layout, recorded_synapses_layout
 from spikelens.places import place_of, results_of, root
-from spikelens.report.contents import PAGE, SUMMARY, figures_of
-from spikelens.stores import (
-    ANY_SYNAPSE,
-    BLOCK_STORES,
-    Group,
-    StoreName,
-    block_layout,
-    feature_block,
-    feature_output,
-    layout,
-    method_output,
-    model_output,
-    recorded_synapses_layout,
-)
+from spikelens.simulation.layout import ANY_SYNAPSE
+from spikelens.stages import stage_module
+from spikelens.stores import Group
 
 Rule = str
 """A stage, or an item of one: "models.tft_neuron"."""
 
-JOB_NEURONS = 4_000
-"""About so many neurons are the work of one job of a feature."""
 _WILDCARDS = {"segment": "{segment}", "block": "{block}", "seed": "{seed}"}
 
 
@@ -51,21 +38,30 @@ def item_of(rule: Rule) -> str:
     return rule.partition(".")[2]
 
 
+class Jobs(NamedTuple):
+    """The jobs of a stage, or of one item of it (`stages`)."""
+
+    named: str
+    """The name of a job, with {segment}, {block} and {seed} in the place of its numbers."""
+    paths: tuple[str, ...]
+    """The files of a job, likewise."""
+    numbers: tuple[Mapping[str, int], ...]
+    """Of each job; its {block} is the first of its blocks."""
+    blocks: tuple[int, ...] = ()
+    """First block of each job, and one past the last block of all; empty where a job has one block, or none."""
+
+
 @dataclass(frozen=True)
 class Work:
-    """The jobs that share a key: those of a stage, or of one item."""
+    """The jobs that share a key: those of a stage, or of one item; `Jobs` and where their results are kept."""
 
     rule: Rule
     folder: str
     """Where the results are kept: `<stage>/<key>`, of an item `<stage>/<name>/<key>`."""
     named: str
-    """The name of a job, with {segment}, {block} and {seed} in the place of its numbers."""
     paths: tuple[str, ...]
-    """The files of a job, with {segment}, {block} and {seed} in the place of its numbers."""
     numbers: tuple[Mapping[str, int], ...]
-    """Of each job; its {block} is the first of its blocks."""
     blocks: tuple[int, ...] = ()
-    """First block of each job, and one past the last block of all; empty where a job has one block, or none."""
 
     @property
     def stage(self) -> Stage:
@@ -149,7 +145,7 @@ def work_of(run: RunConfig) -> Iterator[Work]:
         yield from (Work(rule, **work["work"]) for rule, work in record.items())
         return
     for stage, item in results_of(run):
-        yield Work(f"{stage}.{item}" if item else stage, _below(run, place_of(run, stage, item)), *_jobs_of(run, stage, item))
+        yield Work(f"{stage}.{item}" if item else stage, below(run, place_of(run, stage, item)), *stage_module(stage).jobs(run, item))
 
 
 def record_of(run: RunConfig) -> dict[str, Any]:
@@ -164,44 +160,7 @@ def record_of(run: RunConfig) -> dict[str, Any]:
     }
 
 
-def blocks_per_job(run: RunConfig) -> int:
-    """Blocks for which one job computes a feature: as many as hold some thousand neurons, so that its start does not cost most."""
-    return max(1, JOB_NEURONS // run.block_size)
-
-
-def _jobs_of(run: RunConfig, stage: Stage, item: str) -> tuple[Any, ...]:
-    """The name and files of a job, with wildcards, the numbers of each job, and the bounds of the jobs' blocks."""
-    blocks, segments, place = range(run.n_blocks), range(run.n_segments), _below(run, place_of(run, stage, item))
-    match stage:
-        case "network":
-            return "{block}", _shards(run, "network"), _numbered(block=blocks)
-        case "simulation":
-            shards = _shards(run, "spikes", "state", "weights", "records")
-            of_segment = tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in blocks for path in shards))
-            return "{segment}", of_segment, _numbered(segment=segments)
-        case "recording":
-            of_segment = tuple(path.format(segment="{segment}", block=block) for block in blocks for path in _shards(run, "spikes"))
-            return "{segment}", of_segment, _numbered(segment=segments)
-        case "features":
-            groups = [feature_output(run, item), _of_any_block(feature_block(run, item, 0, 1))]
-            firsts = blocks[:: blocks_per_job(run)]
-            return "{segment}-{block}", _shards_of(run, groups), _numbered(segment=segments, block=firsts), (*firsts, run.n_blocks)
-        case "models":
-            files = tuple(f"{place}/{{seed}}/{file}" for file in run.models[item].FILES)
-            arrays = tuple(_below(run, path) for path in model_output(run, item, "{seed}").shard_paths())
-            return "{seed}", (*files, *arrays), _numbered(seed=run.models[item].seeds)
-        case "explanation" if item:
-            of_blocks = run.methods[item].BY_TARGETS
-            named, numbers = ("{block}", _numbered(block=blocks)) if of_blocks else ("method", _numbered())
-            return named, _shards_of(run, [method_output(run, item)]), numbers
-        case "explanation":
-            return "explanation", tuple(f"{place}/{file}" for file in TABLES), _numbered()
-        case "report":
-            files = (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY)
-            return "report", tuple(f"{place}/{file}" for file in files), _numbered()
-
-
-def _numbered(**ranges: Iterable[int]) -> tuple[dict[str, int], ...]:
+def numbered(**ranges: Iterable[int]) -> tuple[dict[str, int], ...]:
     """All combinations of the numbers; the last one varies fastest."""
     return tuple(dict(zip(ranges, numbers, strict=True)) for numbers in itertools.product(*ranges.values()))
 
@@ -223,21 +182,26 @@ def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
     return Job(next(work for work in work_of(run) if work.rule == rule), numbers)
 
 
-def _shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:
+def shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:
     """The shards of stores."""
-    return _shards_of(run, [group for store in stores for group in _groups(run, store)])
+    return shards_of(run, [group for store in stores for group in _groups(run, store)])
 
 
-def _shards_of(run: RunConfig, groups: Iterable[Group]) -> tuple[str, ...]:
+def shards_of(run: RunConfig, groups: Iterable[Group]) -> tuple[str, ...]:
     """The shards of groups, with {segment} and {block} in the place of numbers."""
     return tuple(
-        _below(run, group.shard_path(name, [_WILDCARDS.get(kind, "0") for kind in array.by or ("",) * len(array.shape)]))
+        below(run, group.shard_path(name, [_WILDCARDS.get(kind, "0") for kind in array.by or ("",) * len(array.shape)]))
         for group in groups
         for name, array in group.arrays.items()
     )
 
 
-def _of_any_block(group: Group) -> Group:
+def of_all_blocks(run: RunConfig, paths: Iterable[str]) -> tuple[str, ...]:
+    """The shards of all blocks, for a job that writes these."""
+    return tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in range(run.n_blocks) for path in paths))
+
+
+def of_any_block(group: Group) -> Group:
     """The groups of all blocks as one: the names of their files do not depend on the synapses."""
     return replace(group, path=group.path.with_name("{block}"))
 
@@ -246,10 +210,10 @@ def _groups(run: RunConfig, store: StoreName) -> Iterator[Group]:
     """The groups of a store, those of all blocks as one."""
     yield layout(run, store)
     if store in BLOCK_STORES:
-        yield _of_any_block(block_layout(run, store, 0, 1))
+        yield of_any_block(block_layout(run, store, 0, 1))
     if store == "records" and run.simulation.record.synapses:
         yield recorded_synapses_layout(run, ANY_SYNAPSE)
 
 
-def _below(run: RunConfig, path: Path) -> str:
+def below(run: RunConfig, path: Path) -> str:
     return str(path.relative_to(root(run)))

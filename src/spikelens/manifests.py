@@ -29,11 +29,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spikelens.config import RunConfig, Stage
 from spikelens.errors import StoreError
-from spikelens.files import in_its_place
+from spikelens.files import in_its_place, write_atomically
 from spikelens.fingerprint import reads_of
 from spikelens.jobs import Job, Rule, Work, job_of, jobs_of
 from spikelens.places import root
-from spikelens.stores import write_atomically
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from spikelens.config import (
     ASSUMED_RATE_HZ,
-    MAX_DENSE_NEURONS,
     STAGES,
     RunConfig,
     Stage,
@@ -26,26 +25,12 @@ from spikelens.config import (
 from spikelens.expected import expected
 from spikelens.explanation.contents import TABLES
 from spikelens.jobs import Rule, item_of, stage_of, work_of
+from spikelens.layouts import OWNER, block_layout, block_stores, layout, owner_of, recorded_synapses_layout, stores_of
+from spikelens.outputs import feature_block, feature_output, has_blocks, method_output, model_output
 from spikelens.report.contents import figures_of
-from spikelens.stores import (
-    OWNER,
-    Array,
-    Group,
-    RecordedSynapses,
-    block_layout,
-    block_stores,
-    feature_block,
-    feature_output,
-    has_blocks,
-    layout,
-    max_delay,
-    method_output,
-    model_output,
-    owner_of,
-    recorded_synapses_layout,
-    stores_of,
-)
-from spikelens.tables import n_rows
+from spikelens.simulation.layout import RecordedSynapses
+from spikelens.stages import stage_module
+from spikelens.stores import Array, Group
 
 _MB = 1_000_000
 _LEAST_MB = 1_000
@@ -54,19 +39,17 @@ _HEADROOM = 1.25
 SNAKEMAKE_MB = 400
 """Within a cluster's job, two processes of snakemake run beside the command, on its first node."""
 
-_COMPILED_BASE = 220 * _MB
+COMPILED_BASE = 220 * _MB
 """A process after its imports, with compiled code and MPI."""
-_FIGURES_BASE = 350 * _MB
 
 
 # --- jobs --------------------------------------------------------------------------------------------------
 
 
 def n_ranks(run: RunConfig, rule: Rule) -> int:
-    """MPI ranks of a job of a rule, each with a core of its own."""
-    if rule == "simulation":
-        return run.simulation.ranks
-    return run.models[item_of(rule)].n_ranks if stage_of(rule) == "models" else 1
+    """MPI ranks of a job of a rule, each with its own core."""
+    described = stage_module(stage_of(rule))
+    return int(described.ranks(run, item_of(rule))) if hasattr(described, "ranks") else 1
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------
@@ -93,69 +76,8 @@ def job_memory(run: RunConfig, rule: Rule, rate_hz: float = ASSUMED_RATE_HZ) -> 
 
 
 def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
-    """The same of one rank; those that train hold all the data, and their part of a batch."""
-    match rule:
-        case "network":
-            return network_memory(run)
-        case "simulation":
-            return simulation_memory(run, run.simulation.ranks, rate_hz)
-        case "recording":
-            return recording_memory(run)
-        case "explanation":
-            return explanation_memory(run)
-        case "report":
-            return report_memory(run)
-    item: Any = run.items(stage_of(rule))[item_of(rule)]
-    return float(item.memory(run, rate_hz) if stage_of(rule) == "features" else item.memory(run))
-
-
-def network_memory(run: RunConfig) -> float:
-    """A block's synapses as drawn (5 bytes each) and as placed (14), the shard in its codec; of a table all rows, and their order."""
-    table = 80.0 * n_rows(run.network.edges) if run.network.edges is not None else 0.0
-    return float(_COMPILED_BASE + table + 40 * expected(run).of_block.max())
-
-
-def simulation_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_HZ) -> float:
-    """Memory of the rank that needs most, during one segment [bytes].
-
-    Terms are added up also where they do not stand at one time: freed parts below malloc's threshold stay with the process.
-    """
-    synapses = expected(run)
-    n, blocks = run.network.neurons, -(-run.n_blocks // ranks)
-    own_neurons = min(blocks * run.network.block_size, n)
-    own = max(synapses.of_block[rank::ranks].sum() for rank in range(ranks))
-    plastic_share = synapses.plastic / max(synapses.all, 1)
-    block = synapses.of_block.max()
-    averaged = 8 * run.weight_average
-    held = own * (plastic_share * (12 + averaged) + (1 - plastic_share) * 8)
-    # first_synapse of both kinds (and as counted, while loading), last spikes, the second's sources; recent spikes as stored, dense
-    of_network = n * (32 + 8 + 60 + max_delay(run))
-    of_own_neurons = own_neurons * 64  # state, inputs, largest inputs, flights
-    spikes_hz = rate_hz * (4 * own_neurons * run.simulation.segment_s + 40 * n)  # the segment's own; the second's, of all, being sorted
-    loading = 40 * block  # columns in the order of storage, 18 bytes each, and a shard in its codec
-    shard_spikes = rate_hz * run.simulation.segment_s * min(run.network.block_size, n)
-    raster = 2 * _BYTES_A_SPIKE * shard_spikes + 2 * run.simulation.chunk_ms * run.simulation.chunk_neurons  # dense only by the chunk
-    record = run.simulation.record
-    recorded = 3 * (8 * len(record.neurons) + 4 * len(record.synapses)) * run.segment_steps / record.every_ms  # kept, gathered, joined
-    way_back = max(own / 8, block) * (8 + averaged) + block * 1.5 * averaged
-    return float(_COMPILED_BASE + held + of_network + of_own_neurons + spikes_hz + loading + raster + recorded + way_back)
-
-
-def recording_memory(run: RunConfig) -> float:
-    """The whole table and its columns, and the raster of a block while it is counted."""
-    assert run.recording is not None
-    return float(_COMPILED_BASE + 80 * n_rows(run.recording.file) + 10 * run.segment_steps * min(run.block_size, run.n_neurons))
-
-
-def explanation_memory(run: RunConfig) -> float:
-    """Matrices of all pairs: a score, classes of edges and shuffled labels."""
-    return float(_COMPILED_BASE + 128 * min(run.n_neurons, MAX_DENSE_NEURONS) ** 2 + 40 * expected(run).of_block.max())
-
-
-def report_memory(run: RunConfig) -> float:
-    """Weights and causal components of all synapses, and of all pairs."""
-    dense = 24 * run.n_neurons**2 if run.n_neurons <= MAX_DENSE_NEURONS else 0
-    return float(_FIGURES_BASE + 32 * expected(run).all + dense)
+    """The same of one rank."""
+    return float(stage_module(stage_of(rule)).memory(run, item_of(rule), rate_hz))
 
 
 # --- disk ---------------------------------------------------------------------------------------------------------------
@@ -178,7 +100,7 @@ _EQUAL_WEIGHTS_SHARE = 0.01
 """Of weights at the start, where each connection has one for all."""
 _FLOATS_SHARE = 0.85
 """Of weights at the start that differ."""
-_BYTES_A_SPIKE = 2.5
+BYTES_A_SPIKE = 2.5
 """In the raster."""
 _METADATA_BYTES = 2_000
 _ITEM_BYTES = 200_000
@@ -243,7 +165,7 @@ def _stored_share(run: RunConfig, store: str, name: str, array: Array, rate_hz: 
     """What is about left of an array by its codec."""
     match store, name:
         case "spikes", "spikes":
-            return min(1.0, _BYTES_A_SPIKE * rate_hz / 1000)
+            return min(1.0, BYTES_A_SPIKE * rate_hz / 1000)
         case "network", "weight":
             equal = run.network.edges is None and all(isinstance(c.weight_mv, float) for c in run.network.connections.values())
             return _EQUAL_WEIGHTS_SHARE if equal else _FLOATS_SHARE

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable
 from typing import IO, Any
 
-from spikelens import places, stores, walltime
+from spikelens import places, prepare, walltime
 from spikelens.config import RunConfig, Stage, check
 from spikelens.config.load import load, load_content
 from spikelens.errors import SpikelensError
@@ -120,4 +120,4 @@ def start(runs: list[RunConfig]) -> None:
     if str(folder) in _HELD:
         return
     _HELD[str(folder)] = places.hold(folder)
-    stores.prepare_all(runs)
+    prepare.prepare_all(runs)

@@ -7,27 +7,22 @@ is counted with all its epochs: early stopping may end it sooner.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
 from spikelens.config import (
     ASSUMED_RATE_HZ,
-    MAX_DENSE_NEURONS,
-    STEPS_PER_SECOND,
     RunConfig,
     Section,
-    shards_per_block,
 )
 from spikelens.errors import SpikelensError
-from spikelens.expected import expected
-from spikelens.jobs import Rule, blocks_per_job, item_of, stage_of
+from spikelens.jobs import Rule, item_of, stage_of
 from spikelens.refusals import problems_of
-from spikelens.tables import n_rows
+from spikelens.stages import stage_module
 
 Speed = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -36,10 +31,6 @@ SAFETY = 3.0
 network may be more active than assumed, and a job that is killed at its limit has to be done again."""
 LEAST_MIN = 10
 """Besides, every job gets so long for its start: imports and compilation on a file system that others use, too [min]."""
-LOADED_FILES = 10
-"""Shards that the simulation reads of a block: its five columns, twice."""
-_ONE_CALL_NEURONS = 20_000
-"""Fewer, on one rank, are stepped a second at a time by compiled code."""
 
 
 class Speeds(Section):
@@ -118,77 +109,4 @@ def runtime_min(run: RunConfig, rule: Rule, speeds: Speeds | None = None) -> int
 
 def job_seconds(run: RunConfig, rule: Rule, speeds: Speeds, rate_hz: float = ASSUMED_RATE_HZ) -> float:
     """Expected seconds of one job of a rule, from the start of its process to its end; of a stage's jobs the mean."""
-    match rule:
-        case "network":
-            return network_seconds(run, speeds)
-        case "simulation":
-            return segment_seconds(run, speeds, rate_hz)
-        case "recording":
-            return recording_seconds(run, speeds)
-        case "explanation":
-            return explanation_seconds(run, speeds)
-        case "report":
-            return speeds.start_s + speeds.report_s
-    item: Any = run.items(stage_of(rule))[item_of(rule)]
-    if stage_of(rule) == "features":  # of a job's blocks, each but the first without the start of the process
-        n_blocks = min(blocks_per_job(run), run.n_blocks)
-        return float(speeds.start_s + n_blocks * (item.seconds(run, speeds, rate_hz) - speeds.start_s))
-    return float(item.seconds(run, speeds))
-
-
-def network_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for a block."""
-    files = shards_per_block(run)["network"] * speeds.write_ms_per_file * 1e-3
-    return speeds.start_s + files + expected(run).all / run.n_blocks * speeds.network_ns_per_synapse * 1e-9
-
-
-def segment_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RATE_HZ, seconds: float | None = None) -> float:
-    """Seconds of wall time for one segment of the simulation, on simulation.ranks ranks that have a core each.
-
-    `seconds` of biological time instead of simulation.segment_s; the start, and loading and writing synapses do not depend on it.
-    """
-    ranks, neurons = run.simulation.ranks, run.network.neurons
-    seconds = min(run.simulation.segment_s, run.simulation.duration_s) if seconds is None else seconds
-    share = -(-run.n_blocks // ranks) / run.n_blocks
-    synapses, own_neurons, n_steps = share * expected(run).all, share * neurons, seconds * STEPS_PER_SECOND
-    blocks = share * run.n_blocks
-    in_python = ranks > 1 or own_neurons >= _ONE_CALL_NEURONS
-    load_s = 1e-3 * blocks * LOADED_FILES * speeds.read_ms_per_file + 1e-9 * synapses * speeds.load_ns_per_synapse
-    events_ns = synapses * rate_hz * seconds * event_ns(speeds, synapses)
-    steps_ns = n_steps * (own_neurons * speeds.neuron_step_ns + in_python * 1e3 * speeds.step_us)
-    return speeds.start_s + load_s + 1e-9 * (events_ns + steps_ns) + writing_seconds(run, speeds, seconds)
-
-
-def writing_seconds(run: RunConfig, speeds: Speeds, seconds: float) -> float:
-    """Seconds of wall time in which a rank writes a segment of so many seconds of biological time."""
-    # blocks are whole: one rank may have one more than another
-    blocks = -(-run.n_blocks // run.simulation.ranks)
-    share = blocks / run.n_blocks
-    cells = seconds * STEPS_PER_SECOND * share * run.network.neurons
-    files_ms = blocks * shards_per_block(run)["simulation"] * speeds.write_ms_per_file
-    return 1e-3 * files_ms + 1e-9 * (share * expected(run).all * speeds.write_ns_per_synapse + cells * speeds.write_ns_per_cell)
-
-
-def event_ns(speeds: Speeds, n_synapses: float) -> float:
-    """Cost of a synaptic event on a rank with so many synapses [ns]: between the measured sizes by their logarithm, beyond as at them."""
-    points = speeds.event_ns
-    for (n0, ns0), (n1, ns1) in itertools.pairwise(points):
-        if n_synapses < n1:
-            share = max(math.log(max(n_synapses, 1) / n0) / math.log(n1 / n0), 0.0)
-            return ns0 + share * (ns1 - ns0)
-    return points[-1][1]
-
-
-def recording_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for a segment: it reads the whole table."""
-    assert run.recording is not None
-    cells = run.segment_steps * run.n_neurons
-    return speeds.start_s + 200e-9 * n_rows(run.recording.file) + 1e-3 * run.n_blocks * speeds.write_ms_per_file + 10e-9 * cells
-
-
-def explanation_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Seconds for scores of pairs: about one for each method, and those of attention with shuffled labels."""
-    explanation, n = run.explanation, run.n_neurons
-    n_scores = 1 + sum(len(getattr(model, "seeds", ())) for model in run.models.values())
-    pairs = n**2 * n_scores * (explanation.shuffles + explanation.bootstraps) if n <= MAX_DENSE_NEURONS and run.methods else 0
-    return speeds.start_s + 1e-9 * pairs * speeds.score_ns_per_pair
+    return float(stage_module(stage_of(rule)).seconds(run, item_of(rule), speeds, rate_hz))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikelens import manifests, status, stores
+from spikelens import layouts, manifests, prepare, status
 from spikelens.config import RunConfig
 from spikelens.jobs import Job, Rule, jobs_of
 from spikelens.places import root
@@ -84,8 +84,8 @@ def verify(runs: Sequence[RunConfig]) -> Verified:
     seen: set[Path] = set()
     of_metadata: list[str] = []
     for run in longest:
-        of_metadata += stores.verify(run, checked, frozenset(seen))
-        seen |= {stores.store_path(run, store) for store in stores.stores_of(run)}
+        of_metadata += prepare.verify(run, checked, frozenset(seen))
+        seen |= {layouts.store_path(run, store) for store in layouts.stores_of(run)}
     name = runs[0].path if len(runs) == 1 else f"{root(runs[0])}, {len(runs):,} runs"
     return Verified(name, jobs, len(checked), tuple(of_metadata))
 
@@ -96,5 +96,5 @@ def repair(runs: Sequence[RunConfig], found: Verified) -> int:
     for run, job, faults in hit:
         manifests.mark(run, job, faults)
     for run in sorted(runs, key=lambda run: run.n_segments):
-        stores.heal(run, only_missing=False)
+        prepare.heal(run, only_missing=False)
     return len(hit)

@@ -13,8 +13,8 @@ from simulations import QUICK
 from slurm.conftest import stored
 from spikelens.config import load_run, load_runs
 from spikelens.network.build import build_blocks
+from spikelens.prepare import prepare
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import prepare
 
 N_RANKS = 4
 OVER_TWO_NODES = ["--nodes=2", "--ntasks-per-node=2"]

@@ -9,9 +9,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from spikelens import jobs, manifests, places, snakefile, stores
+from spikelens import jobs, manifests, places, prepare, snakefile
 from spikelens.config import STAGES
 from spikelens.errors import SpikelensError
+from spikelens.features.stage import blocks_per_job
 from spikelens.fingerprint import reads_of
 from spikelens.sizes import memory_mb, n_ranks, rank_memory_mb
 from spikelens.speeds import runtime_min
@@ -43,7 +44,7 @@ try:
     dry_run = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", argument) for argument in sys.argv[1:])
     if workflow.is_main_process and not dry_run:
         for run in RUNS:
-            stores.heal(run)
+            prepare.heal(run)
     WORK = {run.path: list(jobs.work_of(run)) for run in RUNS}
     if workflow.is_main_process:
         manifests.restore_flags(places.root(RUNS[0]), (work for of_run in WORK.values() for work in of_run))

@@ -5,7 +5,7 @@
 def read_by_feature(wildcards):
     """The flags of what a job reads: of the spikes two segments, of the network and of other features its own block alone."""
     run, work = owner("features", wildcards)
-    segment, block, per_job = int(wildcards.segment), int(wildcards.block), jobs.blocks_per_job(run)
+    segment, block, per_job = int(wildcards.segment), int(wildcards.block), blocks_per_job(run)
     found = []
     for read in reads_of(run, "features", work.item):
         of_read = flags(run.path, *read)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
+from spikelens.outputs import feature_block, feature_output
 from spikelens.recording.wiring import pairs_among, places_of
-from spikelens.stores import feature_block, feature_output, read_shard
+from spikelens.stores import read_shard
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]

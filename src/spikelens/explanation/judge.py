@@ -21,9 +21,10 @@ from spikelens.explanation.contents import ASSOCIATIONS, SCORES
 from spikelens.explanation.controls import association, score_shuffled, similarity
 from spikelens.explanation.method import NeuronQuantity, PairScore
 from spikelens.explanation.scores import ALL, OMEGA_DENSE, SHUFFLED, EdgeClass, edge_classes, is_attention, score_class
+from spikelens.files import write_atomically
+from spikelens.outputs import method_output
 from spikelens.places import place_of
 from spikelens.recording.wiring import Floats, Ids, mean_weights, read_wiring
-from spikelens.stores import method_output, write_atomically
 
 log = logging.getLogger(__name__)
 

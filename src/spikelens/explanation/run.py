@@ -8,7 +8,8 @@ import time
 import numpy as np
 
 from spikelens.config import RunConfig
-from spikelens.stores import ensure, method_output, write_shard
+from spikelens.outputs import method_output
+from spikelens.stores import ensure, write_shard
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 
 from spikelens.config import RunConfig
-from spikelens.stores import ensure, feature_block, feature_output, has_blocks, write_shard
+from spikelens.outputs import feature_block, feature_output, has_blocks
+from spikelens.stores import ensure, write_shard
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from spikelens.files import write_atomically
 from spikelens.models.ranks import Ranks
-from spikelens.stores import write_atomically
 
 log = logging.getLogger(__name__)
 

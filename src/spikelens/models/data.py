@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import ConfigError
 from spikelens.features.traces import spike_traces
+from spikelens.numerics import evenly_spaced
 from spikelens.recording.spikes import between, neuron_counts, of_neurons, population_counts, read_spikes
-from spikelens.stores import evenly_spaced
 
 if TYPE_CHECKING:
     from spikelens.models.kinds.lstm_autoencoder import LstmAutoencoder

@@ -19,10 +19,9 @@ from safetensors import SafetensorError
 from spikelens.config import RunConfig
 from spikelens.config.items import parsed
 from spikelens.errors import SpikelensError
-from spikelens.files import Fields, read_json
+from spikelens.files import Fields, read_json, write_atomically
 from spikelens.models.model import DESCRIPTION, WEIGHTS, NetworkModel
 from spikelens.places import model_folder
-from spikelens.stores import write_atomically
 
 _FIELDS: Fields = {"options": dict, "scaling": dict, "weights_sha256": str}
 _AGAIN = "delete it and train the model again with `spikelens train`"

@@ -13,8 +13,9 @@ from spikelens.limits import Deadline
 from spikelens.models.fitted import Setting
 from spikelens.models.load import save
 from spikelens.models.ranks import ALONE, Ranks
+from spikelens.outputs import model_output
 from spikelens.places import model_folder
-from spikelens.stores import ensure, model_output, write_shard
+from spikelens.stores import ensure, write_shard
 
 
 def _environment_threads() -> int:

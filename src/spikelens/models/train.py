@@ -25,6 +25,7 @@ from torch import Tensor
 
 from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
+from spikelens.files import write_atomically
 from spikelens.fingerprint import fingerprint
 from spikelens.limits import Deadline
 from spikelens.models.baselines import Scores
@@ -34,7 +35,6 @@ from spikelens.models.load import new_module, weights_of
 from spikelens.models.model import HISTORY, NetworkModel
 from spikelens.models.ranks import Ranks, repeatable
 from spikelens.progress import Progress
-from spikelens.stores import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from spikelens.compiled import compiled
 from spikelens.config import MAX_DELAY_MS, MAX_WEIGHT_MV, Connection, Network, RunConfig, connection_probability
 from spikelens.errors import NetworkError
+from spikelens.layouts import block_layout, layout
 from spikelens.network import distributions
 from spikelens.network.connect import Drawn, draw_connection
 from spikelens.network.distributions import Distribution, draw
+from spikelens.numerics import UNITS_PER_MV
 from spikelens.random import STREAM_DELAYS, STREAM_WEIGHTS
-from spikelens.stores import UNITS_PER_MV, block_layout, ensure, layout, write_shard
+from spikelens.stores import ensure, write_shard
 from spikelens.tables import read_table, refuse_rows
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import numpy as np
 
 from spikelens.compiled import compiled
 from spikelens.config import Connection, DelayDistribution, DistributionName, Network, log_parameters, weight_bounds_mv
+from spikelens.numerics import UNITS_PER_MV
 from spikelens.random import below, uniform, words
-from spikelens.stores import UNITS_PER_MV
 
 UNIFORM, NORMAL, LOGNORMAL = range(3)
 

@@ -7,7 +7,8 @@ import logging
 import numpy as np
 
 from spikelens.config import RunConfig
-from spikelens.stores import ensure, layout, write_shard
+from spikelens.layouts import layout
+from spikelens.stores import ensure, write_shard
 from spikelens.tables import read_table, refuse_rows
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
-from spikelens.stores import layout, read_shard
+from spikelens.layouts import layout
+from spikelens.stores import read_shard
 
 if TYPE_CHECKING:
     import xarray as xr

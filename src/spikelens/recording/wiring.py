@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
+from spikelens.layouts import StoreName, block_group
 from spikelens.network.build import Synapses
-from spikelens.stores import UNITS_PER_MV, StoreName, block_group, read_shard
+from spikelens.numerics import UNITS_PER_MV
+from spikelens.stores import read_shard
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]

@@ -10,9 +10,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
+from spikelens.layouts import layout
+from spikelens.numerics import evenly_spaced
 from spikelens.report import data, style
 from spikelens.report.remarks import NO_SYNAPSE
-from spikelens.stores import evenly_spaced, layout, open_group, read_array
+from spikelens.stores import open_group, read_array
 
 _MAX_RASTER_NEURONS = 1_000
 _MAX_BOUNDARIES = 6

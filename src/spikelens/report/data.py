@@ -16,20 +16,13 @@ from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
 from spikelens.features.rates import window_counts
 from spikelens.files import NUMBER, Fields, read_json, read_json_lines, read_json_rows
+from spikelens.layouts import block_group
 from spikelens.models.model import DESCRIPTION, HISTORY
+from spikelens.numerics import UNITS_PER_MV
+from spikelens.outputs import feature_block, feature_output, method_output, model_output
 from spikelens.places import model_folder, place_of
 from spikelens.recording.spikes import population_counts
-from spikelens.stores import (
-    UNITS_PER_MV,
-    block_group,
-    feature_block,
-    feature_output,
-    method_output,
-    model_output,
-    open_group,
-    read_array,
-    read_shard,
-)
+from spikelens.stores import open_group, read_array, read_shard
 
 _MODEL_FIELDS: Fields = {
     "n_weights": int,

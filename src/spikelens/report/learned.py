@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
+from spikelens.numerics import evenly_spaced
 from spikelens.report import data, style
-from spikelens.stores import evenly_spaced
 
 _SHOWN_SEQUENCES = 3
 _MAX_BINS = 70

@@ -6,12 +6,15 @@ import logging
 import time
 
 from spikelens.config import RunConfig
+from spikelens.files import write_atomically
+from spikelens.layouts import layout
+from spikelens.outputs import item_outputs
 from spikelens.places import place_of
 from spikelens.report import page, style
 from spikelens.report.contents import PAGE, Shown, figures_of
 from spikelens.report.remarks import remarks
 from spikelens.report.summary import write_summary
-from spikelens.stores import item_outputs, layout, naming_damage, write_atomically
+from spikelens.stores import naming_damage
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from spikelens.config import STEPS_PER_SECOND, RunConfig, Stage
 from spikelens.explanation.contents import ASSOCIATIONS, SCORE_FIELDS, SCORES
 from spikelens.explanation.scores import verdict
-from spikelens.files import read_benchmark, read_json_rows
+from spikelens.files import read_benchmark, read_json_rows, write_atomically
+from spikelens.layouts import layout
+from spikelens.numerics import UNITS_PER_MV
 from spikelens.places import place_of
 from spikelens.report import data
 from spikelens.report.contents import SUMMARY, figures_of
 from spikelens.report.remarks import remarks
-from spikelens.stores import UNITS_PER_MV, layout, read_shard, write_atomically
+from spikelens.stores import read_shard
 
 _FIRST_S = 10
 """Rates of this first period are listed separately, because STDP has hardly settled [s]."""

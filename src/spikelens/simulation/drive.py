@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
+from spikelens.numerics import UNITS_PER_MV
 from spikelens.simulation.kernel import Drive, Neurons
-from spikelens.stores import UNITS_PER_MV
 from spikelens.tables import read_table, refuse_rows
 
 log = logging.getLogger(__name__)

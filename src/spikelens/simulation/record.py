@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND, RunConfig
+from spikelens.layouts import layout, recorded_synapses, recorded_synapses_layout
 from spikelens.simulation.kernel import Neurons, Projection, address_of
+from spikelens.simulation.layout import RecordedSynapses
 from spikelens.simulation.synapses import PLASTIC_FIELDS, STATIC_FIELDS, Synapses
-from spikelens.stores import RecordedSynapses, ensure, layout, recorded_synapses, recorded_synapses_layout, write_shard
+from spikelens.stores import ensure, write_shard
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm

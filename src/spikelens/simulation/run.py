@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.errors import SimulationError
+from spikelens.layouts import block_group, layout
 from spikelens.limits import Deadline
 from spikelens.mpi import NoExchange, SpikeExchange, owned_blocks
 from spikelens.network.build import MAX_WEIGHT_SUM
+from spikelens.network.layout import max_delay
+from spikelens.numerics import STDP_LAGS, UNITS_PER_MV, stdp_tables
 from spikelens.progress import Progress
 from spikelens.simulation import state
 from spikelens.simulation.drive import make_drive
@@ -41,7 +44,7 @@ from spikelens.simulation.plasticity import end_second, sort_by_neuron
 from spikelens.simulation.raster import Raster
 from spikelens.simulation.record import Recorder, Samples, sample
 from spikelens.simulation.synapses import PLASTIC_FIELDS, STATIC_FIELDS, Columns, load, local_offsets, stored, stored_columns
-from spikelens.stores import STDP_LAGS, UNITS_PER_MV, block_group, ensure, layout, max_delay, stdp_tables, write_shard
+from spikelens.stores import ensure, write_shard
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Comm

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from spikelens.config import RunConfig
 from spikelens.errors import SimulationError
 from spikelens.fingerprint import fingerprint
-from spikelens.stores import NO_SPIKE, layout, max_delay, read_array, read_shard, write_shard
+from spikelens.layouts import layout
+from spikelens.network.layout import max_delay
+from spikelens.numerics import NO_SPIKE
+from spikelens.stores import read_array, read_shard, write_shard
 
 
 @dataclass

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
 from spikelens.config import RunConfig
+from spikelens.layouts import block_group
+from spikelens.numerics import UNITS_PER_MV
 from spikelens.simulation.kernel import Projection, address_of, delay_of, target_of
-from spikelens.stores import UNITS_PER_MV, block_group, read_shard
+from spikelens.stores import read_shard
 
 STATIC_FIELDS, PLASTIC_FIELDS = 2, 3
 """int32 values per synapse: address, weight, and, if plastic, pending change."""

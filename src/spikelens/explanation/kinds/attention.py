@@ -97,7 +97,7 @@ class Attention(Method):
         from spikelens.models.data import rate_series
         from spikelens.models.load import load
         from spikelens.models.tft import forecast
-        from spikelens.stores import evenly_spaced
+        from spikelens.numerics import evenly_spaced
 
         tft = self._tft(run)
         series, starts = rate_series(run, tft), tft.test_starts(run)

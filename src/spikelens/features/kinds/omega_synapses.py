@@ -41,7 +41,7 @@ class OmegaSynapses(Feature):
         return {WINDOW: window_s(run, self.window_s)}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        from spikelens.stores import max_delay
+        from spikelens.network.layout import max_delay
 
         yield from check_reach(run, where, self.tau_ms, max_delay(run))
         yield from check_window(run, where, self.window_s)
@@ -65,9 +65,10 @@ class OmegaSynapses(Feature):
         import numpy as np
 
         from spikelens.features.causal import causal_components, history_steps
+        from spikelens.network.layout import max_delay
+        from spikelens.numerics import UNITS_PER_MV
         from spikelens.recording.spikes import read_spikes
         from spikelens.recording.wiring import read_synapses
-        from spikelens.stores import UNITS_PER_MV, max_delay
 
         start, end = run.segment_range(segment)
         spikes = read_spikes(run, start - history_steps(self.tau_ms, max_delay(run)), end)

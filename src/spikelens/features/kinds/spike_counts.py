@@ -34,7 +34,8 @@ class SpikeCounts(Feature):
     def output(self, run: RunConfig) -> Layout:
         import numpy as np
 
-        from spikelens.stores import Array, Coordinate, neuron_coordinates, time_coordinate
+        from spikelens.recording.layout import neuron_coordinates
+        from spikelens.stores import Array, Coordinate, time_coordinate
 
         n_bins, per_segment, populations = run.n_steps // self.step_ms, run.segment_steps // self.step_ms, list(run.populations)
         arrays = {

@@ -33,7 +33,7 @@ class Traces(Feature):
 
     def neurons_of(self, run: RunConfig, block: int) -> NDArray[np.int64]:
         """Ids of the neurons of a block whose traces are stored: the same number in every block, but for a short last one."""
-        from spikelens.stores import evenly_spaced
+        from spikelens.numerics import evenly_spaced
 
         first, end = run.block_range(block)
         return first + evenly_spaced(end - first, -(-self.neurons // run.n_blocks))

@@ -72,7 +72,7 @@ class LstmAutoencoder(NetworkModel):
         Sequences are evenly spaced and do not overlap. Those that are not completely inside a range are
         dropped.
         """
-        from spikelens.stores import evenly_spaced
+        from spikelens.numerics import evenly_spaced
 
         first = run.training.start_s * STEPS_PER_SECOND
         starts = first + evenly_spaced(run.n_steps - first, self.sequences)
@@ -126,7 +126,8 @@ class LstmAutoencoder(NetworkModel):
         return SequenceAutoencoder(mean, std, self.units, self.learning_rate, self.weight_decay)
 
     def output(self, run: RunConfig) -> Layout:
-        from spikelens.stores import Array, Coordinate, evenly_spaced
+        from spikelens.numerics import evenly_spaced
+        from spikelens.stores import Array, Coordinate
 
         def whole(sizes: dict[str, int], long_name: str) -> Array:
             shape = tuple(sizes.values())

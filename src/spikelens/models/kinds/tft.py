@@ -63,7 +63,7 @@ class Tft(NetworkModel):
         """Ids of the neurons, or "all" and the names of the populations, (n_series,)."""
         import numpy as np
 
-        from spikelens.stores import evenly_spaced
+        from spikelens.numerics import evenly_spaced
 
         if self.series == "neurons":
             return evenly_spaced(run.n_neurons, self.neurons)

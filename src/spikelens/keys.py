@@ -1,0 +1,63 @@
+"""What of a configuration and of a user's tables enters the key of a result."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from spikelens.config import RunConfig
+from spikelens.config.items import Item
+
+
+def item_options(run: RunConfig, item: Item) -> dict[str, Any]:
+    """The options of an item that results depend on, and what else it says that they follow from."""
+    return {key: value for key, value in keyed(item).items() if key not in item.NO_RESULTS} | item.context(run)
+
+
+def keyed(value: Any) -> Any:
+    """A part of the configuration as it enters keys, as JSON has it: without the fields that have their neutral value."""
+    if isinstance(value, BaseModel):
+        neutral = _neutral_values(type(value))
+        fields = {name: keyed(getattr(value, name)) for name in type(value).model_fields}
+        return {name: content for name, content in fields.items() if name not in neutral or content != neutral[name]}
+    if isinstance(value, Mapping):
+        return {name: keyed(part) for name, part in value.items()}
+    return list(map(keyed, value)) if isinstance(value, (list, tuple)) else value
+
+
+@functools.cache
+def _neutral_values(section: type[BaseModel]) -> dict[str, Any]:
+    """The neutral values of a section's fields that have one."""
+    extras = {name: field.json_schema_extra for name, field in section.model_fields.items()}
+    return {name: extra["neutral"] for name, extra in extras.items() if isinstance(extra, dict) and "neutral" in extra}
+
+
+def content_of(table: str | None) -> str | None:
+    """What stands in a user's table; where it stands does not matter."""
+    if table is None:
+        return None
+    if not Path(table).exists():
+        return f"missing: {table}"  # a finished run may be opened where its tables are not
+    if Path(table).is_dir():  # a Parquet dataset, of which names tell partitions; files that begin with '.' or '_' are no part of it
+        names = (path.relative_to(table) for path in sorted(Path(table).rglob("*")) if path.is_file())
+        parts = [name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
+        return digest([[str(name), content_of(str(Path(table, name)))] for name in parts])
+    file = Path(table).stat()
+    return _file_digest(table, file.st_mtime_ns, file.st_size)
+
+
+@functools.cache
+def _file_digest(path: str, _mtime_ns: int, _size: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(content: Any) -> str:
+    # keys keep their order: ids follow the order of the populations, random numbers that of the connections
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,0 +1,100 @@
+"""Where features, models and methods keep what they compute: an output.zarr for each item, and for each seed of a model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from spikelens.config import RunConfig, Stage, valid_stages
+from spikelens.config.items import Item, extensions
+from spikelens.fingerprint import fingerprint
+from spikelens.layouts import n_synapses
+from spikelens.places import model_folder, place_of
+from spikelens.stores import Group, beside_dimensions
+
+OUTPUT = "output.zarr"
+"""The store of a model with one seed, or of a method."""
+
+
+def feature_output(run: RunConfig, name: str) -> Group:
+    """The root group of a feature's store: what it keeps of the whole run."""
+    arrays, coordinates = run.features[name].output(run)
+    attrs = {
+        "title": f"spikelens {run.run.name}: {name}",
+        "feature": name,
+        "fingerprint": fingerprint(run, "features", name),
+        "coordinates": beside_dimensions(coordinates),
+    }
+    subgroups = () if run.features[name].block_output(run, 0, 1) is None else ("blocks",)
+    return Group(place_of(run, "features", name) / OUTPUT, attrs, arrays, coordinates, subgroups)
+
+
+def feature_block(run: RunConfig, name: str, block: int, n_synapses: int | None = None) -> Group:
+    """The group that a block has in a feature's store, empty for a feature that keeps none; n_synapses: None, as many as were built."""
+    if n_synapses is None:
+        n_synapses = n_synapses_of(run, name, block)
+    found = run.features[name].block_output(run, block, max(n_synapses, 1))
+    arrays, coordinates = ({}, {}) if found is None else found
+    attrs = {"block": block, "n_synapses": n_synapses, "fingerprint": fingerprint(run, "features", name)}
+    return Group(place_of(run, "features", name) / OUTPUT / "blocks" / str(block), attrs, arrays, coordinates)
+
+
+def has_blocks(run: RunConfig, name: str) -> bool:
+    """Whether a feature keeps a group for each block."""
+    return bool(feature_output(run, name).subgroups)
+
+
+def n_synapses_of(run: RunConfig, feature: str, block: int) -> int:
+    """Number of synapses onto a block's neurons for a feature that reads the network, else 0."""
+    reads_network = any(read.stage == "network" for read in run.features[feature].reads(run))
+    return n_synapses(run, block) if reads_network else 0
+
+
+def model_output(run: RunConfig, name: str, seed: int | str) -> Group:
+    """The group of what a model makes of the test range; of all seeds, where a word stands for the seed."""
+    arrays, coordinates = run.models[name].output(run)
+    attrs = {
+        "title": f"spikelens {run.run.name}: {name} on the test range",
+        "model": name,
+        "seed": seed,
+        "fingerprint": fingerprint(run, "models", name),
+        "coordinates": beside_dimensions(coordinates),
+    }
+    return Group(model_folder(run, name, seed) / OUTPUT, attrs, arrays, coordinates)
+
+
+def model_outputs(run: RunConfig) -> Iterator[Group]:
+    """The groups of all models and seeds."""
+    models: Mapping[str, Any] = laid_out(run, "models")
+    return (model_output(run, name, seed) for name, model in models.items() for seed in model.seeds)
+
+
+def method_output(run: RunConfig, name: str) -> Group:
+    """The group of what a method of the explanation computed."""
+    arrays, coordinates = run.methods[name].output(run)
+    attrs = {
+        "title": f"spikelens {run.run.name}: {name}",
+        "method": name,
+        "fingerprint": fingerprint(run, "explanation", name),
+        "coordinates": beside_dimensions(coordinates),
+    }
+    return Group(place_of(run, "explanation", name) / OUTPUT, attrs, arrays, coordinates)
+
+
+def item_outputs(run: RunConfig) -> Iterator[Group]:
+    """The root groups of all features, models and methods, if these can be run with this configuration."""
+    features = (feature_output(run, name) for name in laid_out(run, "features"))
+    return itertools.chain(features, model_outputs(run), (method_output(run, name) for name in laid_out(run, "explanation")))
+
+
+def laid_out(run: RunConfig, stage: Stage) -> dict[str, Item]:
+    """The items of a stage whose layouts are known: all, but those of extensions that were not executed."""
+    if stage not in valid_stages(run):
+        return {}
+    return {name: item for name, item in run.items(stage).items() if not extensions.stands_in(type(item))}
+
+
+def feature_blocks(run: RunConfig) -> Iterator[tuple[str, int]]:
+    """Feature and block of each group that features keep for blocks."""
+    return itertools.product((name for name in laid_out(run, "features") if has_blocks(run, name)), range(run.n_blocks))

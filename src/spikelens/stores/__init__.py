@@ -1,0 +1,42 @@
+"""Zarr stores of sharded arrays. This package knows the layout of a group, and no stage.
+
+Every array is divided into shards: each shard is one file, written whole by exactly one job. A store is kept below its stage's key
+(`places`). Metadata (`zarr.json`) and coordinates are a pure function of the layout; no job owns them.
+"""
+
+from __future__ import annotations
+
+from spikelens.stores.layout import Array, Coordinate, Group, Layout, beside_dimensions, time_coordinate
+from spikelens.stores.metadata import consolidate_group, ensure, metadata_files
+from spikelens.stores.shards import (
+    faults_of,
+    is_there,
+    naming_damage,
+    of_longer_runs,
+    open_group,
+    read_array,
+    read_shard,
+    require,
+    write_shard,
+)
+
+__all__ = [
+    "Array",
+    "Coordinate",
+    "Group",
+    "Layout",
+    "beside_dimensions",
+    "consolidate_group",
+    "ensure",
+    "faults_of",
+    "is_there",
+    "metadata_files",
+    "naming_damage",
+    "of_longer_runs",
+    "open_group",
+    "read_array",
+    "read_shard",
+    "require",
+    "time_coordinate",
+    "write_shard",
+]
