@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -20,17 +21,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from spikelens.features.spikes import read_spikes
 
 from benchmarks.simulation import STEPPING, drawn_columns, network_run
 from spikelens.config import RunConfig, load_runs, read_yaml, shards_per_block
 from spikelens.errors import SpikelensError
+from spikelens.expected import expected
 from spikelens.features.causal import causal_components, dense_causal_components
-from spikelens.features.run import compute_features, omega_windows, read_synapses
+from spikelens.features.run import compute
 from spikelens.network.build import build_blocks
+from spikelens.recording.spikes import read_spikes
+from spikelens.recording.wiring import read_synapses
 from spikelens.simulation.run import Part, simulate_segment
 from spikelens.speeds import LOADED_FILES, Speeds
 from spikelens.stores import UNITS_PER_MV, layout, prepare, write_shard
@@ -38,6 +41,8 @@ from spikelens.stores import UNITS_PER_MV, layout, prepare, write_shard
 CONFIG = Path(__file__).parent.parent / "config.yaml"
 _SECONDS = 20
 """Biological time of the run whose later stages are measured [s]."""
+_TAU_MS = 20.0
+"""Time constant of the causal components [ms]."""
 _SIZES = ((1_000, 10), (20_000, 2), (100_000, 1))
 """Neurons, of 100 synapses each, and seconds of the networks on which synaptic events are timed."""
 
@@ -63,7 +68,6 @@ def reference_run(folder: str) -> RunConfig:
     content = read_yaml(CONFIG)
     content |= {"run": {"name": "reference", "results": folder}, "sweep": {}}
     content["simulation"] |= {"duration_s": _SECONDS, "segment_s": _SECONDS}
-    content["features"] |= {"omega_window_s": _SECONDS}
     content["training"]["start_s"] = 0
     for model in content["models"].values():
         model["epochs"] = 1
@@ -161,7 +165,7 @@ def events() -> dict[str, Any]:
 def features(run: RunConfig, read_s: float) -> dict[str, float]:
     """What the parts of a block's features need, on the reference network."""
     steps, ids = read_spikes(run, 0, run.n_steps)
-    n, windows, tau_ms = run.network.neurons, omega_windows(run, 0), run.features.tau_ms
+    n, windows, tau_ms = run.network.neurons, [run.segment_range(0)], _TAU_MS
     onto_block, change = read_synapses(run, 0, 0)
     weight_max = round(run.network.weight_max_mv * UNITS_PER_MV)
     cells_s = seconds(lambda: read_spikes(run, 0, run.n_steps)) - run.n_blocks * read_s
@@ -206,15 +210,16 @@ def models(run: RunConfig) -> dict[str, float]:
     }
 
 
-def end(run: RunConfig, tft_ns_per_unit: float) -> dict[str, float]:
-    """Explanation and report of the short run."""
-    from spikelens.explanation.run import explain
+def end(run: RunConfig) -> dict[str, float]:
+    """Scores and report of the short run."""
+    from spikelens.explanation.judge import judge
+    from spikelens.explanation.run import compute as infer
     from spikelens.report.run import make_report
 
-    model, n = cast(Any, run.models["tft_neuron"]), run.network.neurons
-    attention_s = 2e-9 * run.explanation.windows * n * (model.history + model.horizon) * model.hidden_size * tft_ns_per_unit / 3
-    scores_s = seconds(lambda: explain(run), 1) - attention_s
-    pairs = n**2 * (run.explanation.shuffles + run.explanation.bootstraps)
+    for name in run.methods:
+        infer(run, name)
+    scores_s = seconds(lambda: judge(run), 1)
+    pairs = run.n_neurons**2 * (run.explanation.shuffles + run.explanation.bootstraps)
     return {"score_ns_per_pair": 1e9 * scores_s / pairs, "report_s": seconds(lambda: make_report(run), 1)}
 
 
@@ -243,10 +248,11 @@ def measure() -> Speeds:
         prepare(run)
         build_blocks(run, range(run.n_blocks))
         simulate_segment(run, 0)
-        compute_features(run, [0], range(run.n_blocks))
+        for name, block in itertools.product(run.computed_features, range(run.n_blocks)):
+            compute(run, name, 0, block)
         found |= features(run, read_s)
         found |= models(run)
-        found |= end(run, found["tft_ns_per_unit"])
+        found |= end(run)
     return Speeds.model_validate_json(json.dumps({key: _rounded(key, value) for key, value in found.items()}))
 
 

@@ -29,8 +29,10 @@ from spikelens.stores import (
     OWNER,
     block_group,
     ensure,
-    item_outputs,
+    feature_output,
     layout,
+    method_output,
+    model_outputs,
     prepare,
     read_array,
     read_shard,
@@ -76,6 +78,12 @@ def contents(run, stores=SIMULATED):
     """Every file of some stores by its path, temporary ones too."""
     files = [path for store in stores for path in store_path(run, store).rglob("*") if path.is_file()]
     return {str(path.relative_to(run.folder)): path.read_bytes() for path in files}
+
+
+def stored(run):
+    """Every file of every store by its path."""
+    folders = [place for place in run.folder.iterdir() if place.name != "current"]
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*.zarr/**/*") if path.is_file()}
 
 
 def shards(run, segments):
@@ -337,7 +345,7 @@ def whole(undisturbed, tmp_path_factory):
     run = copy_of(undisturbed, tmp_path_factory.mktemp("whole") / "run")
     assert main(["features", run.path]) == 0
     rng = np.random.default_rng(3)
-    for group in item_outputs(run):
+    for group in (*model_outputs(run), *(method_output(run, name) for name in run.methods)):
         ensure(group)
         for name, spec in group.arrays.items():
             write_shard(group, name, (0,) * len(spec.shape), rng.random(spec.shape).astype(spec.dtype))
@@ -357,9 +365,11 @@ def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(who
     """In shards of every store and in coordinates; ten at a time."""
     run = copy_of(whole, tmp_path / "run")
     rng = random.Random(100)
-    found = sorted(path for path in run.folder.glob("*/*/*.zarr/**/c/**/*") if path.is_file())
-    every = [path for path in found if path.relative_to(run.folder).parts[0] != "current"]
-    assert {path.relative_to(run.folder).parts[2] for path in every} == {f"{store}.zarr" for store in OWNER}
+    found = sorted(path for path in run.folder.rglob("*.zarr/**/c/**/*") if path.is_file())
+    every = [path for path in found if path.relative_to(run.folder).parts[0] not in ("current", "models", "explanation")]
+    places = {path.relative_to(run.folder).parts for path in every}
+    assert {parts[2] for parts in places if parts[0] != "features"} == {f"{store}.zarr" for store in OWNER}
+    assert {parts[1] for parts in places if parts[0] == "features"} == set(run.computed_features)
     chosen = rng.sample(every, 100)
     # without its in-degrees, a block's other files cannot be told from foreign ones
     alone = [[path] for path in chosen if "in_degree" in path.parts]
@@ -378,11 +388,19 @@ def test_100_of_100_flipped_bits_are_reported_by_verify_which_names_the_file(who
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("store", "array", "index"), [("state", "v", (0, 1)), ("spikes", "spikes", (2, 3)), ("features", "count", (1, 0))])
-def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, index):
+@pytest.mark.parametrize(
+    ("group_of", "array", "index"),
+    [
+        (lambda run: layout(run, "state"), "v", (0, 1)),
+        (lambda run: layout(run, "spikes"), "spikes", (2, 3)),
+        (lambda run: feature_output(run, "spike_counts"), "count", (1, 0)),
+    ],
+    ids=["state", "spikes", "feature"],
+)
+def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, group_of, array, index):
     """One bit of every byte (data, checksums, the shard's own index), and the file cut off at every byte, or longer by one."""
     run = copy_of(whole, tmp_path / "run")
-    group = layout(run, store)
+    group = group_of(run)
     path = group.shard_path(array, index)
     sound, rng = path.read_bytes(), random.Random(5)
     damaged = [sound[:length] for length in range(len(sound))] + [sound + b"\0", b"\0" + sound]
@@ -408,19 +426,20 @@ def test_no_byte_of_a_shard_can_change_unnoticed(whole, tmp_path, store, array, 
     + [("current/weights.zarr/2/weight/c/1/0", ["simulate", "--segments", "2"])]
     + [("current/spikes.zarr/spikes/c/0/1", ["features", "--segments", segment, "--blocks", "1"]) for segment in "01"]
     + [("current/weights.zarr/1/weight/c/0/0", ["features", "--segments", "1", "--blocks", "1"])]
-    + [("current/features.zarr/count/c/1/2", ["train", "--model", "tft_neuron"])]
-    + [("current/features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
+    + [("current/spikes.zarr/spikes/c/1/2", ["train", "--model", model]) for model in ("tft_neuron", "tft_population", "autoencoder")]
+    + [("current/features/omega_pairs/output.zarr/omega/c/1/0/2", ["infer", "--method", "omega"])]
+    + [("current/features/omega_synapses/output.zarr/blocks/1/omega/c/2/0", ["infer", "--method", "omega"])],
 )
 def test_no_stage_computes_with_a_damaged_shard(whole, tmp_path, capsys, damaged, stage):
     """It ends with 2 and the file's name, and leaves nothing that it computed with it."""
     run = copy_of(whole, tmp_path / "run")
     flip_any(run.folder / damaged, random.Random(damaged))
-    for manifests in run.folder.glob("*/*/manifests"):
+    for manifests in list(run.folder.rglob("manifests")):
         shutil.rmtree(manifests)  # with them, jobs that are done would have nothing to do
-    before = contents(run, OWNER)
+    before = stored(run)
     assert main([stage[0], run.path, *stage[1:]]) == 2
     assert f"{(run.folder / damaged).resolve()} cannot be read" in capsys.readouterr().err
-    assert contents(run, OWNER) == before
+    assert stored(run) == before
     assert not [path for path in (run.folder / "models").rglob("*") if path.is_file() and "output.zarr" not in path.parts]
 
 
