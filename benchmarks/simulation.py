@@ -60,9 +60,7 @@ def network_run(n_neurons: int, out_degree: int, seconds: int, ranks: int, seed:
     content["run"] = {"name": f"{n_neurons}-{out_degree}-{seed}", "results": results}
     content["drive"]["seed"] = seed
     content["simulation"] |= {"duration_s": seconds, "segment_s": seconds, "ranks": ranks, "weight_average": False}
-    # features are not computed; a short tau is valid for a run of one second
-    content["features"] |= {"tau_ms": 1.0, "omega_window_s": seconds, "omega_dense": False, "neurons": 0}
-    content["models"], content["explanation"]["methods"] = {}, {}
+    content["features"], content["models"], content["explanation"]["methods"] = {}, {}, {}
     content["report"]["raster_s"] = 1
     return load_runs(content, "the benchmark's network")[0]
 

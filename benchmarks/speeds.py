@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -21,20 +22,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from spikelens.features.spikes import read_spikes
 
 from benchmarks.simulation import STEPPING, drawn_columns, network_run
 from spikelens.config import RunConfig, load_runs, read_yaml, shards_per_block
 from spikelens.errors import SpikelensError
+from spikelens.expected import expected
 from spikelens.features.causal import causal_components, dense_causal_components
-from spikelens.features.run import compute_features, omega_windows, read_synapses
+from spikelens.features.run import compute
 from spikelens.layouts import layout
 from spikelens.network.build import build_blocks
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.prepare import prepare
+from spikelens.recording.spikes import read_spikes
+from spikelens.recording.wiring import read_synapses
 from spikelens.simulation.run import Part, simulate_segment
 from spikelens.simulation.stage import LOADED_FILES
 from spikelens.speeds import Speeds
@@ -43,6 +46,8 @@ from spikelens.stores import write_shard
 CONFIG = Path(__file__).parent.parent / "config.yaml"
 _SECONDS = 20
 """Duration of the run whose later stages are measured [s of biological time]."""
+_TAU_MS = 20.0
+"""Time constant of the causal components [ms]."""
 _SIZES = ((1_000, 10), (20_000, 2), (100_000, 1))
 """Number of neurons (with 100 synapses each) and duration [s] of the networks for timing synaptic events."""
 
@@ -68,7 +73,6 @@ def reference_run(folder: str) -> RunConfig:
     content = read_yaml(CONFIG)
     content |= {"run": {"name": "reference", "results": folder}, "sweep": {}}
     content["simulation"] |= {"duration_s": _SECONDS, "segment_s": _SECONDS}
-    content["features"] |= {"omega_window_s": _SECONDS}
     content["training"]["start_s"] = 0
     for model in content["models"].values():
         model["epochs"] = 1
@@ -169,7 +173,7 @@ def events() -> dict[str, Any]:
 def features(run: RunConfig, read_s: float) -> dict[str, float]:
     """Time of the parts of the features of a block, on the reference network."""
     steps, ids = read_spikes(run, 0, run.n_steps)
-    n, windows, tau_ms = run.network.neurons, omega_windows(run, 0), run.features.tau_ms
+    n, windows, tau_ms = run.network.neurons, [run.segment_range(0)], _TAU_MS
     onto_block, change = read_synapses(run, 0, 0)
     weight_max = round(run.network.weight_max_mv * UNITS_PER_MV)
     cells_s = seconds(lambda: read_spikes(run, 0, run.n_steps)) - run.n_blocks * read_s
@@ -214,15 +218,16 @@ def models(run: RunConfig) -> dict[str, float]:
     }
 
 
-def end(run: RunConfig, tft_ns_per_unit: float) -> dict[str, float]:
-    """Time of the explanation and the report of the short run."""
-    from spikelens.explanation.run import explain
+def end(run: RunConfig) -> dict[str, float]:
+    """Scores and report of the short run."""
+    from spikelens.explanation.judge import judge
+    from spikelens.explanation.run import compute as infer
     from spikelens.report.run import make_report
 
-    model, n = cast(Any, run.models["tft_neuron"]), run.network.neurons
-    attention_s = 2e-9 * run.explanation.windows * n * (model.history + model.horizon) * model.hidden_size * tft_ns_per_unit / 3
-    scores_s = seconds(lambda: explain(run), 1) - attention_s
-    pairs = n**2 * (run.explanation.shuffles + run.explanation.bootstraps)
+    for name in run.methods:
+        infer(run, name)
+    scores_s = seconds(lambda: judge(run), 1)
+    pairs = run.n_neurons**2 * (run.explanation.shuffles + run.explanation.bootstraps)
     return {"score_ns_per_pair": 1e9 * scores_s / pairs, "report_s": seconds(lambda: make_report(run), 1)}
 
 
@@ -251,10 +256,11 @@ def measure() -> Speeds:
         prepare(run)
         build_blocks(run, range(run.n_blocks))
         simulate_segment(run, 0)
-        compute_features(run, [0], range(run.n_blocks))
+        for name, block in itertools.product(run.computed_features, range(run.n_blocks)):
+            compute(run, name, 0, block)
         found |= features(run, read_s)
         found |= models(run)
-        found |= end(run, found["tft_ns_per_unit"])
+        found |= end(run)
     return Speeds.model_validate_json(json.dumps({key: _rounded(key, value) for key, value in found.items()}))
 
 

@@ -23,9 +23,9 @@ import numpy as np
 
 from spikelens.cli import main as spikelens
 from spikelens.config import RunConfig, load_run
-from spikelens.fingerprint import item_of
 from spikelens.jobs import jobs_of
 from spikelens.layouts import BLOCK_STORES, block_group, layout, recorded_group, stores_of
+from spikelens.outputs import feature_block, feature_output, has_blocks
 from spikelens.places import root
 from spikelens.stores import read_array
 from spikelens.versions import Item
@@ -90,7 +90,7 @@ def write_tables(folder: Path) -> None:
 def results(run: RunConfig) -> Iterator[tuple[Item, str, Path]]:
     """Every file that the jobs of a run write: its item, its name relative to the item's folder, its path."""
     for job in jobs_of(run):
-        item = f"{job.stage}/{item_of(run, job.stage, job.work.item).kind}" if job.work.item else job.stage
+        item = f"{job.stage}/{run.items(job.stage)[job.work.item].kind}" if job.work.item else job.stage
         for file in job.files:
             if "/stamp/" not in file:  # provenance: the fingerprint
                 yield item, f"{job.work.item}/{file.removeprefix(f'{job.work.folder}/')}", root(run) / file
@@ -126,6 +126,10 @@ _WITHOUT_TIMES: dict[str, Callable[[str], str]] = {
 def exact_arrays(run: RunConfig) -> Iterator[tuple[str, str]]:
     """Checksums of the integer arrays of network, simulation and spike counts, independent of compression."""
     groups = {f"{store}": layout(run, store) for store in stores_of(run)}
+    for name in run.computed_features:
+        groups[f"features/{name}"] = feature_output(run, name)
+        if has_blocks(run, name):
+            groups |= {f"features/{name}/{block}": feature_block(run, name, block) for block in range(run.n_blocks)}
     for store in BLOCK_STORES:
         groups |= {f"{store}/{block}": block_group(run, store, block) for block in range(run.n_blocks)}
     if run.simulation.record.synapses:

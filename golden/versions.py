@@ -140,11 +140,11 @@ def _git(*arguments: str) -> bytes:
 
 
 def bumped_items(names: Iterable[str]) -> set[Item]:
-    """The items named in BUMP: single items, "models" for all models, or "all"."""
-    groups = {"all": ITEMS, "models": items_of("models"), **{item: (item,) for item in ITEMS}}
+    """The items named in BUMP: single items, "features" or "models" for all of their kinds, or "all"."""
+    groups = {"all": ITEMS, **{stage: items_of(stage) for stage in ("features", "models")}, **{item: (item,) for item in ITEMS}}
     unknown = [name for name in names if name not in groups]
     if unknown:
-        raise SpikelensError(f"BUMP={unknown[0]}: expected all, models, or one of {', '.join(ITEMS)}")
+        raise SpikelensError(f"BUMP={unknown[0]}: expected all, features, models, or one of {', '.join(ITEMS)}")
     return {item for name in names for item in groups[name]}
 
 

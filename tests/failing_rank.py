@@ -13,7 +13,7 @@ import resource
 import sys
 from pathlib import Path
 
-from spikelens import cli, config, layouts, mpi
+from spikelens import cli, config, layouts, mpi, stores
 
 HEADROOM_BYTES = 2 * 2**20
 """Memory limit of the rank above its current use [B], which is less than its synapses need."""

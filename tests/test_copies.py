@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import made_once
-from test_workflow import END, FEATURES, JUDGED, MODELS, TFTS, Project, contents, finish, planned
+from test_workflow import CAUSAL, END, JUDGED, MODELS, Project, contents, finish, of_features, planned
 
 import spikelens
 
@@ -67,7 +67,8 @@ OTHERS = (
     ({"training.split": [0.5, 0.25, 0.25]}, MODELS | END),
     ({"explanation.seed": 2}, JUDGED),
     ({"report.neurons": 3}, {"report"}),
-    ({"features.tau_ms": 7.0}, FEATURES | TFTS | END),
+    ({"features.traces.tau_ms": 7.0}, of_features("traces") | {"report"}),
+    ({"features.omega_pairs.tau_ms": 7.0}, of_features("omega_pairs") | CAUSAL),
 )
 """Other configurations, and the jobs that they need."""
 

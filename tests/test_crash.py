@@ -25,7 +25,7 @@ from spikelens.config import load_run, load_runs
 from spikelens.errors import StoreError
 from spikelens.layouts import OWNER, block_group, layout, store_path
 from spikelens.network.build import build_blocks
-from spikelens.outputs import item_outputs
+from spikelens.outputs import feature_output, method_output, model_outputs
 from spikelens.prepare import prepare, verify
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import ensure, read_array, read_shard, write_shard
@@ -67,6 +67,12 @@ def contents(run, stores=SIMULATED):
     """All files of some stores by path, including temporary ones."""
     files = [path for store in stores for path in store_path(run, store).rglob("*") if path.is_file()]
     return {str(path.relative_to(run.folder)): path.read_bytes() for path in files}
+
+
+def stored(run):
+    """Every file of every store by its path."""
+    folders = [place for place in run.folder.iterdir() if place.name != "current"]
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*.zarr/**/*") if path.is_file()}
 
 
 def shards(run, segments):
@@ -328,7 +334,7 @@ def whole(undisturbed, tmp_path_factory):
     run = copy_of(undisturbed, tmp_path_factory.mktemp("whole") / "run")
     assert main(["features", run.path]) == 0
     rng = np.random.default_rng(3)
-    for group in item_outputs(run):
+    for group in (*model_outputs(run), *(method_output(run, name) for name in run.methods)):
         ensure(group)
         for name, spec in group.arrays.items():
             write_shard(group, name, (0,) * len(spec.shape), rng.random(spec.shape).astype(spec.dtype))
@@ -348,9 +354,11 @@ def test_verify_reports_100_of_100_flipped_bits_with_the_file(whole, tmp_path, c
     """In shards of all stores and in coordinates; ten at a time."""
     run = copy_of(whole, tmp_path / "run")
     rng = random.Random(100)
-    found = sorted(path for path in run.folder.glob("*/*/*.zarr/**/c/**/*") if path.is_file())
-    every = [path for path in found if path.relative_to(run.folder).parts[0] != "current"]
-    assert {path.relative_to(run.folder).parts[2] for path in every} == {f"{store}.zarr" for store in OWNER}
+    found = sorted(path for path in run.folder.rglob("*.zarr/**/c/**/*") if path.is_file())
+    every = [path for path in found if path.relative_to(run.folder).parts[0] not in ("current", "models", "explanation")]
+    places = {path.relative_to(run.folder).parts for path in every}
+    assert {parts[2] for parts in places if parts[0] != "features"} == {f"{store}.zarr" for store in OWNER}
+    assert {parts[1] for parts in places if parts[0] == "features"} == set(run.computed_features)
     chosen = rng.sample(every, 100)
     # without in-degrees, other files of a block cannot be distinguished from foreign files
     alone = [[path] for path in chosen if "in_degree" in path.parts]
@@ -369,11 +377,19 @@ def test_verify_reports_100_of_100_flipped_bits_with_the_file(whole, tmp_path, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("store", "array", "index"), [("state", "v", (0, 1)), ("spikes", "spikes", (2, 3)), ("features", "count", (1, 0))])
-def test_any_changed_byte_of_a_shard_is_detected(whole, tmp_path, store, array, index):
+@pytest.mark.parametrize(
+    ("group_of", "array", "index"),
+    [
+        (lambda run: layout(run, "state"), "v", (0, 1)),
+        (lambda run: layout(run, "spikes"), "spikes", (2, 3)),
+        (lambda run: feature_output(run, "spike_counts"), "count", (1, 0)),
+    ],
+    ids=["state", "spikes", "feature"],
+)
+def test_any_changed_byte_of_a_shard_is_detected(whole, tmp_path, group_of, array, index):
     """One bit of each byte (data, checksums, index); truncation at each byte; one additional byte."""
     run = copy_of(whole, tmp_path / "run")
-    group = layout(run, store)
+    group = group_of(run)
     path = group.shard_path(array, index)
     sound, rng = path.read_bytes(), random.Random(5)
     damaged = [sound[:length] for length in range(len(sound))] + [sound + b"\0", b"\0" + sound]
@@ -399,19 +415,20 @@ def test_any_changed_byte_of_a_shard_is_detected(whole, tmp_path, store, array, 
     + [("current/weights.zarr/2/weight/c/1/0", ["simulate", "--segments", "2"])]
     + [("current/spikes.zarr/spikes/c/0/1", ["features", "--segments", segment, "--blocks", "1"]) for segment in "01"]
     + [("current/weights.zarr/1/weight/c/0/0", ["features", "--segments", "1", "--blocks", "1"])]
-    + [("current/features.zarr/count/c/1/2", ["train", "--model", "tft_neuron"])]
-    + [("current/features.zarr/population_count/c/2/0/0", ["train", "--model", "tft_population"])],
+    + [("current/spikes.zarr/spikes/c/1/2", ["train", "--model", model]) for model in ("tft_neuron", "tft_population", "autoencoder")]
+    + [("current/features/omega_pairs/output.zarr/omega/c/1/0/2", ["infer", "--method", "omega"])]
+    + [("current/features/omega_synapses/output.zarr/blocks/1/omega/c/2/0", ["infer", "--method", "omega"])],
 )
 def test_all_stages_refuse_a_damaged_shard(whole, tmp_path, capsys, damaged, stage):
     """The stage exits with 2, names the file, and leaves no results that were computed with it."""
     run = copy_of(whole, tmp_path / "run")
     flip_any(run.folder / damaged, random.Random(damaged))
-    for manifests in run.folder.glob("*/*/manifests"):
-        shutil.rmtree(manifests)  # with manifests, finished jobs would have nothing to do
-    before = contents(run, OWNER)
+    for manifests in list(run.folder.rglob("manifests")):
+        shutil.rmtree(manifests)  # with them, jobs that are done would have nothing to do
+    before = stored(run)
     assert main([stage[0], run.path, *stage[1:]]) == 2
     assert f"{(run.folder / damaged).resolve()} cannot be read" in capsys.readouterr().err
-    assert contents(run, OWNER) == before
+    assert stored(run) == before
     assert not [path for path in (run.folder / "models").rglob("*") if path.is_file() and "output.zarr" not in path.parts]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 from conftest import REPOSITORY, made_once
 from test_versions import Reworded
-from test_workflow import END, FEATURES, JUDGED, MODELS, NETWORK, SIMULATION, TFTS, Project, contents, finish
+from test_workflow import CAUSAL, END, FEATURES, JUDGED, MODELS, NETWORK, SIMULATION, TFTS, Project, contents, finish, of_features
 
 from spikelens import manifests
 
@@ -70,6 +70,13 @@ def new_kind(project: Project) -> None:
     )
 
 
+def new_feature(project: Project) -> None:
+    (project.code / "spikelens/features/kinds/nothing.py").write_text(
+        "from typing import Literal\n\nfrom spikelens.features.feature import Feature\n\n\n"
+        'class Nothing(Feature):\n    kind: Literal["nothing"] = "nothing"\n'
+    )
+
+
 def new_method(project: Project) -> None:
     (project.code / "spikelens/explanation/kinds/nothing.py").write_text(
         "from typing import Literal\n\nfrom spikelens.explanation.method import Method\n\n\n"
@@ -94,7 +101,7 @@ AUTOENCODER = {"autoencoder 1"}
 AFTER_NETWORK = SIMULATION | FEATURES | MODELS | END
 FIELD = '    depth: Annotated[Positive, Field(json_schema_extra={"neutral": 1}, description="depth")] = 1\n'
 new_rule_text = substitute("workflow/rules/simulation.smk", "simulation: segment", "simulation: the segment")
-new_key = substitute("src/spikelens/config/features.py", "class Features(Section):\n", f"class Features(Section):\n{FIELD}")
+new_key = substitute("src/spikelens/features/kinds/traces.py", "class Traces(Feature):\n", f"class Traces(Feature):\n{FIELD}")
 ATTENDED = {"attention"} | JUDGED
 AFTER_TFTS = "both TFTs, the attention, the scores, the report"
 EDITS = (
@@ -107,7 +114,19 @@ EDITS = (
     Edit("`jobs.py`", append("jobs.py"), "nothing", set()),
     Edit("`network/build.py`", append("network/build.py"), "everything", NETWORK | AFTER_NETWORK),
     Edit("`simulation/kernel.py`", append("simulation/kernel.py"), "the simulation and all after it", AFTER_NETWORK),
-    Edit("`features/causal.py`", append("features/causal.py"), "the features and all that reads them", FEATURES | TFTS | END),
+    Edit(
+        "`features/causal.py`",
+        append("features/causal.py"),
+        "the causal components, the method `omega`, the scores, the report",
+        of_features("omega_pairs", "omega_synapses") | CAUSAL,
+    ),
+    Edit(
+        "`features/kinds/spike_counts.py`",
+        append("features/kinds/spike_counts.py"),
+        "the spike counts, the report",
+        of_features("spike_counts") | {"report"},
+    ),
+    Edit("a new kind of feature in `features/kinds/`", new_feature, "nothing", set()),
     Edit(
         "`models/train.py`", append("models/train.py"), "the models, the attention, the scores, the report", MODELS | {"attention"} | JUDGED
     ),

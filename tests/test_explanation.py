@@ -9,22 +9,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
+from simulations import compute_features
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import spikelens
 from spikelens.explanation import attention as att
-from spikelens.explanation import controls, scores, wiring
+from spikelens.explanation import causal, controls, scores
 from spikelens.explanation.judge import judge
 from spikelens.explanation.run import compute
-from spikelens.features.run import compute_features
-from spikelens.layouts import block_group, layout
+from spikelens.features.windows import windows_range, windows_within
+from spikelens.layouts import block_group
 from spikelens.models.run import train
 from spikelens.network.build import build_blocks
-from spikelens.outputs import method_output
+from spikelens.outputs import feature_block, feature_output, method_output
 from spikelens.prepare import verify
+from spikelens.recording import wiring
 from spikelens.simulation.run import simulate_segment
 from spikelens.stores import ensure, write_shard
 
+OMEGAS = ("omega", "omega_unweighted")
 STRATA = (0.0, 1.0, 3.0, 5.0, 10.0)
 
 
@@ -369,8 +372,8 @@ def tiny(make_run, tmp_path):
     run = make_run(changes)
     build_blocks(run, range(run.n_blocks))
     for block in range(run.n_blocks):
-        for store, arrays in (("weights", ("weight_average",)), ("features", ("omega", "omega_unweighted"))):
-            group = block_group(run, store, block)
+        groups = (block_group(run, "weights", block), ("weight_average",)), (feature_block(run, "omega_synapses", block), OMEGAS)
+        for group, arrays in groups:
             ensure(group)
             for name in arrays:
                 spec = group.arrays[name]
@@ -391,8 +394,10 @@ def test_wiring_of_some_neurons_is_that_of_the_edge_table(tiny):
     assert found.weight[0, 1] == pytest.approx(1.25)
     assert found.weight[0, 2] == pytest.approx(1.25 + 11.25), "two synapses of one pair add up"
     assert found.weight[3, 1] == pytest.approx(21.25)
-    assert found.omega[3, 1] == found.omega_unweighted[3, 1] == 3 * 21 + 22
-    assert found.omega.sum() == found.omega[expected].sum()
+    for array in OMEGAS:
+        omega = causal.of_synapses(tiny, "omega_synapses", np.array([0, 2, 4, 6]), array)
+        assert omega[3, 1] == 3 * 21 + 22
+        assert omega.sum() == omega[expected].sum()
 
 
 def test_mean_weights_are_over_all_synapses_of_a_neuron_and_unknown_without_any(tiny):
@@ -414,18 +419,19 @@ def test_weight_at_the_end_stands_in_where_averages_are_not_kept(make_run):
 
 
 def test_causal_components_are_summed_over_whole_windows_only(tiny):
-    group = layout(tiny, "features")
-    spec = group.arrays["omega_dense"]
+    group = feature_output(tiny, "omega_pairs")
+    spec = group.arrays["omega"]
     everything = np.arange(np.prod(spec.shape), dtype=np.float32).reshape(spec.shape)
     for index in spec.indices():
-        write_shard(group, "omega_dense", index, everything[spec.region(index)])
+        write_shard(group, "omega", index, everything[spec.region(index)])
     neurons = np.array([0, 2, 4, 6])
-    windows = wiring.omega_windows(tiny, (900, 3_999))
+    windows = windows_within(tiny, (900, 3_999), 1)
     assert windows == range(1, 3)
-    assert wiring.windows_range(tiny, windows) == (1_000, 3_000)
-    assert np.array_equal(wiring.read_omega_dense(tiny, neurons, windows), everything[1:3][:, neurons][:, :, neurons].sum(0))
-    assert wiring.omega_windows(tiny, (0, 4_000)) == range(4)
-    assert not len(wiring.omega_windows(tiny, (1_100, 1_900)))
+    assert windows_range(tiny, windows, 1) == (1_000, 3_000)
+    expected = everything[1:3][:, neurons][:, :, neurons].sum(0)
+    assert np.array_equal(causal.of_pairs(tiny, "omega_pairs", neurons, windows), expected)
+    assert windows_within(tiny, (0, 4_000), 1) == range(4)
+    assert not len(windows_within(tiny, (1_100, 1_900), 1))
 
 
 # --- the stage ----------------------------------------------------------------------------------------------------------
@@ -440,7 +446,7 @@ def explained(make_run):
         build_blocks(run, range(run.n_blocks))
         for segment in range(run.n_segments):
             simulate_segment(run, segment)
-        compute_features(run, range(run.n_segments), range(run.n_blocks))
+        compute_features(run)
         for name in ("autoencoder", "tft_population", "tft_neuron"):
             for seed in run.models[name].seeds:
                 train(run, name, seed)
@@ -483,8 +489,9 @@ def test_every_promised_score_stands_in_the_lists_of_a_run(explained):
 
 @pytest.mark.slow
 def test_some_neurons_of_a_network_are_explained_without_dense_components(explained):
-    run, (found, _) = explained({"models.tft_neuron.neurons": 60, "features.omega_dense": False})
+    run, (found, _) = explained({"models.tft_neuron.neurons": 60, "features": {"omega_synapses": {"window_s": 1}}})
     assert not [row for row in found if row["score"] == "omega_dense"]
+    assert {row["score"] for row in found} >= {"omega", "omega_unweighted"}
     pairs = {row["edge_class"]: row["n_positive"] + row["n_negative"] for row in found if row["stratum"] == "all"}
     assert pairs == {"E->E": 48 * 47, "E->I": 48 * 12, "I->E": 12 * 48}
     assert method_output(run, "rate_correlation").arrays["rate_correlation"].shape == (2, 60, 60)

@@ -29,13 +29,13 @@ from spikelens.features.run import compute
 from spikelens.features.traces import advance, decay_table, spike_trace, spike_traces
 from spikelens.jobs import work_of
 from spikelens.layouts import block_group, layout
-from spikelens.network.build import Synapses, build_blocks
-from spikelens.network.layout import max_delay
+from spikelens.network.build import build_blocks
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.outputs import feature_block, feature_output, has_blocks
 from spikelens.places import place_of, root
 from spikelens.prepare import prepare
 from spikelens.recording.spikes import neuron_counts, population_counts, read_spikes
+from spikelens.recording.synapses import Synapses
 from spikelens.recording.wiring import read_synapses
 from spikelens.report.contents import PAGE, figures_of
 from spikelens.simulation.run import simulate_segment
@@ -387,7 +387,7 @@ def test_replayed_weights_are_the_stored_ones(module_run):
     weight_max = round(run.network.weight_max_mv * UNITS_PER_MV)
     for segment, block in itertools.product(range(run.n_segments), range(run.n_blocks)):
         start, end = run.segment_range(segment)
-        spikes = read_spikes(run, start - history_steps(20.0, max_delay(run)), end)
+        spikes = read_spikes(run, start - history_steps(20.0, run.max_delay), end)
         synapses, change = read_synapses(run, segment, block)
         before = synapses.weight.copy()
         causal_components(synapses, change, *spikes, run.network.neurons, [(start, end)], 20.0, weight_max)
@@ -529,9 +529,8 @@ def test_a_kind_may_be_the_only_feature(tmp_path, module_run, kind):
     for array, values in expected.items():
         assert found["mine", array].tobytes() == values.tobytes()
     assert [work.rule for work in work_of(run) if work.stage == "features"] == ["features.mine"]
-    assert [figure.name for figure in figures_of(run) if figure.stage == "features"] == (
-        ["causal_mine"] if kind.startswith("omega") else []
-    )
+    figures = [figure.name for figure in figures_of(run) if figure.stage == "features"]
+    assert figures == (["causal_mine"] if kind.startswith("omega") else [])
     assert set(spikelens.open(run.folder).features) == {"mine"}
     assert set(expected) <= set(spikelens.open(run.folder).features["mine"])
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from conftest import made_once, small_config
-from test_workflow import BLOCKS, END, FEATURES, JUDGED, RUN, SEGMENTS, TFTS, Project, finish
+from test_workflow import CAUSAL, FEATURE_NAMES, JUDGED, RUN, SEGMENTS, Project, finish, of_features
 
 from spikelens import manifests
 from spikelens.config import load_run, load_runs
@@ -229,8 +229,8 @@ def test_results_copied_without_snakemakes_metadata_are_used_but_not_by_another_
     assert project.plan() == set()
     project.change({"models.tft_neuron.learning_rate": 0.01})
     assert project.plan() == {"tft_neuron 1", "attention"} | JUDGED
-    project.change({"features.tau_ms": 7.0})
-    assert project.plan() == FEATURES | TFTS | END
+    project.change({"features.omega_pairs.tau_ms": 7.0})
+    assert project.plan() == {"tft_neuron 1", "attention"} | of_features("omega_pairs") | CAUSAL
 
 
 @pytest.mark.slow
@@ -239,9 +239,8 @@ def test_a_stage_is_a_target_with_several_segments(tmp_path, stage):
     project = Project.new(tmp_path / "project")
     planned = project.snakemake("--dry-run", stage).stdout
     assert len(set(re.findall(r"Job \d+: simulation: segment (\d)", planned))) == len(SEGMENTS)
-    assert len(set(re.findall(r"Job \d+: features: segment (\d, block \d)", planned))) == (
-        len(SEGMENTS) * len(BLOCKS) if stage == "features" else 0
-    )
+    features = set(re.findall(r"Job \d+: features: (\w+, segment \d, block \d)", planned))
+    assert len(features) == (len(SEGMENTS) * len(FEATURE_NAMES) if stage == "features" else 0)
     assert "models" not in planned
 
 

@@ -71,7 +71,7 @@ def counts(shown: str) -> dict[str, int]:
 ALL = {
     "build_network": 2,
     "simulate": 3,
-    "compute_features": 6,
+    "compute_features": 12,
     "train": 3,
     "infer": 3,
     "explain": 1,
@@ -119,7 +119,7 @@ def test_a_config_that_the_snakefile_makes_counts(folder):
     snakefile = folder / "workflow/Snakefile"
     changed = 'config["simulation"]["duration_s"] = 8\n\n\nmodule spikelens'
     snakefile.write_text(SNAKEFILE.replace("module spikelens", changed))
-    assert counts(snakemake(folder, "--dry-run")) == {**ALL, "simulate": 4, "compute_features": 8}
+    assert counts(snakemake(folder, "--dry-run")) == {**ALL, "simulate": 4, "compute_features": 16}
     shown = snakemake(folder, "--dry-run", "--config", 'set=["simulation.duration_s=10"]')
     assert counts(shown)["simulate"] == 5
     snakefile.write_text(SNAKEFILE.replace("module spikelens", 'config["netwrk"] = {}\n\n\nmodule spikelens'))

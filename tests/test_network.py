@@ -19,7 +19,6 @@ from spikelens.config import expected_synapses, load_runs, read_yaml
 from spikelens.errors import NetworkError
 from spikelens.layouts import block_group, layout, n_synapses
 from spikelens.network.build import build_blocks, drawn_synapses, read_edges, warn_if_implausible
-from spikelens.network.layout import max_delay
 from spikelens.network.outdegree import fixed_outdegree, hypergeometric, mode_chance
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.random import uniform, words
@@ -280,7 +279,7 @@ def test_expected_synapses_and_longest_delay_match_the_network(tmp_path):
     }
     run, synapses = drawn(tmp_path, {"network.connections": connections})
     assert expected_synapses(run.network) == len(synapses["source"]) == 160 * 25 + 160 * 9
-    assert max_delay(run) == synapses["delay"].max() == 40
+    assert run.max_delay == synapses["delay"].max() == 40
 
 
 def test_populations_of_one_neuron(tmp_path):

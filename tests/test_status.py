@@ -63,16 +63,16 @@ def test_of_a_finished_run_every_job_is_done_and_its_cost_is_what_was_measured(f
     wall_s = sum(float(rows[1].split("\t")[rows[0].split("\t").index("s")]) for rows in tables)
     assert simulation["wall_s"] == pytest.approx(wall_s)
     assert simulation["core_hours"] == pytest.approx(2 * wall_s / 3600)
-    assert f"{RUN}: 19 of 19 jobs done" in told(finished)
+    assert f"{RUN}: 25 of 25 jobs done" in told(finished)
 
 
 @pytest.mark.slow
 def test_what_is_lost_is_named(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
-    (project.results / "current/features.zarr/count/c/1/0").unlink()
+    (project.results / "current/features/spike_counts/output.zarr/count/c/1/0").unlink()
     lost = [(job["rule"], job["name"], job["state"]) for job in told(project, "--json")["jobs"]]
     assert [job[2] for job in lost] == ["lost"]
-    assert lost[0][0] == "features"
+    assert lost[0][:2] == ("features.spike_counts", "1-0")
     assert "was done, but files are missing: snakemake will run it again:" in told(project)
 
 
@@ -100,7 +100,7 @@ def test_a_failed_job_is_shown_with_its_message_and_log(finished, tmp_path):
 @pytest.mark.slow
 def test_a_job_is_seen_running_then_unclear_after_a_kill_and_ended_once_unlocked(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
-    long = {"simulation.duration_s": 3000, "simulation.segment_s": 1500, "simulation.ranks": 2, "features.omega_dense": False}
+    long = {"simulation.duration_s": 3000, "simulation.segment_s": 1500, "simulation.ranks": 2, "features": {}}
     project.change(long)
     command = {**project.command(), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     with subprocess.Popen(**command) as snakemake:
@@ -233,13 +233,13 @@ def test_a_marked_job_runs_while_snakemake_holds_its_lock_and_gives_signs_of_lif
 
 
 def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch):
-    jobs = [job for job in jobs_of(begun) if job.rule == "features"][:4]
+    jobs = [job for job in jobs_of(begun) if job.stage == "features"][:4]
     for number, job in enumerate(jobs):
         marker(begun, job.made, str(100 + number))
     locked(begun)
     monkeypatch.setenv("PATH", "/nowhere")
     without = status.look(begun)
-    assert [job.state for job in without.jobs if job.state != "waiting" and job.rule == "features"] == ["queued"] * 4
+    assert [job.state for job in without.jobs if job.state != "waiting" and job.rule.startswith("features.")] == ["queued"] * 4
     assert "the state of submitted jobs is unknown: squeue not found" in status.as_text(without)
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -247,7 +247,7 @@ def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch)
     (folder / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
     asked = status.look(begun)
-    found = [job.state for job in asked.jobs if job.state != "waiting" and job.rule == "features"]
+    found = [job.state for job in asked.jobs if job.state != "waiting" and job.rule.startswith("features.")]
     assert found == ["queued", "running", "running", "unclear"]
     assert asked.notes == ()
 
@@ -255,10 +255,10 @@ def test_slurm_is_asked_of_jobs_that_are_submitted(begun, tmp_path, monkeypatch)
 def test_many_jobs_of_a_state_are_counted_and_ten_are_shown(begun):
     locked(begun)
     for job in jobs_of(begun):
-        if job.rule == "features":
+        if job.stage == "features":
             marker(begun, job.made)
     text = status.as_text(status.look(begun))
-    assert len(re.findall(r"^  features \d-\d: no output yet \(\d+ s ago\)$", text, re.M)) == 10
+    assert len(re.findall(r"^  features\.\w+ \d-\d: no output yet \(\d+ s ago\)$", text, re.M)) == 10
     assert "and 2 more (--json lists all)" in text
 
 

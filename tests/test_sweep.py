@@ -46,14 +46,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_status_counts_each_job_once_and_shows_all_runs(simulated, capsys):
     assert main(["status", PLACE]) == 0
     shown = capsys.readouterr().out.splitlines()
-    # 2 blocks, 2 x 3 segments; 2 x 6 features, 2 x 3 models, 2 x 3 methods, 2 explanations, 4 reports
-    assert shown[0] == f"{PLACE}, 4 runs: 8 of 38 jobs done"
-    rows = {line.split()[0]: line.split()[1:3] for line in shown[2:13]}
+    # 2 blocks, 2 x 3 segments; 2 x 12 features, 2 x 3 models, 2 x 3 methods, 2 explanations, 4 reports
+    assert shown[0] == f"{PLACE}, 4 runs: 8 of 50 jobs done"
+    rows = {line.split()[0]: line.split()[1:3] for line in shown[2:16]}
     assert rows["network"] == ["2", "2"]
     assert rows["simulation"] == ["6", "6"]
     assert rows["report"] == ["4", "-"]
     assert [line.split() for line in shown if "drive.seed=" in line] == [
-        [run.path.removeprefix(f"{Path.cwd()}/"), "5", "of", "19", "done,", "14", "waiting"] for run in simulated
+        [run.path.removeprefix(f"{Path.cwd()}/"), "5", "of", "25", "done,", "20", "waiting"] for run in simulated
     ]
 
 
@@ -70,8 +70,8 @@ def test_verify_reads_each_file_once(simulated, counted, capsys):
     told = capsys.readouterr().err
     expected = {places.root(run) / file for run in simulated for job in simulated_jobs(run) for file in job.files}
     assert sorted(path.absolute() for path in counted) == sorted(expected)
-    assert told.count(" is missing: the job has not finished") == 30
-    assert f"faults in {PLACE}, 4 runs (38 jobs, {len(expected):,} files" in told
+    assert told.count(" is missing: the job has not finished") == 42
+    assert f"faults in {PLACE}, 4 runs (50 jobs, {len(expected):,} files" in told
 
 
 def test_a_damaged_shared_shard_is_reported_once_and_reruns_only_its_job(simulated, capsys):

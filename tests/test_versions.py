@@ -157,13 +157,18 @@ def test_versions_of_libraries_do_not_count(monkeypatch, tmp_path):
     assert fingerprints(run) == before
 
 
+OMEGAS = [f"{stage}/{kind}" for stage in ("features", "report") for kind in ("omega_pairs", "omega_synapses")]
+"""Items that compute causal components."""
 TFT = ["models/tft", "explanation/attention", "report/tft", "report/attention"]
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "items"),
     [
-        ("simulation/kernel.py", "np.float32(30.0)", "np.float32(20.0)", ["simulation", "features"]),
+        ("simulation/kernel.py", "np.float32(30.0)", "np.float32(20.0)", ["simulation", *OMEGAS]),
+        ("features/kinds/spike_counts.py", "[:, None]", "[:, None] + 0", ["features/spike_counts", "report/spike_counts"]),
+        ("features/kinds/omega_synapses.py", "weight_max)", "weight_max + 0)", ["features/omega_synapses", "report/omega_synapses"]),
+        ("features/causal.py", "import numpy", "_NEW = 1\nimport numpy", OMEGAS),
         (
             "models/tft.py",
             "import warnings",
@@ -172,14 +177,30 @@ TFT = ["models/tft", "explanation/attention", "report/tft", "report/attention"]
         ),
         ("models/autoencoder.py", "class ", "_NEW = 1\n\n\nclass ", ["models/lstm_autoencoder", "report/lstm_autoencoder"]),
         ("report/activity.py", 'title="In-degree"', 'title="Sources"', ["report"]),
-        ("config/features.py", "class Features(Section):", "class Features(Section):\n    depth: Positive = 1", []),
-        ("config/features.py", "if run.n_steps % features.step_ms", "if run.n_steps % (2 * features.step_ms)", []),
+        ("features/kinds/traces.py", "class Traces(Feature):", "class Traces(Feature):\n    depth: Positive = 1", []),
+        ("features/kinds/spike_counts.py", "elif run.n_steps % self.step_ms", "elif run.n_steps % (2 * self.step_ms)", []),
+        ("features/kinds/traces.py", "return BASE", "return 2 * BASE", []),
         ("models/kinds/tft.py", "return TORCH_BASE", "return 2 * TORCH_BASE", []),
         ("config/run.py", "self.simulation.duration_s * STEPS_PER_SECOND", "self.simulation.duration_s * 1000", list(ITEMS)),
         ("stores.py", "clevel=1", "clevel=2", list(ITEMS)),
         ("jobs.py", "import itertools", "import itertools\n_NEW = 1", []),
     ],
-    ids=["kernel", "one kind of model", "another", "title of a figure", "new field", "check", "cost", "sizes", "encoder", "jobs"],
+    ids=[
+        "kernel",
+        "one kind of feature",
+        "another kind of feature",
+        "what two kinds of features share",
+        "one kind of model",
+        "another kind of model",
+        "title of a figure",
+        "new field",
+        "check",
+        "cost of a feature",
+        "cost of a model",
+        "sizes",
+        "encoder",
+        "jobs",
+    ],
 )
 def test_an_edit_counts_for_the_items_that_compute_with_it(package, file, old, new, items):
     assert edited_items() == []
@@ -242,7 +263,7 @@ def seen(stage, compute):
 
 from spikelens.network.build import build_blocks
 from spikelens.simulation.run import simulate_segment
-from spikelens.features.run import compute_features
+from spikelens.features.run import compute
 from spikelens.models.run import train
 from spikelens.explanation.judge import judge
 from spikelens.explanation.run import compute as infer
@@ -250,7 +271,8 @@ from spikelens.report.run import make_report
 blocks, segments = range(run.n_blocks), range(run.n_segments)
 seen("network", lambda: build_blocks(run, blocks))
 seen("simulation", lambda: [simulate_segment(run, segment) for segment in segments])
-seen("features", lambda: compute_features(run, segments, blocks))
+for name in run.features:
+    seen(f"features/{name}", lambda: [compute(run, name, segment, block) for segment in segments for block in blocks])
 for name, kind in (("autoencoder", "lstm_autoencoder"), ("tft_neuron", "tft")):
     seen(f"models/{kind}", lambda: train(run, name, 1))
 train(run, "tft_population", 1)
@@ -289,11 +311,13 @@ def test_listed_code_enters_keys_by_its_number_and_other_code_by_its_hash(packag
     run = load_runs(small_config(tmp_path))[0]
     before = fingerprints(run)
     edit(package / "features/rates.py", "import numpy", "_NEW = 1\nimport numpy")
-    assert edited_items() == ["features", "report"]
-    assert results_version("features") == code_hash("features")
-    assert [stage for stage, keys in fingerprints(run).items() if keys != before[stage]] == ["features", "models", "explanation", "report"]
+    edited = edited_items()
+    assert edited == ["features/spike_counts", "report", "report/spike_counts"]
+    assert results_version("features/spike_counts") == code_hash("features/spike_counts")
+    assert [stage for stage, keys in fingerprints(run).items() if keys != before[stage]] == ["features", "report"]
     entries = json.loads((package / LISTED).read_text())
-    entries["features"]["code"], entries["report"]["code"] = code_hash("features"), code_hash("report")
+    for item in edited:
+        entries[item]["code"] = code_hash(item)
     (package / LISTED).write_text(json.dumps(entries))
     listed.cache_clear()
     assert fingerprints(run) == before, "the same number: the results are found again"
@@ -350,13 +374,13 @@ def test_numbers_go_up_where_bits_differ_or_by_hand_and_stay_otherwise():
     assert numbers == {
         **dict.fromkeys(ITEMS, 4),
         "simulation": 5,
-        "features": 5,
+        **dict.fromkeys(versions.items_of("features"), 5),
         **dict.fromkeys(versions.items_of("models"), 5),
         "report": 1,
     }
     assert decisions["network"].why == "results identical"
     assert all(decision.after.code == code_hash(item) for item, decision in decisions.items())
-    with pytest.raises(SpikelensError, match=r"BUMP=simulaton: expected all, models, or one of network"):
+    with pytest.raises(SpikelensError, match=r"BUMP=simulaton: expected all, features, models, or one of network"):
         bumped_items(["simulaton"])
 
 
@@ -407,8 +431,9 @@ def test_golden_runs_of_both_codes_decide(clone):
     commit(clone)  # the listed code is in the commit before
     updated = make_versions(clone)
     assert updated.returncode == 0, updated.stderr[-3000:]
-    # the features' code has the kernel's among it; later stages have other keys through the simulation's number
-    assert numbers(clone) == {**dict.fromkeys(ITEMS, 3), "simulation": 4, "features": 4}
+    # other code of features is compared, too, and features of other spikes are others; so are figures of them
+    changed = ["simulation", *(item for item in OMEGAS if "kinds" not in item)]
+    assert numbers(clone) == {**dict.fromkeys(ITEMS, 3), **dict.fromkeys(changed, 4)}
     assert re.search(r"^network +3 .* results identical$", updated.stdout, re.M)
     assert re.search(r"^simulation +3 -> 4 .* results differ: \d+ of \d+ files, e\.g\. table/", updated.stdout, re.M)
     again = make_versions(clone)

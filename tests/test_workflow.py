@@ -82,7 +82,7 @@ class Project:
         return finished.stdout
 
     def plan(self) -> set[str]:
-        """Jobs that would run, like "simulation 0", "features 1 0", "models.tft_neuron 1"."""
+        """Jobs that would run, like "simulation 0", "features.traces 1 0", "tft_neuron 1"."""
         finished = self.snakemake("--dry-run")
         assert finished.returncode == 0, finished.stdout[-4000:]
         return planned(finished.stdout)
@@ -111,6 +111,8 @@ def planned(output: str) -> set[str]:
         stage = message.split(":")[0]
         if stage == "models":
             jobs.add(re.sub(r"models: (\w+), seed (\d+).*", r"\1 \2", message))
+        elif stage == "features":
+            jobs.add(re.sub(r"features: (\w+), segment (\d+), block (\d+).*", r"features.\1 \2 \3", message))
         elif stage == "explanation" and (method := re.match(r"explanation: (\w+) of ", message)):
             jobs.add(method[1])
         elif stage != "complete":
@@ -121,12 +123,22 @@ def planned(output: str) -> set[str]:
 SEGMENTS, BLOCKS = range(3), range(2)
 NETWORK = {f"network {b}" for b in BLOCKS}
 SIMULATION = {f"simulation {s}" for s in SEGMENTS}
-FEATURES = {f"features {s} {b}" for s in SEGMENTS for b in BLOCKS}
+FEATURE_NAMES = ("spike_counts", "traces", "omega_pairs", "omega_synapses")
+
+
+def of_features(*names: str, segments=SEGMENTS) -> set[str]:
+    """The jobs of features: one for each segment computes both blocks."""
+    return {f"features.{name} {segment} 0" for name in names for segment in segments}
+
+
+FEATURES = of_features(*FEATURE_NAMES)
 TFTS = {"tft_population 1", "tft_neuron 1"}
 MODELS = {"autoencoder 1", *TFTS}
 METHODS = {"attention", "rate_correlation", "omega"}
 JUDGED = {"explanation", "report"}
 END = METHODS | JUDGED
+CAUSAL = {"omega"} | JUDGED
+"""What reads causal components."""
 
 
 def finish(folder: Path) -> None:
@@ -179,7 +191,12 @@ def test_a_finished_run_has_the_files_that_were_planned(finished):
         ({"models.tft_population.seeds": [1, 2]}, {"tft_population 2", "report"}),
         ({"models.tft_neuron.bin_ms": 40}, {"tft_neuron 1", "attention", "rate_correlation"} | JUDGED),
         ({"report.window_ms": 40}, {"report"}),
-        ({"features.step_ms": 25}, FEATURES | TFTS | END),
+        ({"features.spike_counts.step_ms": 25}, of_features("spike_counts") | {"report"}),
+        ({"features.traces.tau_ms": 10.0}, of_features("traces") | {"report"}),
+        ({"features.omega_pairs.window_s": 2}, of_features("omega_pairs") | CAUSAL),
+        ({"features.omega_synapses.tau_ms": 10.0}, of_features("omega_synapses") | CAUSAL),
+        ({"features.more": {"kind": "spike_counts", "step_ms": 20}}, of_features("more") | {"report"}),
+        ({"features": {}}, {"explanation", "report"}),
         ({"drive.seed": 2}, SIMULATION | FEATURES | MODELS | END),
         ({"simulation.record.neurons": [5]}, SIMULATION | FEATURES | MODELS | END),
         ({"simulation.plasticity": False}, SIMULATION | FEATURES | MODELS | END),
@@ -263,7 +280,7 @@ def test_a_lost_shard_costs_the_job_that_makes_it_and_no_other(project):
         ["current/state.zarr/v/c/0/1"],
         ["current/state.zarr/stamp/c/2/0/0"],
         ["current/spikes.zarr/spikes/c/0/0", "current/spikes.zarr/spikes/c/2/1"],
-        ["current/network.zarr/blocks/1/delay/c/0", "current/features.zarr/count/c/1/1"],
+        ["current/network.zarr/blocks/1/delay/c/0", "current/features/spike_counts/output.zarr/count/c/1/1"],
     ],
     ids=["a state", "the last state", "two shards", "a synapse array and a feature"],
 )
@@ -282,7 +299,8 @@ def test_what_is_lost_is_made_again_in_one_call_and_equals_what_it_was(project, 
         "current/spikes.zarr/zarr.json",
         "current/spikes.zarr/spikes/zarr.json",
         "current/weights.zarr/1/weight/zarr.json",
-        "current/features.zarr/time/c/0",
+        "current/features/spike_counts/output.zarr/time/c/0",
+        "current/features/omega_synapses/output.zarr/blocks/1/omega/zarr.json",
     ],
 )
 def test_lost_metadata_are_restored_in_one_call_without_a_job(project, lost):
@@ -316,37 +334,39 @@ def test_in_an_allocation_of_the_user_jobs_start_as_anywhere(project, monkeypatc
 def test_what_was_lost_and_what_was_changed_are_both_in_the_plan(project):
     (project.results / "current/network.zarr/in_degree/c/0").unlink()
     (project.results / "current/spikes.zarr/spikes/c/0/0").unlink()
-    project.change({"features.tau_ms": 10.0})
-    assert project.plan() == {"network 0", "simulation 0"} | FEATURES | TFTS | END
+    project.change({"features.omega_synapses.tau_ms": 10.0})
+    assert project.plan() == {"network 0", "simulation 0"} | of_features("omega_synapses") | CAUSAL
     project.run()
     (project.results / "current/spikes.zarr/spikes/c/0/0").unlink()
-    project.change({"features.tau_ms": 15.0})
-    assert project.plan() == {"simulation 0"} | FEATURES | TFTS | END
+    project.change({"features.omega_synapses.tau_ms": 15.0})
+    assert project.plan() == {"simulation 0"} | of_features("omega_synapses") | CAUSAL
+
+
+COUNTS = "current/features/spike_counts/output.zarr/count/c/*/*"
 
 
 def check_growth(project, old_spikes, old_features):
     """Three segments became four: old spikes and features are untouched."""
     assert project.times("current/spikes.zarr/spikes/c/[012]/*") == old_spikes
-    now = project.times("current/features.zarr/count/c/*/*")
+    now = project.times(COUNTS)
     assert now.items() >= old_features.items()
     assert len(now) == 8
     assert project.plan() == set()
 
 
 def test_a_longer_duration_adds_a_segment_leaves_the_old_ones_and_equals_a_run_of_that_length(project, tmp_path):
-    spikes, features = project.times("current/spikes.zarr/spikes/c/[012]/*"), project.times("current/features.zarr/count/c/*/*")
+    spikes, features = project.times("current/spikes.zarr/spikes/c/[012]/*"), project.times(COUNTS)
     project.change({"simulation.duration_s": 8})
-    new_features = {f"features 3 {b}" for b in BLOCKS}
-    assert project.plan() == {"simulation 3"} | new_features | MODELS | END
+    assert project.plan() == {"simulation 3"} | of_features(*FEATURE_NAMES, segments=[3]) | MODELS | END
     project.run()
     check_growth(project, spikes, features)
     check_same_shards(project, Project.new(tmp_path / "fresh", {"simulation.duration_s": 8}))
 
 
 def test_a_run_grows_also_after_a_call_that_failed_midway(project):
-    spikes, features = project.times("current/spikes.zarr/spikes/c/[012]/*"), project.times("current/features.zarr/count/c/*/*")
+    spikes, features = project.times("current/spikes.zarr/spikes/c/[012]/*"), project.times(COUNTS)
     project.change({"simulation.duration_s": 8})
-    obstacle = project.results / "current/features.zarr/count/c/3"
+    obstacle = project.results / "current/features/spike_counts/output.zarr/count/c/3"
     obstacle.write_text("a file where a folder has to be: the features of the new segment cannot be written")
     assert project.snakemake().returncode == 1
     assert (project.results / "current/spikes.zarr/spikes/c/3/0").is_file()
@@ -359,8 +379,8 @@ def test_a_run_grows_also_after_a_call_that_failed_midway(project):
 def check_same_shards(project, fresh):
     """Every shard of a run that is made now, as far as the features, is in the other, with the same bytes."""
     fresh.run("features")
-    stored = ("spikes", "weights", "state", "features")
-    shards = [path for store in stored for path in fresh.results.glob(f"current/{store}.zarr/**/c/**/*")]
+    stored = ("spikes.zarr", "weights.zarr", "state.zarr", *(f"features/{name}/output.zarr" for name in FEATURE_NAMES))
+    shards = [path for store in stored for path in fresh.results.glob(f"current/{store}/**/c/**/*")]
     files = [path.relative_to(fresh.results) for path in shards if path.is_file()]
     assert len(files) > 50
     assert [path for path in files if (fresh.results / path).read_bytes() != (project.results / path).read_bytes()] == []
@@ -369,7 +389,8 @@ def check_same_shards(project, fresh):
 def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simulated_again(tmp_path):
     """The documented recovery (docs/recovery.md): see that no job is left, `snakemake --unlock`, then snakemake again."""
     # segments long enough that the second is still running when the driver is killed, as soon as its log file is there
-    longer = {"simulation.duration_s": 36, "simulation.segment_s": 12, "features.omega_window_s": 12}
+    longer = {"simulation.duration_s": 36, "simulation.segment_s": 12}
+    longer |= {f"features.{name}.window_s": 12 for name in ("omega_pairs", "omega_synapses")}
     project = Project.new(tmp_path / "project", longer)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
     driver = subprocess.Popen(**project.command(), **quiet)
@@ -384,7 +405,7 @@ def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simul
     assert project.snakemake("--unlock").returncode == 0
     jobs = planned(project.run())
     # the features of the first segment may have been done before the kill
-    assert jobs | {f"features 0 {b}" for b in BLOCKS} == {"simulation 1", "simulation 2"} | FEATURES | MODELS | END
+    assert jobs | of_features(*FEATURE_NAMES, segments=[0]) == {"simulation 1", "simulation 2"} | FEATURES | MODELS | END
     assert project.times("current/spikes.zarr/spikes/c/0/*") == first
     assert len(project.times("current/spikes.zarr/spikes/c/*/*")) == 6
     assert project.plan() == set()
@@ -467,7 +488,7 @@ def test_a_run_with_a_short_last_segment_stays_where_it_is_when_the_duration_cha
     ("changes", "message"),
     [
         ({"simulation.duration_s": -5}, "simulation.duration_s = -5: expected"),
-        ({"features.tua_ms": 50}, "features.tua_ms = 50: unknown key; did you mean tau_ms?"),
+        ({"features.traces.tua_ms": 50}, "features.traces.tua_ms = 50: unknown key; did you mean tau_ms?"),
         ({"network.edges": "nowhere.csv", "network.connections": {}}, 'network.edges = "nowhere.csv": no such file'),
     ],
 )
@@ -504,8 +525,9 @@ def test_stores_open_with_plain_xarray_and_show_dimensions_coordinates_and_units
     assert {"time", "neuron", "population"} <= set(spikes.coords)
     assert spikes.time.attrs["units"] == "ms"
     assert [str(w.message) for w in recwarn if "consolidated" in str(w.message)] == []
-    for store in layouts.stores_of(load_run(finished.results)):
-        opened = xr.open_zarr(finished.results / f"current/{store}.zarr")
+    found = [f"{store}.zarr" for store in layouts.stores_of(load_run(finished.results))]
+    for store in (*found, *(f"features/{name}/output.zarr" for name in FEATURE_NAMES)):
+        opened = xr.open_zarr(finished.results / "current" / store)
         assert all("units" in array.attrs or "long_name" in array.attrs for array in opened.data_vars.values())
 
 
@@ -518,7 +540,7 @@ def test_a_notebook_opens_the_run_lazily(finished, monkeypatch):
     assert run.weights.weight.attrs["units"] == "mV"
     assert float(run.weights.weight.max()) <= 10
     assert run.methods["attention"].attention.sizes["neuron"] == 200
-    assert run.causal_components.omega.dims == ("window", "synapse")
+    assert run.features["omega_synapses"].omega.dims == ("window", "synapse")
 
 
 def test_the_summary_has_the_six_stages_and_the_report_is_one_file(project):

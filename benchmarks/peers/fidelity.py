@@ -36,12 +36,6 @@ GROUP_SIZE = 1_000
 BIN_S = 10
 """Rates over time are given in bins of so many seconds."""
 
-UNUSED: dict[str, dict[str, Any]] = {
-    "features": {"omega_window_s": 1},
-    "models": {},
-}
-"""Stages that are not run shall not refuse a short duration."""
-
 
 @dataclass(frozen=True)
 class Activity:
@@ -72,7 +66,9 @@ def kicks_of(run: RunConfig) -> NDArray[np.int64]:
 def ours(config: Path, folder: Path, name: str, keys: dict[str, dict[str, Any]]) -> tuple[RunConfig, Activity]:
     """Build and simulate a network by the command line, with some keys of the configuration replaced."""
     content = {key: dict(value) for key, value in read_yaml(config).items()}
-    for section, values in {**UNUSED, **keys, "run": {"name": name, "results": str(folder)}}.items():
+    # stages that are not run must not refuse a short duration
+    content |= {"features": {}, "models": {}, "explanation": {"methods": {}}}
+    for section, values in {**keys, "run": {"name": name, "results": str(folder)}}.items():
         content[section].update(values)
     run = load_runs({**content, "sweep": {}}, str(config))[0]
     prepare(run)

@@ -16,11 +16,10 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spikelens.config.extensions import files_of
 from spikelens.errors import SpikelensError
 from spikelens.names import STAGES, Stage
 from spikelens.source_cache import kept
@@ -136,6 +135,34 @@ def code_hash(item: Item) -> str:
 def _computed_hash(item: Item) -> str:
     ours = sorted((module, _read_module(path)[0]) for module, path in modules_of(item).items())
     return hashlib.sha256(json.dumps(ours).encode()).hexdigest()[:16]
+
+
+def files_of(path: Path) -> list[Path]:
+    """An extension and the files beside it that it imports, directly or through one another."""
+    found: dict[Path, None] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in found or not file.is_file():
+            continue
+        found[file] = None
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError):
+            continue  # executing it says what is wrong
+        for name in _names_imported(tree):
+            parts = name.split(".")
+            waiting += [path.parent.joinpath(*parts).with_suffix(".py"), path.parent.joinpath(*parts, "__init__.py")]
+    return list(found)
+
+
+def _names_imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def extension_hash(path: Path) -> str:

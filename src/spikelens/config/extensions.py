@@ -7,7 +7,6 @@ the jobs and the files of everything that the run computes.
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.util
@@ -22,6 +21,7 @@ from pydantic import create_model
 
 from spikelens.config import items
 from spikelens.errors import ConfigError, Problem
+from spikelens.versions import files_of
 
 KEY = "extensions"
 _SETS: dict[str, tuple[str, ...]] = {"features": ("features",), "models": ("models",), "methods": ("explanation", "methods")}
@@ -140,34 +140,6 @@ def _rebuild() -> None:
 
 
 # --- the code of an extension -------------------------------------------------------------------------------------------
-
-
-def files_of(path: Path) -> list[Path]:
-    """An extension and the files beside it that it imports, directly or through one another."""
-    found: dict[Path, None] = {}
-    waiting = [path]
-    while waiting:
-        file = waiting.pop()
-        if file in found or not file.is_file():
-            continue
-        found[file] = None
-        try:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-        except (SyntaxError, ValueError):
-            continue  # executing it says what is wrong
-        for name in _imported(tree):
-            parts = name.split(".")
-            waiting += [path.parent.joinpath(*parts).with_suffix(".py"), path.parent.joinpath(*parts, "__init__.py")]
-    return list(found)
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _digest_of(path: str) -> str:

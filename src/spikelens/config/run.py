@@ -21,7 +21,7 @@ from spikelens.config.network import Network, expected_synapses
 from spikelens.config.recording import Recording
 from spikelens.config.report import Report
 from spikelens.config.simulation import Simulation
-from spikelens.config.types import MAX_AVERAGED_SYNAPSES, STEPS_PER_SECOND, Scalar, Section
+from spikelens.config.types import MAX_AVERAGED_SYNAPSES, MAX_DELAY_MS, STEPS_PER_SECOND, Scalar, Section
 from spikelens.explanation.method import Method
 from spikelens.features.feature import Feature
 from spikelens.names import STAGES, Stage
@@ -215,6 +215,13 @@ class RunConfig(Config):
         if self.has_network and self.network.connections:
             return list(self.network.connections)
         return [f"{source}->{target}" for source in self.population_sizes for target in self.population_sizes]
+
+    @property
+    def max_delay(self) -> int:
+        """Longest delay that the network can have [ms]; the state keeps spikes this far back."""
+        if self.network.edges is not None:
+            return MAX_DELAY_MS
+        return max((connection.delay_range[1] for connection in self.network.connections.values()), default=1)
 
     @property
     def weight_average(self) -> bool:

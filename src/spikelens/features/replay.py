@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
-from spikelens.numerics import NO_SPIKE
-from spikelens.simulation.plasticity import DRIFT
+from spikelens.numerics import DRIFT, NO_SPIKE
 
 
 @compiled

@@ -17,35 +17,18 @@ from spikelens.layouts import block_layout, layout
 from spikelens.network import distributions
 from spikelens.network.connect import Drawn, draw_connection
 from spikelens.network.distributions import Distribution, draw
-from spikelens.numerics import UNITS_PER_MV
+from spikelens.numerics import MAX_WEIGHT_SUM, UNITS_PER_MV
 from spikelens.random import STREAM_DELAYS, STREAM_WEIGHTS
+from spikelens.recording.synapses import Synapses
 from spikelens.stores import ensure, write_shard
 from spikelens.tables import read_table, refuse_rows
 
 log = logging.getLogger(__name__)
 
 EDGE_COLUMNS = {"source": int, "target": int, "delay_ms": int, "weight_mv": float, "plastic": bool}
-MAX_WEIGHT_SUM = MAX_WEIGHT_MV * UNITS_PER_MV
 """Bound of the sum of |weight| onto a target, so that its input fits in 32 bits."""
 _NEARLY_ALL = 0.9
 """If more than this fraction of the other neurons have an edge, a neuron 0 without edges is suspicious."""
-
-
-@dataclass(frozen=True)
-class Synapses:
-    """Synapses ordered by target, source, delay; arrays are (n_synapses,).
-
-    Source and target are neuron ids; delays are in ms, weights in 2^-16 mV.
-    """
-
-    source: NDArray[np.int32]
-    target: NDArray[np.int32]
-    delay: NDArray[np.uint8]
-    weight: NDArray[np.int32]
-    plastic: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.source)
 
 
 def build_blocks(run: RunConfig, blocks: Iterable[int]) -> None:

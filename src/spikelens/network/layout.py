@@ -54,10 +54,3 @@ def network_block_layout(run: RunConfig, block: int, n: int) -> Layout:
         "weight": array("int32", in_mv("weight at the start")),
         "plastic": array("bool", {"long_name": "changed by STDP"}),
     }, {}
-
-
-def max_delay(run: RunConfig) -> int:
-    """Longest delay that the network may have [ms]; the state keeps spikes this far back."""
-    if run.network.edges is not None:
-        return MAX_DELAY_MS
-    return max((connection.delay_range[1] for connection in run.network.connections.values()), default=1)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
 from spikelens.layouts import StoreName, block_group
-from spikelens.network.build import Synapses
 from spikelens.numerics import UNITS_PER_MV
+from spikelens.recording.synapses import Synapses
 from spikelens.stores import read_shard
 
 Floats = NDArray[np.float64]

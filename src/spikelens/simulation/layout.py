@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
-from spikelens.network.layout import in_mv, max_delay
+from spikelens.network.layout import in_mv
 from spikelens.recording.layout import boundary_coordinate, neuron_coordinates, segment_coordinate
 from spikelens.stores import Array, Coordinate, Layout, time_coordinate
 
@@ -30,7 +30,7 @@ def weights_block_layout(run: RunConfig, block: int, n: int) -> Layout:
 
 def state_layout(run: RunConfig) -> Layout:
     n, size, boundaries = run.network.neurons, run.network.block_size, run.n_segments
-    lags = max_delay(run)
+    lags = run.max_delay
 
     def per_neuron(dtype: str, attrs: Mapping[str, Any]) -> Array:
         return Array(("boundary", "neuron"), (boundaries, n), (1, size), dtype, attrs, by=("segment", "block"))

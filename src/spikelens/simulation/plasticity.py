@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from spikelens.compiled import compiled
 from spikelens.config import STEPS_PER_SECOND
+from spikelens.numerics import DRIFT
 from spikelens.simulation.kernel import Projection, delay_of, target_of
-
-DRIFT = 655
-"""Increment of each plastic weight per second [2^-16 mV]: 0.01 mV."""
 
 
 @compiled

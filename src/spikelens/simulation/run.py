@@ -21,9 +21,7 @@ from spikelens.errors import SimulationError
 from spikelens.layouts import block_group, layout
 from spikelens.limits import Deadline
 from spikelens.mpi import NoExchange, SpikeExchange, owned_blocks
-from spikelens.network.build import MAX_WEIGHT_SUM
-from spikelens.network.layout import max_delay
-from spikelens.numerics import STDP_LAGS, UNITS_PER_MV, stdp_tables
+from spikelens.numerics import MAX_WEIGHT_SUM, STDP_LAGS, UNITS_PER_MV, stdp_tables
 from spikelens.progress import Progress
 from spikelens.simulation import state
 from spikelens.simulation.drive import make_drive
@@ -151,7 +149,7 @@ class Part:
         self.clock = Clock()
         self.run, self.segment, self.blocks = run, segment, list(blocks)
         self.start, self.end = run.segment_range(segment)
-        self.max_delay = max_delay(run)
+        self.max_delay = run.max_delay
         self.offsets = local_offsets(run, self.blocks)
         self.few = comm is None and self.offsets[-1] < _FEW_NEURONS
         self.exchange = NoExchange() if comm is None else SpikeExchange(comm, _largest_part(run, comm.Get_size()))

@@ -11,7 +11,6 @@ from spikelens.config.items import Read
 from spikelens.expected import expected
 from spikelens.jobs import Jobs, numbered, of_all_blocks, shards
 from spikelens.keys import content_of, keyed
-from spikelens.network.layout import max_delay
 from spikelens.sizes import BYTES_A_SPIKE, COMPILED_BASE
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def rank_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_HZ) ->
     averaged = 8 * run.weight_average
     held = own * (plastic_share * (12 + averaged) + (1 - plastic_share) * 8)
     # first_synapse of both kinds (and as counted, while loading), last spikes, the second's sources; recent spikes as stored, dense
-    of_network = n * (32 + 8 + 60 + max_delay(run))
+    of_network = n * (32 + 8 + 60 + run.max_delay)
     of_own_neurons = own_neurons * 64  # state, inputs, largest inputs, queues
     spikes_hz = rate_hz * (4 * own_neurons * run.simulation.segment_s + 40 * n)  # the segment's own; the second's, of all, being sorted
     loading = 40 * block  # columns in the order of storage, 18 bytes each, and a shard in its codec

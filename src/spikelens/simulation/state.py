@@ -18,7 +18,6 @@ from spikelens.config import RunConfig
 from spikelens.errors import SimulationError
 from spikelens.fingerprint import fingerprint
 from spikelens.layouts import layout
-from spikelens.network.layout import max_delay
 from spikelens.numerics import NO_SPIKE
 from spikelens.stores import read_array, read_shard, write_shard
 
@@ -75,7 +74,7 @@ def start(run: RunConfig, ids: NDArray[np.int32]) -> tuple[Membranes, History]:
 def write(run: RunConfig, segment: int, blocks: Sequence[int], membranes: Membranes, history: History) -> None:
     """Write the state of a rank's neurons at the end of a segment; `membranes` is ordered by block."""
     group = layout(run, "state")
-    boundary, n_lags = run.segment_range(segment)[1], max_delay(run)
+    boundary, n_lags = run.segment_range(segment)[1], run.max_delay
     stamp = np.array([[[boundary, _stamp(run)]]], np.int64)
     at = 0
     for block in blocks:

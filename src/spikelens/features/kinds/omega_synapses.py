@@ -41,9 +41,8 @@ class OmegaSynapses(Feature):
         return {WINDOW: window_s(run, self.window_s)}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        from spikelens.network.layout import max_delay
 
-        yield from check_reach(run, where, self.tau_ms, max_delay(run))
+        yield from check_reach(run, where, self.tau_ms, run.max_delay)
         yield from check_window(run, where, self.window_s)
 
     def block_output(self, run: RunConfig, block: int, n_synapses: int) -> Layout:
@@ -65,13 +64,12 @@ class OmegaSynapses(Feature):
         import numpy as np
 
         from spikelens.features.causal import causal_components, history_steps
-        from spikelens.network.layout import max_delay
         from spikelens.numerics import UNITS_PER_MV
         from spikelens.recording.spikes import read_spikes
         from spikelens.recording.wiring import read_synapses
 
         start, end = run.segment_range(segment)
-        spikes = read_spikes(run, start - history_steps(self.tau_ms, max_delay(run)), end)
+        spikes = read_spikes(run, start - history_steps(self.tau_ms, run.max_delay), end)
         weight_max = round(run.network.weight_max_mv * UNITS_PER_MV) if run.simulation.plasticity else None
         synapses, change = read_synapses(run, segment, block)
         windows = segment_windows(run, segment, window_s(run, self.window_s))
