@@ -35,7 +35,7 @@ from spikelens import mpi
 from spikelens.config import MAX_SHARD_BYTES, RunConfig, load_runs, read_yaml
 from spikelens.network.build import build_blocks, drawn_synapses
 from spikelens.prepare import prepare
-from spikelens.simulation.run import Clock, Part
+from spikelens.simulation.part import Clock, Part
 from spikelens.simulation.synapses import Columns
 
 if TYPE_CHECKING:

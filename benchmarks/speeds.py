@@ -38,7 +38,8 @@ from spikelens.numerics import UNITS_PER_MV
 from spikelens.prepare import prepare
 from spikelens.recording.spikes import read_spikes
 from spikelens.recording.wiring import read_synapses
-from spikelens.simulation.run import Part, simulate_segment
+from spikelens.simulation.part import Part
+from spikelens.simulation.run import simulate_segment
 from spikelens.simulation.stage import LOADED_FILES
 from spikelens.speeds import Speeds
 from spikelens.stores import write_shard

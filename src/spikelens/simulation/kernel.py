@@ -358,3 +358,37 @@ def advance(t: int, start: int, neurons: Neurons, drive: Drive, found: NDArray[n
         update_neurons(inputs, neurons.v[first:end], neurons.u[first:end], neurons.flags[first:end], a, b, c, d, neurons.current[run])
     n_found, not_finite = collect_spikes(neurons, t - start, found, n_found)
     return n_found, not_finite
+
+
+@compiled
+def deliver_older(
+    now: int,
+    max_delay: int,
+    static: Projection,
+    static_queue: SpikeQueue,
+    plastic: Projection,
+    plastic_queue: SpikeQueue,
+    neurons: Neurons,
+    ltd: NDArray[np.int32],
+) -> None:
+    """Deliver spikes in step `now` (from the segment's start), except those of the previous step."""
+    age_spikes(static_queue)
+    age_spikes(plastic_queue)
+    deliver(max_delay, 2, static, static_queue, plastic, plastic_queue, neurons, now, ltd)
+
+
+@compiled
+def deliver_youngest(
+    now: int,
+    pending: NDArray[np.int32],
+    static: Projection,
+    static_queue: SpikeQueue,
+    plastic: Projection,
+    plastic_queue: SpikeQueue,
+    neurons: Neurons,
+    ltd: NDArray[np.int32],
+) -> None:
+    """Enqueue the spikes of the previous step (ids); deliver them to synapses with a delay of 1 ms."""
+    enqueue(pending, static, static_queue)
+    enqueue(pending, plastic, plastic_queue)
+    deliver(1, 1, static, static_queue, plastic, plastic_queue, neurons, now, ltd)
