@@ -372,7 +372,7 @@ def shown_after(command: str) -> str:
 
 def test_the_readme_shows_what_check_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text("simulation: {duration_s: 90.5}\nfeatures: {tua_ms: 10}\n", encoding="utf-8")
+    Path("mine.yaml").write_text("simulation: {duration_s: 90.5}\ndrive: {kik_mv: 20}\n", encoding="utf-8")
     assert main(["check", "mine.yaml"]) == 2
     assert capsys.readouterr().err.strip() == shown_after("spikelens check mine.yaml")
 

@@ -134,8 +134,8 @@ def test_kinds_are_files_of_their_own():
 
 
 def test_imports_are_seen_also_inside_functions():
-    assert "network.build" in IMPORTED["cli"]
-    assert "simulation.kernel" in IMPORTED["simulation.run"]
+    assert "network.build" in IMPORTED["commands_stages"]
+    assert "simulation.kernel" in IMPORTED["simulation.part"]
     assert "random" in IMPORTED["simulation.kernel"]
 
 
