@@ -8,15 +8,41 @@ do not count.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from spikelens.config import STAGES, RunConfig, Stage
 from spikelens.config.items import Item, Read, extensions
 from spikelens.keys import digest
 from spikelens.stages import stage_module
 from spikelens.versions import extension_hash, results_version
 
+_REMEMBERED: ContextVar[dict[tuple[int, Stage, str], str] | None] = ContextVar("remembered", default=None)
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Compute each fingerprint once: those of later stages contain those of earlier ones. The runs must not change meanwhile."""
+    token = _REMEMBERED.set({})
+    try:
+        yield
+    finally:
+        _REMEMBERED.reset(token)
+
 
 def fingerprint(run: RunConfig, stage: Stage, item: str = "") -> str:
     """Hash everything that the results of a stage, or of one item of it, follow from; 16 hexadecimal digits."""
+    known = _REMEMBERED.get()
+    if known is None:
+        return _computed(run, stage, item)
+    place = (id(run), stage, item)
+    if place not in known:
+        known[place] = _computed(run, stage, item)
+    return known[place]
+
+
+def _computed(run: RunConfig, stage: Stage, item: str) -> str:
     if (record := run.record) is not None:
         key: str = record[f"{stage}.{item}" if item else stage]["key"]
         return key

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spikelens.config import RunConfig, Stage, require_stage
-from spikelens.fingerprint import reads_of
+from spikelens.fingerprint import reads_of, remembered
 from spikelens.layouts import BLOCK_STORES, StoreName, block_layout, layout, recorded_synapses_layout
 from spikelens.places import place_of, results_of, root
 from spikelens.simulation.layout import ANY_SYNAPSE
@@ -144,8 +144,12 @@ def work_of(run: RunConfig) -> Iterator[Work]:
     if (record := run.record) is not None:
         yield from (Work(rule, **work["work"]) for rule, work in record.items())
         return
-    for stage, item in results_of(run):
-        yield Work(f"{stage}.{item}" if item else stage, below(run, place_of(run, stage, item)), *stage_module(stage).jobs(run, item))
+    with remembered():
+        found = [
+            Work(f"{stage}.{item}" if item else stage, below(run, place_of(run, stage, item)), *stage_module(stage).jobs(run, item))
+            for stage, item in results_of(run)
+        ]
+    yield from found
 
 
 def record_of(run: RunConfig) -> dict[str, Any]:
