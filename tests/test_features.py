@@ -28,9 +28,10 @@ from spikelens.features.rates import bin_counts, running_rate, window_counts
 from spikelens.features.run import compute
 from spikelens.features.traces import advance, decay_table, spike_trace, spike_traces
 from spikelens.jobs import work_of
-from spikelens.network.build import Synapses, build_blocks
+from spikelens.network.build import build_blocks
 from spikelens.places import place_of, root
 from spikelens.recording.spikes import neuron_counts, population_counts, read_spikes
+from spikelens.recording.synapses import Synapses
 from spikelens.recording.wiring import read_synapses
 from spikelens.report.contents import PAGE, figures_of
 from spikelens.simulation.run import simulate_segment

@@ -96,7 +96,6 @@ RULES = {
 }
 
 EXCEPTIONS: dict[str, set[tuple[str, str]]] = {
-    "recording needs no stage": {("recording.wiring", "network.build")},  # how a block's synapses are kept
     # the types of items
     "the configuration knows no stage": {
         ("config.features", "features.feature"),
@@ -106,11 +105,9 @@ EXCEPTIONS: dict[str, set[tuple[str, str]]] = {
         ("config.run", "explanation.method"),
     },
     "features, models and explanation need no network and no simulation": {
-        ("features.causal", "network.build"),  # how a block's synapses are kept, which is of the network's reading
         ("features.replay", "simulation.plasticity"),  # STDP's drift, an equation that both share
     },
     "no stage imports what runs another": {
-        ("features.causal", "network.build"),
         ("simulation.run", "network.build"),  # the bound of a neuron's weights
     },
 }

@@ -21,8 +21,8 @@ from spikelens.config import STEPS_PER_SECOND
 from spikelens.errors import SpikelensError
 from spikelens.features.replay import apply_changes, gather_changes, spike_trains
 from spikelens.features.traces import advance, cutoff_steps, decay_table
-from spikelens.network.build import Synapses
 from spikelens.recording.spikes import between, raster_spikes
+from spikelens.recording.synapses import Synapses
 from spikelens.stores import STDP_LAGS, UNITS_PER_MV, stdp_tables
 
 if TYPE_CHECKING:

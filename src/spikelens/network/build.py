@@ -17,6 +17,7 @@ from spikelens.network import distributions
 from spikelens.network.connect import Drawn, draw_connection
 from spikelens.network.distributions import Distribution, draw
 from spikelens.random import STREAM_DELAYS, STREAM_WEIGHTS
+from spikelens.recording.synapses import Synapses
 from spikelens.stores import UNITS_PER_MV, block_layout, ensure, layout, write_shard
 from spikelens.tables import read_table, refuse_rows
 
@@ -27,23 +28,6 @@ MAX_WEIGHT_SUM = MAX_WEIGHT_MV * UNITS_PER_MV
 """Weights onto a target must add up to less than this, so that its input fits in 32 bits."""
 _NEARLY_ALL = 0.9
 """Where so many neurons have an edge, one without any is a surprise."""
-
-
-@dataclass(frozen=True)
-class Synapses:
-    """Synapses ordered by target, source, delay; every array is (n_synapses,).
-
-    Ids are those of the whole network; delays in ms, weights in 2^-16 mV.
-    """
-
-    source: NDArray[np.int32]
-    target: NDArray[np.int32]
-    delay: NDArray[np.uint8]
-    weight: NDArray[np.int32]
-    plastic: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.source)
 
 
 def build_blocks(run: RunConfig, blocks: Iterable[int]) -> None:

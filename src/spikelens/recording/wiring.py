@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikelens.config import RunConfig
-from spikelens.network.build import Synapses
+from spikelens.recording.synapses import Synapses
 from spikelens.stores import UNITS_PER_MV, StoreName, block_group, read_shard
 
 Floats = NDArray[np.float64]
