@@ -95,7 +95,7 @@ def test_a_null_control_runs_to_the_end_and_its_report_says_what_it_lacks(tmp_pa
         assert summary["network"]["synapses"] == 0
         assert summary["simulation"]["spikes"] > 0
         assert spikelens.open(run.path).synapses.sizes["synapse"] == 0
-        assert all(NO_SYNAPSE in words(run, figure) for figure in ("network", "weights", "omega"))
+        assert all(NO_SYNAPSE in words(run, figure) for figure in ("network", "weights", "causal_omega_synapses"))
         assert {"no connectivity scores", told[0]} <= words(run, "scores")
     elif control == "p is 1":
         assert summary["network"]["synapses"] == n * (n - 1)

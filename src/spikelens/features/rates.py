@@ -1,7 +1,7 @@
 """Running rates: R_i(t) = number of spikes of i in [t, t + T_w), over T_w (Kulkarni et al., NICE 2023).
 
-The store keeps spike counts per bin of `features.step_ms`. Readers add up the bins of a window, so that what is stored does not
-depend on T_w or on what comes after a segment. A window that reaches beyond the end of the run has no rate (NaN).
+Spikes are counted in bins, and the rate of a window is the sum of its bins. So stored counts depend neither on T_w nor on what comes
+after a segment. A window that reaches beyond the end of the run has no rate (NaN).
 """
 
 from __future__ import annotations
