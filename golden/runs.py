@@ -23,16 +23,17 @@ import numpy as np
 
 from spikelens.cli import main as spikelens
 from spikelens.config import RunConfig, load_run
+from spikelens.config.load import load
 from spikelens.jobs import jobs_of
-from spikelens.layouts import BLOCK_STORES, block_group, layout, recorded_group, stores_of
+from spikelens.layouts import block_group, block_stores, layout, recorded_group, stores_of
 from spikelens.outputs import feature_block, feature_output, has_blocks
 from spikelens.places import root
 from spikelens.stores import read_array
 from spikelens.versions import Item
 
 CONFIGURATIONS = Path(__file__).parent
-STAGES = ("network", "simulate", "features", "train", "infer", "explain", "report")
-EXACT_STAGES = STAGES[:3]
+STAGES = ("network", "simulate", "recording", "features", "train", "infer", "explain", "report")
+EXACT_STAGES = STAGES[:4]
 """Commands of the stages whose integer results are the same on any machine."""
 _TIMES = ("wall_s", "wall_seconds", "seconds")
 """Keys of JSON files whose values are times."""
@@ -69,7 +70,9 @@ def make(configuration: Path, folder: Path, commands: Sequence[str]) -> RunConfi
     (folder / "config.yaml").write_bytes(configuration.read_bytes())
     place = f"results/{configuration.stem}"
     with contextlib.chdir(folder):
-        for command in (("prepare", "config.yaml"), *((command, place) for command in commands)):
+        unused = ("recording",) if load(["config.yaml"])[0].has_network else ("network", "simulate")
+        chosen = (command for command in commands if command not in unused)
+        for command in (("prepare", "config.yaml"), *((command, place) for command in chosen)):
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for JSON only
                 code = spikelens(list(command))
             if code:
@@ -85,6 +88,9 @@ def write_tables(folder: Path) -> None:
     (folder / "edges.csv").write_text("\n".join(["source,target,delay_ms,weight_mv,plastic", *lines, ""]))
     events = [f"{13 * k % 5000},{k % 100},{5 + k % 20}" for k in range(300)]
     (folder / "events.csv").write_text("\n".join(["step,neuron,mv", *events, ""]))
+    # about 8 Hz; some spikes share a millisecond
+    spikes = [f"{(37 * k * k + 11 * k) % 50_000 / 10},{(7 * k + k // 13) % 100}" for k in range(4_000)]
+    (folder / "spikes.csv").write_text("\n".join(["time_ms,neuron", *spikes, ""]))
 
 
 def results(run: RunConfig) -> Iterator[tuple[Item, str, Path]]:
@@ -130,9 +136,9 @@ def exact_arrays(run: RunConfig) -> Iterator[tuple[str, str]]:
         groups[f"features/{name}"] = feature_output(run, name)
         if has_blocks(run, name):
             groups |= {f"features/{name}/{block}": feature_block(run, name, block) for block in range(run.n_blocks)}
-    for store in BLOCK_STORES:
+    for store in block_stores(run):
         groups |= {f"{store}/{block}": block_group(run, store, block) for block in range(run.n_blocks)}
-    if run.simulation.record.synapses:
+    if run.records and run.simulation.record.synapses:
         groups["records/synapses"] = recorded_group(run)
     for name, group in groups.items():
         for array, spec in group.arrays.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
+from spikelens.config import RunConfig, load_runs, read_yaml
 from spikelens.fingerprint import fingerprint
 from spikelens.prepare import prepare
 
@@ -60,7 +60,7 @@ SMALL: dict[str, Any] = {
 def fingerprints(run: RunConfig) -> dict[str, list[str]]:
     """The fingerprints of each stage, and of its items."""
     items = {"features": list(run.computed_features), "models": list(run.models), "explanation": [*run.methods, ""]}
-    return {stage: [fingerprint(run, stage, item) for item in items.get(stage, [""])] for stage in STAGES}
+    return {stage: [fingerprint(run, stage, item) for item in items.get(stage, [""])] for stage in run.stages}
 
 
 def with_keys(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

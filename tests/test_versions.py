@@ -165,7 +165,7 @@ TFT = ["models/tft", "explanation/attention", "report/tft", "report/attention"]
 @pytest.mark.parametrize(
     ("file", "old", "new", "items"),
     [
-        ("simulation/kernel.py", "np.float32(30.0)", "np.float32(20.0)", ["simulation", *OMEGAS]),
+        ("simulation/kernel.py", "np.float32(30.0)", "np.float32(20.0)", ["simulation"]),
         ("features/kinds/spike_counts.py", "[:, None]", "[:, None] + 0", ["features/spike_counts", "report/spike_counts"]),
         ("features/kinds/omega_synapses.py", "weight_max)", "weight_max + 0)", ["features/omega_synapses", "report/omega_synapses"]),
         ("features/causal.py", "import numpy", "_NEW = 1\nimport numpy", OMEGAS),
@@ -182,7 +182,7 @@ TFT = ["models/tft", "explanation/attention", "report/tft", "report/attention"]
         ("features/kinds/traces.py", "return BASE", "return 2 * BASE", []),
         ("models/kinds/tft.py", "return TORCH_BASE", "return 2 * TORCH_BASE", []),
         ("config/run.py", "self.duration_s * STEPS_PER_SECOND", "self.duration_s * 1000", list(ITEMS)),
-        ("stores.py", "clevel=1", "clevel=2", list(ITEMS)),
+        ("stores/metadata.py", "clevel=1", "clevel=2", list(ITEMS)),
         ("jobs.py", "import itertools", "import itertools\n_NEW = 1", []),
     ],
     ids=[
@@ -261,7 +261,10 @@ def seen(stage, compute):
     compute()
     sys.setprofile(None)
 
+import numpy as np
+from spikelens.config.recording import Recording
 from spikelens.network.build import build_blocks
+from spikelens.recording.run import import_segment
 from spikelens.simulation.run import simulate_segment
 from spikelens.features.run import compute
 from spikelens.models.run import train
@@ -271,6 +274,10 @@ from spikelens.report.run import make_report
 blocks, segments = range(run.n_blocks), range(run.n_segments)
 seen("network", lambda: build_blocks(run, blocks))
 seen("simulation", lambda: [simulate_segment(run, segment) for segment in segments])
+table = str(Path(run.path, "spikes.npz"))
+np.savez(table, time_ms=np.array([1.0]), neuron=np.array([3]))
+recorded = run.model_copy(update={"recording": Recording(file=table, populations={"E": 100}, duration_s=2, block_size=50)})
+seen("recording", lambda: import_segment(recorded, 0))
 for name in run.features:
     seen(f"features/{name}", lambda: [compute(run, name, segment, block) for segment in segments for block in blocks])
 for name, kind in (("autoencoder", "lstm_autoencoder"), ("tft_neuron", "tft")):
