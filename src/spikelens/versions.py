@@ -44,6 +44,7 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
 _NO_RESULTS = frozenset(
     f"spikelens.{name}"
     for name in (
+        *(f"{stage}.stage" for stage in STAGES),
         "access",
         "clean",
         "errors",
