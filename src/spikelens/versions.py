@@ -70,6 +70,7 @@ _NO_RESULTS = frozenset(
         "config.extensions",
         "config.items",
         "config.load",
+        "config.reads",
         "config.runs",
         "config.yaml12",
     )
