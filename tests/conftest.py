@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from spikelens.config import RunConfig, load_runs, read_yaml
+from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
 from spikelens.fingerprint import fingerprint
 from spikelens.prepare import prepare
 
 MODEL_NAMES = ("autoencoder", "tft_population", "tft_neuron")
 """The models of the reference run."""
+SIMULATED = tuple(stage for stage in STAGES if stage != "recording")
+"""The stages of a run whose spikes are simulated."""
 REPOSITORY = Path(__file__).parent.parent
 
 SMALL: dict[str, Any] = {

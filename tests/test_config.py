@@ -129,7 +129,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "too many shards a run": (
         {"simulation.segment_s": 1, "simulation.duration_s": 1000},
         "simulation.segment_s = 1",
-        "77,036 files; the maximum is 20,000",
+        "37,036 files; the maximum is 20,000",
     ),
     "too large a shard of traces": (
         {

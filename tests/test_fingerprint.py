@@ -10,10 +10,10 @@ from typing import Annotated
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, fingerprints, small_config, with_keys
+from conftest import REPOSITORY, SIMULATED, fingerprints, small_config, with_keys
 from pydantic import Field
 
-from spikelens.config import STAGES, load_run, load_runs
+from spikelens.config import load_run, load_runs
 from spikelens.config.models import Training
 from spikelens.errors import StoreError
 from spikelens.keys import keyed
@@ -27,7 +27,7 @@ from spikelens.stores import open_group, read_shard, write_shard
 
 def changed_stages(one, two):
     before, after = (fingerprints(load_runs(content)[0]) for content in (one, two))
-    return [stage for stage in STAGES if before[stage] != after[stage]]
+    return [stage for stage in SIMULATED if before[stage] != after[stage]]
 
 
 def reordered(content, section):
@@ -41,7 +41,7 @@ def reordered(content, section):
 def test_the_order_of_populations_and_connections_matters(tmp_path, section):
     """Ids follow the order of the populations, random numbers that of the connections."""
     content = small_config(tmp_path)
-    assert changed_stages(content, reordered(content, section)) == list(STAGES)
+    assert changed_stages(content, reordered(content, section)) == list(SIMULATED)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_key_that_came_later_counts_only_at_values_that_change_results(tmp_pat
     assert keyed(same.training) == keyed(run.training)
     for other in ({}, {"mode": "plain", "depth": 2}, {"mode": "plain", "shape": (1, 2)}):
         found, before = fingerprints(grown(**other)), fingerprints(run)
-        changed = [stage for stage in STAGES if found[stage] != before[stage]]
+        changed = [stage for stage in SIMULATED if found[stage] != before[stage]]
         assert changed == ["models", "explanation", "report"]
 
 
@@ -94,7 +94,8 @@ def test_a_tables_content_matters_and_its_place_does_not(tmp_path, key, first):
     before = fingerprints(load_runs(content)[0])
     assert changed_stages(content, with_keys(content, {key: str(moved)})) == []
     table.write_text("a,b\n1,3,\n")
-    assert [stage for stage in STAGES if fingerprints(load_runs(content)[0])[stage] != before[stage]] == list(STAGES[STAGES.index(first) :])
+    after = fingerprints(load_runs(content)[0])
+    assert [stage for stage in SIMULATED if after[stage] != before[stage]] == list(SIMULATED[SIMULATED.index(first) :])
 
 
 def test_kept_hashes_are_those_of_these_sources_or_none(tmp_path):
@@ -177,9 +178,10 @@ def test_compiled_code_follows_a_change_in_a_file_that_its_own_calls(tmp_path, m
     build_blocks(run, range(run.n_blocks))
 
     def n_spikes():
-        script = "import sys; from spikelens.config import load_run; from spikelens.stores import prepare; prepare(load_run(sys.argv[1]))"
+        script = "import sys; from spikelens.config import load_run; from spikelens.prepare import prepare; prepare(load_run(sys.argv[1]))"
         script += "; from spikelens.network.build import build_blocks; run = load_run(sys.argv[1]); build_blocks(run, range(run.n_blocks))"
-        script += "; from spikelens.simulation.run import simulate_segment; from spikelens.stores import layout, read_shard"
+        script += "; from spikelens.simulation.run import simulate_segment; from spikelens.layouts import layout"
+        script += "; from spikelens.stores import read_shard"
         script += "; simulate_segment(run, 0); spikes = layout(run, 'spikes')"
         script += "; print(sum(int(read_shard(spikes, 'spikes', (0, block)).sum()) for block in range(run.n_blocks)))"
         command = [sys.executable, "-c", script, run.path]

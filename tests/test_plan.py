@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import REPOSITORY, small_config
+from conftest import REPOSITORY, SIMULATED, small_config
 
 from spikelens import plan, sizes
 from spikelens.cli import main
-from spikelens.config import STAGES, STEPS_PER_SECOND, load_runs
+from spikelens.config import STEPS_PER_SECOND, load_runs
 from spikelens.expected import expected
 from spikelens.jobs import stage_of
 from spikelens.layouts import BLOCK_STORES, OWNER, block_layout, layout
@@ -78,7 +78,7 @@ def test_jobs_and_files_are_those_that_snakemake_plans(config, tmp_path, capsys,
     ours = Counter()
     for row in run["rules"]:
         ours[stage_of(row["rule"])] += row["jobs"]
-    verbs = dict(zip(STAGES, ("build_network", "simulate", "compute_features", "train", "explain", "make_report"), strict=True))
+    verbs = dict(zip(SIMULATED, ("build_network", "simulate", "compute_features", "train", "explain", "make_report"), strict=True))
     n_methods = sum(row["jobs"] for row in run["rules"] if row["rule"].startswith("explanation."))
     assert jobs.pop("infer") == n_methods >= 2
     ours["explanation"] -= n_methods

@@ -19,9 +19,9 @@ import docutils.core
 import jinja2
 import numpy as np
 import pytest
-from conftest import REPOSITORY, small_config
+from conftest import REPOSITORY, SIMULATED, small_config
 
-from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
+from spikelens.config import RunConfig, load_runs, read_yaml
 from spikelens.errors import StoreError
 from spikelens.layouts import block_layout, layout
 from spikelens.numerics import UNITS_PER_MV
@@ -258,7 +258,9 @@ def test_table_holds_every_score_and_needs_nothing_else(reported):
     run, truth = reported
     page = _Rows()
     page.feed((run.folder / "current" / "report" / PAGE).read_text())
-    models, whole, by_weight = page.tables
+    of_items = [table for table in page.tables if table[0][:2] == ["name", "kind"]]
+    assert [row[0] for table in of_items for row in table[1:]] == [*run.computed_features, *run.models, *run.methods]
+    models, whole, by_weight = (table for table in page.tables if table[0][:2] != ["name", "kind"])
     assert [link for link in page.outside if not link.startswith(("#", "data:"))] == []
     assert len(whole) - 1 == sum(row["stratum"] == "all" for row in truth.scores)
     assert len(by_weight) - 1 == sum(row["stratum"] != "all" for row in truth.scores)
@@ -340,7 +342,7 @@ def test_first_seconds_are_those_before_ten_seconds(tmp_path):
 def test_summary_has_the_stages_and_their_scores(reported):
     run, truth = reported
     content = summary(run)
-    assert tuple(content) == STAGES
+    assert tuple(content) == SIMULATED
     assert content["explanation"]["scores"] == truth.scores
     assert set(content["explanation"]["verdict"]) == {"E->E", "E->I", "I->E"}
     facts = json.loads((run.folder / "current" / "models" / "tft_neuron" / "1" / "model.json").read_text())

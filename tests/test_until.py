@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
+from conftest import REPOSITORY, SIMULATED
 
 import spikelens
 from spikelens.config import check, load_run, load_runs, parse, valid_stages, why_invalid
 from spikelens.config.run import RunConfig
 from spikelens.errors import ConfigError, SpikelensError
 from spikelens.jobs import job_of, jobs_of
-from spikelens.layouts import stores_of
 from spikelens.names import STAGES, stages_until
+from spikelens.outputs import item_outputs
 from spikelens.prepare import heal, prepare, verify
 
 E_CELL, I_CELL = {"a": 0.02, "b": 0.2, "c": -65.0, "d": 8.0}, {"a": 0.1, "b": 0.2, "c": -65.0, "d": 2.0}
@@ -37,10 +37,10 @@ TINY = {
 }
 """80 neurons for 2 s; training.start_s, 50 s by default, is beyond the end."""
 RUN = "results/tiny"
-STEP_7 = "features.step_ms = 7: expected a divisor of simulation.chunk_ms = 1000"
+STEP_7 = "features.spike_counts.step_ms = 7: expected a divisor of simulation.chunk_ms = 1000"
 START_50 = "training.start_s = 50: expected less than simulation.duration_s = 2"
 VALID = {
-    "features": {"step_ms": 10},
+    "features": {"spike_counts": {"step_ms": 10}},
     "training": {"start_s": 0},
     "models": {},
     "explanation": {"methods": {}},
@@ -104,21 +104,20 @@ def run_of(**sections) -> RunConfig:
         ({"network": {**TINY["network"], "edges": "missing.csv"}}, {"network.edges"}, "network"),
         ({"drive": {"events": "missing.csv"}}, {"drive.events"}, "simulation"),
         ({"simulation": {**TINY["simulation"], "chunk_ms": 300}}, {"simulation.chunk_ms"}, "simulation"),
-        ({"features": {"omega_window_s": 7}}, {"features.omega_window_s"}, "features"),
+        ({"features": {"omega_pairs": {"window_s": 7}}}, {"features.omega_pairs.window_s"}, "features"),
         ({"training": {"start_s": 60}, "models": {"tft_neuron": {}}}, {"training.start_s"}, "models"),
         ({"training": {"start_s": 60}, "explanation": {"methods": {"omega": {}}}}, {"training.start_s"}, "explanation"),
         ({"explanation": {"methods": {}, "strata_mv": [2.0, 1.0]}}, {"explanation.strata_mv"}, "explanation"),
         ({"report": {"raster_s": 3}}, {"report.raster_s"}, "report"),
-        ({"report": {"window_ms": 15}}, {"report.window_ms"}, "report"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_problem_counts_for_its_stage_and_the_later_ones(sections, keys, stage):
-    run, place = run_of(**VALID | sections), STAGES.index(stage)
-    before = STAGES[:place]
+    run, place = run_of(**VALID | sections), SIMULATED.index(stage)
+    before = SIMULATED[:place]
     for earlier in before:
         assert not keys & {problem.key for problem in check(run, earlier)}
-    for later in STAGES[place:]:
+    for later in SIMULATED[place:]:
         assert keys <= {problem.key for problem in check(run, later)}
     assert keys <= {problem.key for problem in check(run)}
     assert valid_stages(run) == before
@@ -127,29 +126,29 @@ def test_a_problem_counts_for_its_stage_and_the_later_ones(sections, keys, stage
 def test_a_stage_needs_those_before_it():
     assert stages_until("simulation") == ("network", "simulation")
     assert stages_until(None) == STAGES
-    run = run_of(features={"step_ms": 7})
+    run = run_of(features={"spike_counts": {"step_ms": 7}})
     assert valid_stages(run) == ("network", "simulation")
     assert why_invalid(run) == f"features, models, explanation, report: not run with this configuration: {STEP_7}"
     valid = run_of(**VALID)
-    assert valid_stages(valid) == STAGES
+    assert valid_stages(valid) == SIMULATED
     assert why_invalid(valid) is None
 
 
 def test_types_and_unknown_keys_are_refused_whatever_the_stage():
-    for content in ({"features": {"step": 10}}, {"training": {"start_s": "0"}}, {"reprot": {}}):
+    for content in ({"features": {"spike_counts": {"step": 10}}}, {"training": {"start_s": "0"}}, {"reprot": {}}):
         with pytest.raises(ConfigError):
             load_runs(TINY | content, until="network")
 
 
 def test_the_job_of_a_stage_that_cannot_be_run_says_why():
-    run = run_of(features={"step_ms": 7})
+    run = run_of(features={"spike_counts": {"step_ms": 7}})
     assert {job.stage for job in jobs_of(run)} == {"network", "simulation"}
     with pytest.raises(SpikelensError, match=re.escape(STEP_7)):
-        job_of(run, "features", {"segment": 0, "block": 0})
+        job_of(run, "features.spike_counts", {"segment": 0, "block": 0})
 
 
 BROKEN = {
-    "window longer than a segment": {"features": {"omega_window_s": 7, "step_ms": 7}},
+    "window longer than a segment": {"features": {"omega_pairs": {"window_s": 7}, "spike_counts": {"step_ms": 7}}},
     "method of a model that does not exist": {**VALID, "explanation": {"methods": {"omega": {"model": "none"}}}},
     "start beyond the end": {},
     "history longer than the run": {**VALID, "models": {"tft_neuron": {"history": 10_000}}},
@@ -160,7 +159,7 @@ BROKEN = {
 def test_a_folder_is_prepared_and_restored_though_later_layouts_cannot_be_built(sections, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = run_of(**sections)
-    assert len(valid_stages(run)) < len(STAGES)
+    assert len(valid_stages(run)) < len(SIMULATED)
     prepare(run)
     spikes = tmp_path / RUN / "current/spikes.zarr/zarr.json"
     content = spikes.read_bytes()
@@ -168,7 +167,7 @@ def test_a_folder_is_prepared_and_restored_though_later_layouts_cannot_be_built(
     heal(run)
     assert spikes.read_bytes() == content
     assert all("is missing" in fault for fault in verify(run))
-    assert ("features" in stores_of(run)) == ("features" in valid_stages(run))
+    assert bool(list(item_outputs(run))) == ("features" in valid_stages(run))
     assert not (tmp_path / RUN / "current/report.html").is_symlink()
 
 
@@ -178,7 +177,7 @@ def test_links_to_results_that_the_configuration_does_not_name_are_removed(tmp_p
     prepare(run_of(**VALID))
     assert (current / "report.html").is_symlink()
     (current / "notes").symlink_to("/tmp")
-    prepare(run_of(features={"step_ms": 7}))
+    prepare(run_of(features={"spike_counts": {"step_ms": 7}}))
     assert {path.name for path in current.iterdir()} == {"network.zarr", "spikes.zarr", "weights.zarr", "state.zarr", "logs", "notes"}
     prepare(run_of(**VALID))
     assert (current / "report.html").is_symlink()
@@ -197,14 +196,14 @@ def test_python_simulates_what_has_no_valid_later_section(tmp_path, monkeypatch)
 
 
 def test_check_refuses_only_what_will_be_run(tmp_path):
-    project = Project(tmp_path, features={"step_ms": 7})
+    project = Project(tmp_path, features={"spike_counts": {"step_ms": 7}})
     refused = project.spikelens("check", code=2)
     assert STEP_7 in refused
     assert START_50 in refused
     assert "config.yaml can be run up to simulation: results/tiny" in project.spikelens("check", "--until", "simulation")
-    models = project.spikelens("check", "--until", "models", "--set", "features.step_ms=10", code=2)
+    models = project.spikelens("check", "--until", "models", "--set", "features.spike_counts.step_ms=10", code=2)
     assert START_50 in models
-    assert "features.step_ms" not in models
+    assert "step_ms" not in models
     assert "report" not in models
 
 
@@ -228,7 +227,7 @@ def test_an_unknown_stage_is_refused(command, tmp_path):
 
 @pytest.mark.slow
 def test_run_until_the_simulation_then_a_valid_section_plans_only_the_new_jobs(tmp_path):
-    project = Project(tmp_path, features={"step_ms": 7})
+    project = Project(tmp_path, features={"spike_counts": {"step_ms": 7}})
     assert STEP_7 in project.spikelens("run", code=2)
     assert STEP_7 in project.spikelens("run", "--until", "features", code=2)
     assert not (tmp_path / "results").exists()
@@ -249,12 +248,12 @@ def test_run_until_the_simulation_then_a_valid_section_plans_only_the_new_jobs(t
     assert len(before) > 30
 
     project.configure(**VALID)
-    assert planned(project.snakemake("--dry-run")) == {"features": 4, "explanation": 1, "report": 1}
+    assert planned(project.snakemake("--dry-run")) == {"features": 2, "explanation": 1, "report": 1}
     project.spikelens("run", "--until", "features", "--cores", "1")
-    assert project.done() == {**SIMULATION, "features": 4}
+    assert project.done() == {**SIMULATION, "features.spike_counts": 2}
     assert project.shards().items() >= before.items()
 
-    project.configure(features={"step_ms": 7})
+    project.configure(features={"spike_counts": {"step_ms": 7}})
     assert "Nothing to be done" in project.spikelens("run", "--until", "simulation", "--dry-run")
     assert "all results are in use" in project.spikelens("clean", RUN)  # an earlier configuration uses the features
     project.configure(**VALID)
@@ -282,15 +281,15 @@ def test_bare_snakemake_checks_its_targets(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_with_an_invalid_member_is_simulated(tmp_path):
-    project = Project(tmp_path, sweep={"drive.seed": [1, 2], "features.step_ms": [10, 7]})
+    project = Project(tmp_path, sweep={"drive.seed": [1, 2], "features.spike_counts.step_ms": [10, 7]})
     assert STEP_7 in project.spikelens("check", code=2)
     project.spikelens("run", "--until", "simulation", "--cores", "1")
     shown = project.spikelens("status", RUN)
     assert f"features, models, explanation, report: not run with this configuration: {STEP_7}" in shown
     assert f"models, explanation, report: not run with this configuration: {START_50}" in shown
-    assert "all files are present and intact (4 jobs" in project.spikelens("verify", f"{RUN}/drive.seed=1,features.step_ms=7")
+    assert "all files are present and intact (4 jobs" in project.spikelens("verify", f"{RUN}/drive.seed=1,features.spike_counts.step_ms=7")
     assert len(spikelens.open(tmp_path / RUN)) == 4
     assert "all results are in use" in project.spikelens("clean", RUN)
-    assert load_run(tmp_path / RUN / "drive.seed=2,features.step_ms=7").features.step_ms == 7
-    project.configure(sweep={"drive.seed": [1, 2], "features.step_ms": [10, 5]})
-    assert planned(project.snakemake("simulation", "features", "--dry-run")) == {"features": 16}
+    assert load_run(tmp_path / RUN / "drive.seed=2,features.spike_counts.step_ms=7").features["spike_counts"].step_ms == 7
+    project.configure(sweep={"drive.seed": [1, 2], "features.spike_counts.step_ms": [10, 5]})
+    assert planned(project.snakemake("simulation", "features", "--dry-run")) == {"features": 20}

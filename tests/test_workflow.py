@@ -113,7 +113,7 @@ def planned(output: str) -> set[str]:
             jobs.add(re.sub(r"models: (\w+), seed (\d+).*", r"\1 \2", message))
         elif stage == "features":
             jobs.add(re.sub(r"features: (\w+), segment (\d+), block (\d+).*", r"features.\1 \2 \3", message))
-        elif stage == "explanation" and (method := re.match(r"explanation: (\w+) of ", message)):
+        elif stage == "explanation" and (method := re.match(r"explanation: (\w+), method, of ", message)):
             jobs.add(method[1])
         elif stage != "complete":
             jobs.add(" ".join([stage, *re.findall(r"(?:segment|block) (\d+)", message)]))

@@ -108,6 +108,7 @@ class OpenRun:
         What a feature keeps for each synapse has the dimension `synapse`, with source and target; what it keeps of some neurons of each
         block has the dimension `neuron`.
         """
+        require_stage(self.config, "features")
         return {name: self._feature(name) for name in self.config.computed_features}
 
     def rate(self, window_ms: int = 100, step_ms: int = 10) -> xr.DataArray:

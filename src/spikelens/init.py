@@ -39,8 +39,12 @@ run:
 #   segment_s: 60                 # biological time per job [s]
 #   ranks: 2                      # MPI ranks; results do not depend on it
 
-# features:
-#   tau_ms: 20.0                  # time constant of spike traces and causal components [ms]
+# features:                       # features listed here replace the four of the reference network
+#   spike_counts: {}
+#   traces:
+#     tau_ms: 20.0                # time constant of the spike traces [ms]
+#   omega_pairs: {}
+#   omega_synapses: {}
 
 # training:
 #   start_s: 50                   # models ignore the time before, in which STDP settles [s]

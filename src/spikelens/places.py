@@ -8,6 +8,7 @@ reads or writes these links.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -135,6 +136,8 @@ def _remove_old_links(run: RunConfig, kept: Container[str]) -> None:
             target = Path(os.path.relpath(link.parent / os.readlink(link), root(run)))
             if target.parts[0] in STAGES:
                 link.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # other links are in it
+                    link.parent.rmdir()
 
 
 def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:

@@ -33,6 +33,7 @@ from spikelens.outputs import (
     feature_output,
     has_blocks,
     item_outputs,
+    laid_out,
     method_output,
     model_outputs,
     n_synapses_of,
@@ -54,7 +55,7 @@ def prepare(run: RunConfig) -> None:
     _register(run)
     for store in stores_of(run):
         ensure(layout(run, store))
-    for name in run.computed_features:
+    for name in laid_out(run, "features"):
         ensure(feature_output(run, name))
     link_current(run)
     name_old_results(run)
