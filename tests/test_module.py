@@ -137,7 +137,7 @@ def test_a_module_is_refused_only_for_problems_of_its_targets(folder):
     for targets in ((), ("features",), ("simulation", "report")):
         refused = snakemake(folder, "--dry-run", *targets, code=2)
         assert "config of the module cannot be run:" in refused
-        assert "features.step_ms = 7: expected a divisor of simulation.chunk_ms = 1000" in refused
+        assert "features.spike_counts.step_ms = 7: expected a divisor of simulation.chunk_ms = 1000" in refused
 
 
 def test_two_runs_stand_side_by_side_as_modules(folder):

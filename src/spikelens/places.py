@@ -131,7 +131,7 @@ def link_current(run: RunConfig) -> None:
 
 def _remove_old_links(run: RunConfig, kept: Container[str]) -> None:
     """Remove links of an earlier configuration to stages or items that this one does not have."""
-    for link in (run.folder / CURRENT).rglob("*"):
+    for link in list((run.folder / CURRENT).rglob("*")):
         if link.is_symlink() and str(link.relative_to(run.folder / CURRENT)) not in kept:
             target = Path(os.path.relpath(link.parent / os.readlink(link), root(run)))
             if target.parts[0] in STAGES:
