@@ -101,7 +101,7 @@ COMMANDS = [(page, command) for page in TEXTS for command in commands(page)]
 @pytest.mark.parametrize(("page", "command"), COMMANDS)
 def test_every_command_line_is_one_that_the_parser_accepts(page: str, command: str) -> None:
     name, *arguments = shlex.split(command, comments=True)
-    if not arguments and name in {"network", "simulate", "features", "train", "infer", "explain", "report"}:
+    if not arguments and name in {"network", "simulate", "recording", "features", "train", "infer", "explain", "report"}:
         arguments = ["a run"]  # a command that is only named
     options = _parser().parse_args([name, *arguments])
     assert options.name == name

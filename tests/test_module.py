@@ -131,7 +131,7 @@ def test_a_config_that_the_snakefile_makes_counts(folder):
 def test_a_module_is_refused_only_for_problems_of_its_targets(folder):
     """Also where the Snakefile makes the config: the check comes after snakemake has left the module."""
     snakefile = folder / "workflow/Snakefile"
-    changed = 'config["features"]["step_ms"] = 7\n\n\nmodule spikelens'
+    changed = 'config["features"]["spike_counts"]["step_ms"] = 7\n\n\nmodule spikelens'
     snakefile.write_text(SNAKEFILE.replace("module spikelens", changed))
     assert counts(snakemake(folder, "--dry-run", "simulation")) == {"build_network": 2, "simulate": 3, "simulation": 1}
     for targets in ((), ("features",), ("simulation", "report")):
