@@ -54,7 +54,8 @@ def figures_of(run: RunConfig) -> tuple[Shown, ...]:
 def _figures_of(run: RunConfig) -> Iterator[Shown]:
     if run.has_network:
         yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
-    yield Shown("raster_and_rates", "Raster and rates", _RASTER, drawn_by("activity", "raster_and_rates"), run.spikes_stage)
+    raster = _RASTER + _TRANSIENT if run.has_network and run.simulation.plasticity else _RASTER
+    yield Shown("raster_and_rates", "Raster and rates", raster, drawn_by("activity", "raster_and_rates"), run.spikes_stage)
     if run.has_network:
         yield Shown("weights", "Weights", _WEIGHTS, drawn_by("activity", "weights"), "simulation")
     for name, feature in run.computed_features.items():
@@ -70,40 +71,35 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
 
 
 _NETWORK = (
-    "The network as it was built, and its weights at the end. Upper left: number of synapses onto a neuron, by population. "
-    "Upper right: number of synapses by delay [ms], on a logarithmic scale, by class of edges. Below: share of the synapses "
-    "of a class [%] by weight [mV], in bins of 0.25 mV or wider; black outlines are the start, filled bars the end of the "
-    "run. Only plastic weights move, between 0 and their upper bound; inhibitory weights are negative and stay."
+    "The network as built, and its weights at the end of the run. Upper left: synapses onto each neuron (in-degree), by population. "
+    "Upper right: synapses by delay [ms] and edge class, on a logarithmic scale. Bottom: distribution of the weights [mV] in each edge "
+    "class, as % of its synapses, in bins of 0.25 mV or more; black outlines show the start, filled bars the end. STDP moves only plastic "
+    "weights, between 0 and their maximum. Inhibitory weights are negative and static."
 )
 _RASTER = (
-    "Top: each dot is a spike; time [s] from the run's start, one row a neuron, excitatory below, inhibitory above (at most "
-    "1,000 neurons, evenly spaced). Middle: spikes per neuron and second [Hz] in a running window T_w, drawn at the "
-    "window's middle, so that the line ends T_w / 2 before the run does. Bottom: the same over the whole run. A run begins "
-    "with a transient: plasticity starts from equal weights and takes about a minute to settle. The dashed line marks where "
-    "the data of the models begin."
+    "Top: each dot is a spike; x: time [s], y: neuron, sorted by population (at most 1,000 neurons, evenly spaced). Middle: mean rate per "
+    "neuron [Hz] in a running window T_w, plotted at the middle of the window; the line therefore ends T_w / 2 before the run. Bottom: the "
+    "rate over the whole run. The dashed line marks the start of the data that models use."
 )
+_TRANSIENT = " Earlier time is a transient: all weights start equal, and STDP needs about a minute to settle."
 _WEIGHTS = (
-    "Share of the plastic synapses [%, logarithmic] by weight [mV], at the start and at the end of segments; from light to "
-    "dark as time goes by (at most six times are shown). The rule is additive, so that weights run to one of their bounds, "
-    "0 or the maximum; the share in the first and the last bin is most of what there is to see. Static weights are left "
-    "out."
+    "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of segments; colours go from "
+    "light (early) to dark (late), with at most six times. The plasticity rule is additive and drives weights towards 0 or the maximum, so "
+    "the first and the last bin contain most of them. Static weights are not shown."
 )
 _LEARNING = (
-    "Loss after each epoch on training and validation data, which come from separate ranges of time. The losses have no "
-    "unit [1]: traces and rates are scaled by their standard deviation over the training range. Training losses include "
-    "dropout and are means over an epoch in which the weights move, so that they may lie above the validation losses. "
-    "Training ends when the validation loss has not become better for some epochs (patience); the weights of the best epoch "
-    "are kept. With several seeds there are several lines."
+    "Loss after each epoch on training and validation data, which are from separate ranges of time. Losses are dimensionless: traces and "
+    "rates are scaled by their standard deviation in the training range. Training losses include dropout and are averaged over an epoch "
+    "while the weights change, so they can exceed the validation losses. Training stops when the validation loss has not improved for some "
+    "epochs (patience), and the weights of the best epoch are kept. Each seed has its own line."
 )
 _SCORES = (
-    "How well each score tells pairs of neurons with a synapse from those without. AUROC [1] is the probability that a pair "
-    "with a synapse scores higher; 0.5, dashed, is chance, below it connected pairs score lower. Bars are 95 % intervals: "
-    "over resampled targets, or, for shuffled labels, over shuffles. Blue: correlation of the trained model's attention, "
-    'averaged over windows or window by window ("aligned"). Orange: its controls, the same of an untrained model and with '
-    "labels shuffled within populations. Green: what spikes tell without any model, correlation of rates and Ω of all pairs "
-    'without weight and delay ("omega dense"). Open diamonds are circular: Ω with weight or delay is given the wiring, so '
-    "that its score says nothing; where it lies beyond the axis it stands at the edge. Attention shows connectivity only "
-    "where blue lies above orange, and is worth its cost only where it lies above green as well. Scores are of the test "
-    'range unless they say "whole run". Below: synapses of one class of time-averaged weight [mV] against all pairs without '
-    "a synapse; few synapses make long bars."
+    "How well each score separates pairs of neurons with a synapse from pairs without. AUROC is the probability that a pair with a synapse "
+    "has the higher score; 0.5 (dashed) is chance, and lower values mean that connected pairs score lower. Bars: 95 % intervals over "
+    "resampled targets, or over shuffles for shuffled labels. Blue: correlation of the trained model's attention, averaged over windows or "
+    'compared window by window ("aligned"). Orange: its controls, the same for an untrained model and with labels shuffled within '
+    "populations. Green: scores of the spikes without a trained model. Open diamonds: circular scores, computed from weights or delays; they "
+    "contain the answer and prove nothing (off-scale ones are drawn at the edge). Attention reveals connectivity only if blue exceeds "
+    'orange, and is worth its cost only if it also exceeds green. Scores are from the test range unless they say "whole run". Bottom: '
+    "synapses of one class of mean weight [mV] against all pairs without a synapse; classes with few synapses have long bars."
 )

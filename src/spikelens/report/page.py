@@ -67,7 +67,7 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
     ]
     shown_stages = [stage for stage in STAGES if sections[stage]]
     links = " ".join(f'<a href="#{stage}">{stage}</a>' for stage in shown_stages)
-    noted = [f'<p class="remark">{escape(style.arrow(remark))}.</p>' for remark in remarks(run)]
+    noted = [f'<p class="remark">{escape(style.arrow(remark[0].upper() + remark[1:]))}.</p>' for remark in remarks(run)]
     parts = [f"<h1>{escape(run.run.name)}</h1>", *noted, *_answer(run), f"<nav>{links}</nav>"]
     for stage in shown_stages:
         parts += [f'<section id="{stage}"><h2>{stage.capitalize()}</h2>', *sections[stage], "</section>"]
@@ -86,6 +86,8 @@ def _answer(run: RunConfig) -> list[str]:
         for scores in verdict(data.connectivity_scores(run)).values()
         for one in scores.values()
     ]
+    if not run.has_network:
+        return []
     if not judged:
         return ["<p>No edge class has a score of attention.</p>"]
     return [
