@@ -83,8 +83,8 @@ _RASTER = (
 )
 _TRANSIENT = " Earlier time is a transient: all weights start equal, and STDP needs about a minute to settle."
 _WEIGHTS = (
-    "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of segments; colours go from "
-    "light (early) to dark (late), with at most six times. The plasticity rule is additive and drives weights towards 0 or the maximum, so "
+    "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of segments; colours go "
+    "from light (early) to dark (late), with at most six times. The plasticity rule is additive and drives weights towards 0 or the maximum, so "
     "the first and the last bin contain most of them. Static weights are not shown."
 )
 _LEARNING = (
@@ -98,8 +98,8 @@ _SCORES = (
     "has the higher score; 0.5 (dashed) is chance, and lower values mean that connected pairs score lower. Bars: 95 % intervals over "
     "resampled targets, or over shuffles for shuffled labels. Blue: correlation of the trained model's attention, averaged over windows or "
     'compared window by window ("aligned"). Orange: its controls, the same for an untrained model and with labels shuffled within '
-    "populations. Green: scores of the spikes without a trained model. Open diamonds: circular scores, computed from weights or delays; they "
-    "contain the answer and prove nothing (off-scale ones are drawn at the edge). Attention reveals connectivity only if blue exceeds "
+    "populations. Green: scores of the spikes without a trained model. Open diamonds: circular scores, computed from weights or delays; "
+    "they contain the answer and prove nothing (off-scale ones are drawn at the edge). Attention reveals connectivity only if blue exceeds "
     'orange, and is worth its cost only if it also exceeds green. Scores are from the test range unless they say "whole run". Bottom: '
     "synapses of one class of mean weight [mV] against all pairs without a synapse; classes with few synapses have long bars."
 )
