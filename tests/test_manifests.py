@@ -190,9 +190,9 @@ def job_name(job) -> str:
     """Return the name of the job as shown in the plan."""
     if job.stage == "models":
         return f"{job.work.item} {job.name}"
-    if job.work.item:
+    if job.stage == "explanation" and job.work.item:
         return job.work.item
-    return " ".join([job.stage, *re.findall(r"\d+", job.name)])
+    return " ".join([job.rule, *re.findall(r"\d+", job.name)])
 
 
 @pytest.mark.slow
