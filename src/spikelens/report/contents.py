@@ -84,8 +84,8 @@ _RASTER = (
 _TRANSIENT = " Earlier time is a transient: all weights start equal, and STDP needs about a minute to settle."
 _WEIGHTS = (
     "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of segments; colours go "
-    "from light (early) to dark (late), with at most six times. The plasticity rule is additive and drives weights towards 0 or the maximum, so "
-    "the first and the last bin contain most of them. Static weights are not shown."
+    "from light (early) to dark (late), with at most six times. The plasticity rule is additive and drives weights towards 0 or the "
+    "maximum, so the first and the last bin contain most of them. Static weights are not shown."
 )
 _LEARNING = (
     "Loss after each epoch on training and validation data, which are from separate ranges of time. Losses are dimensionless: traces and "
