@@ -217,4 +217,8 @@ def _child(node: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """A node with its reference followed; a section that may be null is the section."""
+    members = node.get("anyOf", [])
+    if len(members) == 2 and "$ref" in members[0] and members[1] == {"type": "null"}:
+        node = {**{key: value for key, value in node.items() if key != "anyOf"}, **members[0]}
     return {**schema["$defs"][node["$ref"].rsplit("/", 1)[1]], **node} if "$ref" in node else node
