@@ -47,8 +47,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("command", "needed"),
     [
-        (["check", "config.yaml"], set()),
-        (["runs", "config.yaml"], set()),
+        (["check", "config.yaml"], {"numpy"}),
+        (["runs", "config.yaml"], {"numpy"}),
         (["status", "results/small"], {"numpy"}),
         (["plan", "config.yaml"], {"numpy"}),
         (["verify", "results/small"], {"numpy", "zarr", "numcodecs"}),

@@ -21,11 +21,12 @@ from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.files import read_json, read_json_rows
+from spikelens.jobs import jobs_of
 from spikelens.layouts import StoreName, block_group, layout, owner_of, recorded_group
 from spikelens.outputs import feature_block, feature_output, has_blocks, method_output, model_output
-from spikelens.places import place_of
+from spikelens.places import place_of, root
 from spikelens.report.contents import SUMMARY
-from spikelens.stores import Group, is_there, open_group
+from spikelens.stores import Group, is_there, open_group, require
 
 _AGAIN = "`spikelens run` makes it once the stages before it are done; `spikelens status` says how far the run is"
 
@@ -137,9 +138,9 @@ class OpenRun:
         opened = {}
         for name, model in self.config.models.items():
             if extensions.stands_in(type(model)):
-                opened[name] = self._of_extension("models", name)
-                continue
-            parts = [open_group(model_output(self.config, name, seed)) for seed in model.seeds]
+                parts = [self._of_extension("models", name, str(seed)) for seed in model.seeds]
+            else:
+                parts = [open_group(model_output(self.config, name, seed)) for seed in model.seeds]
             opened[name] = xr.concat(parts, dim=pd.Index(model.seeds, name="seed"), data_vars="all", combine_attrs="drop_conflicts")
         return opened
 
@@ -171,12 +172,17 @@ class OpenRun:
         group = layout(self.config, store)
         return _opened(group, self._n_segments(store, [group]))
 
-    def _of_extension(self, stage: Stage, name: str) -> xr.Dataset:
-        """What an item of an extension keeps, as Zarr's metadata say: the extension is not executed. Of a model, the first seed."""
-        paths = sorted(place_of(self.config, stage, name).glob("output.zarr" if stage != "models" else "*/output.zarr"))
-        if not paths:
-            raise StoreError(f"{place_of(self.config, stage, name)}: {name} was not computed yet; {_AGAIN}")
-        found: xr.Dataset = xr.open_zarr(paths[0], decode_timedelta=False)
+    def _of_extension(self, stage: Stage, name: str, seed: str = "") -> xr.Dataset:
+        """What an item of an extension keeps, as Zarr's metadata say: the extension is not executed.
+
+        Raises
+        ------
+        StoreError
+            If a shard is missing.
+        """
+        below = root(self.config)
+        require(below / file for job in jobs_of(self.config) if job.rule == f"{stage}.{name}" for file in job.files if "/c/" in file)
+        found: xr.Dataset = xr.open_zarr(place_of(self.config, stage, name) / seed / "output.zarr", decode_timedelta=False)
         return found.drop_encoding()
 
     def _feature(self, name: str) -> xr.Dataset:

@@ -68,7 +68,8 @@ def remove(run: RunConfig, found: Iterable[Unused], configuration: str | None = 
     for result in found:
         shutil.rmtree(result.folder)
     if configuration is not None:
-        (root(run) / CONFIGURATIONS / f"{configuration}.json").unlink(missing_ok=True)
+        for ending in (".json", ".work.json"):
+            (root(run) / CONFIGURATIONS / f"{configuration}{ending}").unlink(missing_ok=True)
 
 
 def as_text(found: Iterable[Unused]) -> str:

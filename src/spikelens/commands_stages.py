@@ -41,11 +41,13 @@ def _planned_run(options: argparse.Namespace, stage: Stage) -> RunConfig:
     Raises
     ------
     SpikelensError
-        If the configuration, a table or the code has changed since.
+        If the configuration, a table or the code has changed since, or the run does not have the stage.
     """
+    from spikelens.config import require_stage
     from spikelens.fingerprint import fingerprint
 
     run = load_run(options.run)
+    require_stage(run, stage)
     _refuse_unplanned(options, fingerprint(run, stage))
     return run
 
@@ -97,8 +99,6 @@ def recording_command(options: argparse.Namespace) -> None:
     from spikelens.recording.run import import_segment
 
     run = _planned_run(options, "recording")
-    if run.recording is None:
-        raise SpikelensError(f"{run.path}: the configuration has no recording; its spikes are simulated")
     for segment in _range(options.segments, run.n_segments, "segments"):
         with manifests.doing(run, "recording", {"segment": segment}) as to_do:
             if to_do:
@@ -175,12 +175,14 @@ def infer_command(options: argparse.Namespace) -> None:
     run = load_run(options.run)
     for name in _names(options.method, "method", run.methods):
         _refuse_unplanned(options, fingerprint(run, "explanation", name))
-        for job in jobs_of(run):
-            if job.rule == f"explanation.{name}" and options.part in (None, job.name):
-                with manifests.doing(run, job.rule, job.numbers) as to_do:
-                    if to_do:
-                        manifests.refuse_damaged(run, "explanation", name)
-                        compute(run, name, job.numbers.get("block"))
+        jobs = {job.name: job for job in jobs_of(run) if job.rule == f"explanation.{name}"}
+        if options.part is not None and options.part not in jobs:
+            raise SpikelensError(f"--part {options.part}: expected one of {', '.join(jobs)}")
+        for job in (job for job in jobs.values() if options.part in (None, job.name)):
+            with manifests.doing(run, job.rule, job.numbers) as to_do:
+                if to_do:
+                    manifests.refuse_damaged(run, "explanation", name)
+                    compute(run, name, job.numbers.get("block"))
 
 
 def explain_command(options: argparse.Namespace) -> None:

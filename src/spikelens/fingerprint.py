@@ -62,7 +62,8 @@ def versions_of(run: RunConfig, stage: Stage, item: str) -> list[int | str]:
     """The results versions of the code of a stage, or of one of its items; those of extensions are hashes of their files."""
     if item:
         return [_version(stage, run.items(stage)[item])]
-    of_kinds = {found.kind: _version(stage, found) for of in STAGES for found in run.items(of).values()} if stage == "report" else {}
+    found = [(of, one) for of in STAGES for one in run.items(of).values()] if stage == "report" else []
+    of_kinds = {(of, one.kind): _version(stage, one) for of, one in found}
     return [results_version(stage), *(version for _, version in sorted(of_kinds.items()))]
 
 

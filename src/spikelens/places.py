@@ -134,7 +134,7 @@ def _remove_old_links(run: RunConfig, kept: Container[str]) -> None:
     for link in list((run.folder / CURRENT).rglob("*")):
         if link.is_symlink() and str(link.relative_to(run.folder / CURRENT)) not in kept:
             target = Path(os.path.relpath(link.parent / os.readlink(link), root(run)))
-            if target.parts[0] in STAGES:
+            if target.parts and target.parts[0] in STAGES:
                 link.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # other links are in it
                     link.parent.rmdir()

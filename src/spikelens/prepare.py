@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikelens.config import RunConfig, load_run
+from spikelens.config import RunConfig
 from spikelens.config.extensions import record_path
 from spikelens.errors import SpikelensError, StoreError
-from spikelens.files import remove_unfinished, write_atomically
+from spikelens.files import read_json, remove_unfinished, write_atomically
 from spikelens.jobs import record_of
 from spikelens.layouts import (
     block_folder,
@@ -71,7 +71,7 @@ def prepare_all(runs: Sequence[RunConfig]) -> None:
 def _register(run: RunConfig) -> None:
     """Keep the configuration beside those of earlier calls: `spikelens clean` leaves what any of them uses."""
     path = root(run) / CONFIGURATIONS / f"{configuration_key(run)}.json"
-    if not path.is_file():
+    if not path.is_file() or (run.extensions and not record_path(path).is_file()):
         _write_config(run, path)
 
 
@@ -87,8 +87,10 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
     if not run.folder.is_dir():
         return
     try:
-        load_run(run.folder)
+        read_json(run.folder / "config.json", {"path": str})
     except SpikelensError:
+        _write_config(run, run.folder / "config.json")
+    if run.extensions and run.record is None and not record_path(run.folder / "config.json").is_file():
         _write_config(run, run.folder / "config.json")
     stores = stores_of(run)
     for store in stores:

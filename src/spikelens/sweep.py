@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikelens import layouts, manifests, prepare, status
+from spikelens import layouts, manifests, outputs, prepare, status
 from spikelens.config import RunConfig
 from spikelens.jobs import Job, Rule, jobs_of
 from spikelens.places import root
@@ -86,6 +86,7 @@ def verify(runs: Sequence[RunConfig]) -> Verified:
     for run in longest:
         of_metadata += prepare.verify(run, checked, frozenset(seen))
         seen |= {layouts.store_path(run, store) for store in layouts.stores_of(run)}
+        seen |= {group.path for group in outputs.item_outputs(run)}
     name = runs[0].path if len(runs) == 1 else f"{root(runs[0])}, {len(runs):,} runs"
     return Verified(name, jobs, len(checked), tuple(of_metadata))
 

@@ -41,6 +41,8 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "report": ("report.run", "report.activity", "report.explained", "report.learned"),
 }
 """The modules of each stage that compute its results, with all that they import; of an item, the file of its kind besides."""
+_RUNS = {"features": ("features.run",), "models": ("models.run", "models.train"), "explanation": ("explanation.run",)}
+"""The modules that run the items of a user's extension."""
 _NO_RESULTS = frozenset(
     f"spikelens.{name}"
     for name in (
@@ -152,23 +154,26 @@ def files_of(path: Path) -> list[Path]:
             tree = ast.parse(file.read_text(encoding="utf-8"))
         except (SyntaxError, ValueError):
             continue  # executing it says what is wrong
-        for name in _names_imported(tree):
+        for folder, name in _names_imported(tree, file, path.parent):
             parts = name.split(".")
-            waiting += [path.parent.joinpath(*parts).with_suffix(".py"), path.parent.joinpath(*parts, "__init__.py")]
+            waiting += [folder.joinpath(*parts[: n + 1], "__init__.py") for n in range(len(parts))]
+            waiting += [folder.joinpath(*parts[: n + 1]).with_suffix(".py") for n in range(len(parts))]
     return list(found)
 
 
-def _names_imported(tree: ast.Module) -> Iterator[str]:
+def _names_imported(tree: ast.Module, file: Path, top: Path) -> Iterator[tuple[Path, str]]:
+    """Names that a file imports, each with the folder that it is relative to."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from ((top, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            folder = file.parents[node.level - 1] if node.level else top
+            names = [alias.name for alias in node.names]
+            yield from ((folder, f"{node.module}.{name}" if node.module else name) for name in names)
 
 
 def extension_hash(path: Path) -> str:
-    """Hash the code of a user's extension: its file, the files beside it that it imports, and the modules of ours that these import."""
+    """Hash the code of a user's extension: its file, the files beside it that it imports, and the modules of ours that these need."""
     state = tuple((file, file.stat().st_mtime_ns) for file in files_of(path))
     return _extension_hash(state)
 
@@ -176,7 +181,8 @@ def extension_hash(path: Path) -> str:
 @functools.cache
 def _extension_hash(files: tuple[tuple[Path, int], ...]) -> str:
     sources = [file.read_text(encoding="utf-8") for file, _ in files]
-    names = set().union(*(_imports(ast.parse(source)) for source in sources))
+    computing_it = {f"spikelens.{module}" for stage in ("features", "models", "explanation") for module in _RUNS[stage]}
+    names = computing_it.union(*(_imports(ast.parse(source)) for source in sources))
     ours = sorted((module, _read_module(path)[0]) for module, path in _closure(names).items())
     return hashlib.sha256(json.dumps([[computing(source) for source in sources], ours]).encode()).hexdigest()[:16]
 

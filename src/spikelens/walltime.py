@@ -23,14 +23,14 @@ SHARE = 0.5
 SecondsOf = Callable[[RunConfig, Rule], float]
 """Return the expected time of one job of a rule [s]."""
 
-_REMEDIES: dict[Rule, tuple[str, str]] = {
-    "network": ("network", "use smaller blocks"),
-    "recording": ("recording", "use a longer limit"),
-    "features": ("network", "use smaller blocks or a smaller segment_s"),
-    "explanation": ("cluster", "use a longer limit, a shorter run, or fewer explanation.shuffles and bootstraps"),
-    "report": ("cluster", "use a longer limit"),
+_REMEDIES: dict[str, str] = {
+    "network": "use smaller blocks (network.block_size)",
+    "recording": "use a longer limit, or a table of fewer spikes",
+    "features": "use a longer limit or a smaller segment_s",
+    "explanation": "use a longer limit, a shorter run, or fewer explanation.shuffles and bootstraps",
+    "report": "use a longer limit",
 }
-"""For each stage, the section of the key to change, and what to do."""
+"""For each stage, what to do about a job that takes too long."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,19 @@ def problems(run: RunConfig, seconds_of: SecondsOf, until: Stage | None = None) 
         needs = f"a segment on {run.simulation.ranks} ranks is expected to take {verdict.segment_min:,.3g} min, {limit}"
         yield Problem("simulation.segment_s", run.simulation.segment_s, f"{needs}; {_remedy(run, verdict)}")
     spikes = ("network",) if run.has_network else ("recording",)
-    rules = (*spikes, *(f"features.{name}" for name in run.computed_features), "explanation", "report")
+    rules = (
+        *spikes,
+        *(f"features.{name}" for name in run.computed_features),
+        *(f"explanation.{name}" for name in run.methods),
+        "explanation",
+        "report",
+    )
     for rule in (rule for rule in rules if stage_of(rule) in stages):
         minutes = seconds_of(run, rule) / 60
         if minutes > SHARE * limit_min:
-            section, remedy = _REMEDIES[stage_of(rule)]
-            key, value = ("cluster.limit_min", limit_min)
-            if section != "cluster":
-                key, value = f"{spikes[0]}.block_size", run.block_size
-            yield Problem(key, value, f"a job of {rule} is expected to take {minutes:,.3g} min, {limit}; {remedy}")
+            problem = f"a job of {rule} is expected to take {minutes:,.3g} min, {limit}; {_REMEDIES[stage_of(rule)]}"
+            key, value = ("network.block_size", run.block_size) if rule == "network" else ("cluster.limit_min", limit_min)
+            yield Problem(key, value, problem)
 
 
 def _remedy(run: RunConfig, verdict: Verdict) -> str:

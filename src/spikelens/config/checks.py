@@ -35,7 +35,7 @@ def valid_stages(run: RunConfig) -> tuple[Stage, ...]:
     """
     if (record := run.record) is not None:  # of a run whose extensions are not executed: those that it had when it was planned
         recorded = {rule.partition(".")[0] for rule in record}
-        last = max(run.stages.index(stage) for stage in run.stages if stage in recorded)
+        last = max((run.stages.index(stage) for stage in run.stages if stage in recorded), default=-1)
         return run.stages[: last + 1]
     return tuple(itertools.takewhile(lambda stage: not any(_CHECKS[stage](run)), run.stages))
 
@@ -60,7 +60,7 @@ def require_stage(run: RunConfig, stage: Stage) -> None:
     """
     if stage not in run.stages:
         has = "a recording, no network" if not run.has_network else "a network, no recording"
-        raise SpikelensError(f"{run.path}: has {has}, and so no stage {stage}")
+        raise SpikelensError(f"{run.path}: this run has {has}, and no stage {stage}")
     if stage not in valid_stages(run):
         raise SpikelensError(f"{run.path}: {why_invalid(run) or f'{stage} was not planned'}")
 

@@ -48,15 +48,19 @@ def use(given: Any, source: str) -> None:
     wanted = tuple((path, _digest_of(path)) for path in paths)
     if wanted == items.extensions.loaded:
         return
+    for family in items.FAMILIES:  # before a file imports one of their kinds
+        items.shipped(family)
     _replace(())
-    for path in paths:
-        try:
+    try:
+        for path in paths:
             _execute(Path(path), source)
-        except ConfigError:
-            _replace(())
-            raise
-    _rebuild()
-    items.extensions.loaded = wanted
+    except ConfigError:
+        _replace(())
+        raise
+    else:
+        items.extensions.loaded = wanted
+    finally:
+        _rebuild()
 
 
 def use_record(content: Mapping[str, Any]) -> bool:
@@ -103,8 +107,10 @@ def _execute(path: Path, source: str) -> None:
         raise refusal("expected a Python file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if str(path.parent) not in sys.path:  # for its local imports, also those of its functions
-        sys.path.append(str(path.parent))
+    local = {file.stem if file.name != "__init__.py" else file.parent.name for file in files_of(path)} - {path.stem}
+    for helper in local:  # of another extension, or as it was before an edit
+        sys.modules.pop(helper, None)
+    sys.path = [str(path.parent), *(entry for entry in sys.path if entry != str(path.parent))]  # also for imports in its functions
     with items.extensions.adding(path) as added:
         try:
             spec.loader.exec_module(module)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import BeforeValidator, Field
 
 from spikelens.config.items import AnyKind, ItemName, completed
@@ -35,6 +34,8 @@ def check_features(run: RunConfig) -> Iterator[Problem]:
 
 def _check_shards(run: RunConfig, name: str, feature: Feature) -> Iterator[Problem]:
     """Refuse shards that are too large to be handled whole. Arrays of synapses are not checked, as those of weights are not."""
+    import numpy as np  # not above: the command line reads configurations' types without it
+
     for arrays, _ in filter(None, (feature.output(run), feature.block_output(run, 0, int(run.has_network)))):
         for array, spec in arrays.items():
             size = math.prod(spec.shards) * np.dtype(spec.dtype).itemsize

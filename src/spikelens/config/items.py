@@ -65,7 +65,7 @@ class Extensions:
 
     def add(self, kind: str, item: type[Item]) -> bool:
         """Add a kind, if those of a file are being added."""
-        if self._adding is None:
+        if self._adding is None or item.__module__.startswith("spikelens."):
             return False
         source, added = self._adding
         added.append((item.FAMILY, kind))

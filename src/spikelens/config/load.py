@@ -120,6 +120,8 @@ def look(place: str) -> list[RunConfig]:
         for run in started:
             require_tables(run)
         return started
+    if any(content.get(KEY) for _, content in file_layers(Path(place))):
+        return look(_folder_of(place))  # looking executes nothing
     runs = load([place], until="network")  # results of a run stay accessible if a later section cannot be run
     started = [run for run in runs if (run.folder / "config.json").is_file()]
     for run in started:
@@ -129,6 +131,22 @@ def look(place: str) -> list[RunConfig]:
     if len(started) < len(runs):
         log.info("%s: %d of %d runs have not been started", place, len(runs) - len(started), len(runs))
     return started
+
+
+def _folder_of(place: str) -> str:
+    """The folder of a configuration's runs.
+
+    Raises
+    ------
+    SpikelensError
+        If no run was started.
+    """
+    run = _content_of(list(file_layers(Path(place)))).get("run") or {}
+    defaults = Config().run
+    folder = Path(os.path.expanduser(run.get("results", defaults.results)), run.get("name", defaults.name))
+    if not folder.is_dir():
+        raise SpikelensError(f"{place}: {folder} has not been started; start it with `spikelens run {place}`")
+    return str(folder)
 
 
 # --- files --------------------------------------------------------------------------------------------------------------

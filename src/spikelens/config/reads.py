@@ -23,6 +23,8 @@ def check_reads(run: RunConfig, stage: Stage) -> Iterator[Problem]:
         for source in _sources(run, reader):
             if source.stage not in run.stages:
                 yield Problem(_key(reader), item.kind, f"it reads {source.stage}, which this run does not have")
+            elif source.stage in ("features", "models") and not source.item:
+                yield Problem(_key(reader), item.kind, f"it reads {source.stage} without naming an item")
             elif source.item and source.item not in run.items(source.stage):
                 yield Problem(_key(reader), item.kind, f"it reads {_key(source)}, which does not exist")
         cycle = _cycle(run, reader, set(), ())
@@ -32,7 +34,9 @@ def check_reads(run: RunConfig, stage: Stage) -> Iterator[Problem]:
 
 
 def _sources(run: RunConfig, reader: Read) -> tuple[Read, ...]:
-    """What an item reads; nothing if it does not exist, or has problems of its own."""
+    """What an item reads; nothing if it does not exist, or has problems of its own. The judge reads all methods."""
+    if reader == Read("explanation"):
+        return tuple(Read("explanation", name) for name in run.methods)
     item = run.items(reader.stage).get(reader.item)
     return () if item is None or any(item.check(run, "")) else item.reads(run)
 

@@ -25,7 +25,7 @@ class Recording(Section):
         dict[Annotated[str, Field(pattern=r"^\w+$")], Positive],
         Field(min_length=1, description="name -> number of neurons; ids from 0 follow this order"),
     ]
-    duration_s: Annotated[Positive, Field(le=MAX_TABLE_S, description="length of the recording; later spikes are refused [s]")]
+    duration_s: Annotated[Positive, Field(le=MAX_TABLE_S, description="length of the recording; a spike after this time is an error [s]")]
     segment_s: Annotated[Positive, Field(description="time per job and file [s]")] = 60
     block_size: Annotated[Positive, Field(description="neurons per storage block")] = 250
     chunk_ms: Annotated[Positive, Field(description="duration of a Zarr chunk [ms]; divides the segment")] = 1000
@@ -34,7 +34,7 @@ class Recording(Section):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        """A segment is at most the duration; a chunk has at most the neurons of a block."""
+        """A segment is at most the duration; a chunk has up to 250 neurons, and divides a block."""
         if not isinstance(given, Mapping):
             return given
         duration_s, block_size = whole(given.get("duration_s")), whole(given.get("block_size"))
@@ -42,7 +42,7 @@ class Recording(Section):
         if duration_s is not None:
             following["segment_s"] = min(60, duration_s)
         if block_size is not None:
-            following["chunk_neurons"] = min(250, block_size)
+            following["chunk_neurons"] = max(n for n in range(1, min(250, block_size) + 1) if block_size % n == 0)
         return {**following, **given}
 
     @property

@@ -59,7 +59,7 @@ class Config(Section):
     cluster: Cluster = Field(default_factory=Cluster)
 
 
-FOLLOWING = ("network.neurons", "network.connections", "simulation.segment_s")
+FOLLOWING = ("network.neurons", "network.connections", "simulation.segment_s", "recording.segment_s", "recording.chunk_neurons")
 """Keys whose default follows from other keys."""
 
 
@@ -255,12 +255,16 @@ class RunConfig(Config):
     @property
     def computed_features(self) -> dict[str, Feature]:
         """The features that apply to this run."""
-        return {name: feature for name, feature in self.features.items() if feature.applies(self)}
+        return {name: feature for name, feature in self.features.items() if self._applies("features", name, feature)}
 
     @property
     def methods(self) -> dict[str, Method]:
         """The methods of the explanation that apply to this run."""
-        return {name: method for name, method in self.explanation.methods.items() if method.applies(self)}
+        return {name: method for name, method in self.explanation.methods.items() if self._applies("explanation", name, method)}
+
+    def _applies(self, stage: Stage, name: str, item: Item) -> bool:
+        record = self.record
+        return item.applies(self) if record is None else f"{stage}.{name}" in record
 
     def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:
         """Divide the time after training.start_s into training, validation and test [ms], in this order, `gap_ms` apart.

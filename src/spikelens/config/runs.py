@@ -142,7 +142,9 @@ def _forget_following(resolved: dict[str, Any], given: Mapping[str, Any], sweep:
     """Remove defaults that depend on other keys: they differ between the runs of a sweep."""
     for key in FOLLOWING:
         section, name = key.split(".")
-        if name not in given.get(section, {}) and not any(swept == key or swept.startswith(f"{key}.") for swept in sweep):
+        if resolved[section] is None:
+            continue
+        if name not in (given.get(section) or {}) and not any(swept == key or swept.startswith(f"{key}.") for swept in sweep):
             del resolved[section][name]
 
 

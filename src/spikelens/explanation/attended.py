@@ -16,12 +16,13 @@ AUTO = "auto"
 
 def of_neurons(run: RunConfig) -> list[str]:
     """Names of the models that forecast single neurons."""
-    return [name for name, model in run.models.items() if getattr(model, "series", None) == "neurons"]
+    return [name for name, model in run.models.items() if getattr(model, "forecasts_neurons", False)]
 
 
 def named(run: RunConfig, option: str | None) -> str | None:
     """The name of the model that the option refers to; None if there is none."""
-    return next(iter(of_neurons(run)), None) if option == AUTO else option
+    known = of_neurons(run)
+    return next(iter(known), None) if option == AUTO else option if option in known else None
 
 
 def model_of(run: RunConfig, option: str | None) -> Any:

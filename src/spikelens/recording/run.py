@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from spikelens.config import RunConfig
+from spikelens.errors import NetworkError
 from spikelens.layouts import layout
 from spikelens.stores import ensure, write_shard
 from spikelens.tables import read_table, refuse_rows
@@ -43,6 +44,11 @@ def import_segment(run: RunConfig, segment: int) -> None:
         own = (ids >= first) & (ids < last)
         cells = steps[own] * (last - first) + ids[own] - first
         counts = np.bincount(cells, minlength=(end - start) * (last - first))
-        refuse_rows(path, counts > _MOST, counts, f"at most {_MOST} spikes of a neuron in a millisecond; is time_ms in ms?")
+        if counts.max(initial=0) > _MOST:
+            step, neuron = divmod(int(counts.argmax()), last - first)
+            raise NetworkError(
+                f"{path}: {counts.max()} spikes of neuron {first + neuron} in the millisecond from {start + step} ms, expected at most "
+                f"{_MOST}; is time_ms in ms?"
+            )
         write_shard(group, "spikes", (segment, block), counts.reshape(end - start, last - first).astype(np.uint8))
     log.info("segment %d: %d spikes of %d in the file", segment, len(steps), len(times))

@@ -132,6 +132,9 @@ def raster_spikes(spikes: xr.DataArray) -> tuple[NDArray[np.int64], NDArray[np.i
     start = int(time[0])
     if not np.array_equal(time, start + np.arange(len(time))):
         raise SpikelensError("expected spikes whose coordinate time goes up by 1 ms; select a range of time without gaps")
-    raster = spikes.transpose("time", "neuron").to_numpy() != 0
-    steps, ids = np.divmod(np.flatnonzero(raster), raster.shape[1])
+    raster = spikes.transpose("time", "neuron").to_numpy()
+    cells = np.flatnonzero(raster)
+    if raster.dtype.kind in "ui":  # of a recording, in which a cell may count several spikes
+        cells = np.repeat(cells, raster.ravel()[cells])
+    steps, ids = np.divmod(cells, raster.shape[1])
     return start + steps, ids, start, start + len(time)

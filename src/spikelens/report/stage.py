@@ -20,13 +20,15 @@ _FIGURES_BASE = 350e6
 
 
 def reads(run: RunConfig, item: str) -> tuple[Read, ...]:
+    spikes = (Read("network"), Read("simulation")) if run.has_network else (Read("recording"),)
     features = (Read("features", name) for name in run.computed_features)
-    return (*features, Read("explanation"), *(Read("models", name) for name in run.models))
+    return (*spikes, *features, Read("explanation"), *(Read("models", name) for name in run.models))
 
 
 def configured(run: RunConfig, item: str) -> dict[str, Any]:
     models = {name: model.seeds for name, model in run.models.items()}
-    return {**keyed(run.report), "duration_s": run.duration_s, "features": list(run.computed_features), "models": models}
+    named = {"features": list(run.computed_features), "models": models}
+    return {**keyed(run.report), "training": keyed(run.training), "duration_s": run.duration_s, **named}
 
 
 def jobs(run: RunConfig, item: str) -> Jobs:

@@ -10,12 +10,13 @@ from pydantic import Field
 from spikelens.config.items import KIND
 from spikelens.config.types import Positive
 from spikelens.errors import Problem
-from spikelens.features.feature import BASE, Feature
+from spikelens.features.feature import BASE, Feature, reading_seconds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelens.config.run import RunConfig
+    from spikelens.speeds import Speeds
     from spikelens.stores import Layout
 
 
@@ -23,11 +24,13 @@ class SpikeCounts(Feature):
     """Spikes of each neuron and each population in bins of time."""
 
     kind: Annotated[Literal["spike_counts"], Field(description=KIND)] = "spike_counts"
-    step_ms: Annotated[Positive, Field(description="width of the bins [ms]; divides simulation.chunk_ms")] = 10
+    step_ms: Annotated[Positive, Field(description="width of the bins [ms]; divides simulation.chunk_ms or recording.chunk_ms")] = 10
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
         if run.chunk_ms % self.step_ms:
             yield Problem(f"{where}.step_ms", self.step_ms, f"expected a divisor of {run.chunk_ms_key} = {run.chunk_ms}")
+        elif self.step_ms > (largest := 65_535 if run.has_network else 257):
+            yield Problem(f"{where}.step_ms", self.step_ms, f"expected at most {largest:,} ms: counts are 16-bit integers")
         elif run.n_steps % self.step_ms:
             yield Problem(f"{where}.step_ms", self.step_ms, f"expected a divisor of the duration, {run.n_steps} ms")
 
@@ -79,3 +82,7 @@ class SpikeCounts(Feature):
         block = min(run.block_size, run.n_neurons)
         spikes = 56 * block * rate_hz * run.segment_s
         return BASE + spikes + 2 * run.segment_steps * block + 26 * block * run.segment_steps / self.step_ms
+
+    def seconds(self, run: RunConfig, speeds: Speeds, rate_hz: float) -> float:
+        """It reads the spikes of its own block alone."""
+        return speeds.start_s + (reading_seconds(run, speeds) - speeds.start_s) / run.n_blocks

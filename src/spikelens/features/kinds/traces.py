@@ -10,7 +10,7 @@ from pydantic import Field
 from spikelens.config.items import KIND
 from spikelens.config.types import Positive, PositiveFloat
 from spikelens.errors import Problem
-from spikelens.features.feature import BASE, Feature
+from spikelens.features.feature import BASE, Feature, reading_seconds
 from spikelens.features.windows import check_reach
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spikelens.config.run import RunConfig
+    from spikelens.speeds import Speeds
     from spikelens.stores import Layout
 
 
@@ -67,3 +68,7 @@ class Traces(Feature):
         traced = min(-(-self.neurons // run.n_blocks), block)
         spikes = 56 * block * rate_hz * run.segment_s
         return BASE + spikes + 2 * run.segment_steps * block + 8 * run.segment_steps * traced
+
+    def seconds(self, run: RunConfig, speeds: Speeds, rate_hz: float) -> float:
+        """It reads the spikes of its own block alone."""
+        return speeds.start_s + (reading_seconds(run, speeds) - speeds.start_s) / run.n_blocks

@@ -51,6 +51,11 @@ class Tft(NetworkModel):
     samples_per_epoch: Annotated[Positive, Field(description="maximum number of training windows per epoch")] = 20_000
     epochs: Epochs = 30
 
+    @property
+    def forecasts_neurons(self) -> bool:
+        """Whether it forecasts single neurons, so that methods can use its attention."""
+        return self.series == "neurons"
+
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
         return (Read(run.spikes_stage),)
 
