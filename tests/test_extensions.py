@@ -105,7 +105,7 @@ def test_what_an_extension_computes_is_right(project):
     isi = np.diff(steps[ids == 5])
     assert len(isi) > 5
     np.testing.assert_allclose(opened.features["isi"].cv.sel(segment=0, neuron=5), isi.std() / isi.mean(), rtol=1e-6)
-    assert opened.outputs["ridge"].forecast.dims == ("time", "population")
+    assert opened.outputs["ridge"].forecast.dims == ("seed", "time", "population")
     score = opened.methods["lagged"].score
     assert score.shape == (60, 60)
     assert np.isfinite(score).all()

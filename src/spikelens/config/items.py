@@ -65,9 +65,11 @@ class Extensions:
 
     def add(self, kind: str, item: type[Item]) -> bool:
         """Add a kind, if those of a file are being added."""
-        if self._adding is None or item.__module__.startswith("spikelens."):
+        if self._adding is None:
             return False
         source, added = self._adding
+        if source is not None and item.__module__.startswith("spikelens."):  # a kind of the package, which the file imports
+            return False
         added.append((item.FAMILY, kind))
         self.kinds.setdefault(item.FAMILY, {})[kind] = item
         self._sources[item] = source
