@@ -201,7 +201,7 @@ def test_a_file_that_adds_nothing_is_refused(tmp_path, content, expected):
     if content is not None:
         (tmp_path / "bad.py").write_text(content)
     (tmp_path / "c.yaml").write_text("extensions: [bad.py]\n")
-    with pytest.raises(ConfigError, match=f"extensions = .*bad.py.*{expected}"):
+    with pytest.raises(ConfigError, match=f"extensions = .bad.py.: {tmp_path}/bad.py: .*{expected}"):
         load([str(tmp_path / "c.yaml")])
 
 

@@ -97,7 +97,7 @@ def _kinds_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _execute(path: Path, source: str) -> None:
     def refusal(expected: str) -> ConfigError:
-        return ConfigError(source, [Problem(KEY, str(path), expected)])
+        return ConfigError(source, [Problem(KEY, path.name, f"{path}: {expected}")])
 
     if not path.is_file():
         raise refusal("no such file; the path is relative to the configuration file")

@@ -71,35 +71,41 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
 
 
 _NETWORK = (
-    "The network as built, and its weights at the end of the run. Upper left: synapses onto each neuron (in-degree), by population. "
-    "Upper right: synapses by delay [ms] and edge class, on a logarithmic scale. Bottom: distribution of the weights [mV] in each edge "
-    "class, as % of its synapses, in bins of 0.25 mV or more; black outlines show the start, filled bars the end. STDP moves only plastic "
-    "weights, between 0 and their maximum. Inhibitory weights are negative and static."
+    "The network as built, and its weights at the end of the run. Upper left: synapses onto each neuron (in-degree), by "
+    "population. Upper right: synapses by delay [ms] and edge class, on a logarithmic scale. Bottom: distribution of the "
+    "weights [mV] in each edge class, as % of its synapses, in bins of 0.25 mV or more; black outlines show the start, "
+    "filled bars the end. STDP moves only plastic weights, between 0 and their maximum. Inhibitory weights are negative "
+    "and static."
 )
 _RASTER = (
-    "Top: each dot is a spike; x: time [s], y: neuron, sorted by population (at most 1,000 neurons, evenly spaced). Middle: mean rate per "
-    "neuron [Hz] in a running window T_w, plotted at the middle of the window; the line therefore ends T_w / 2 before the run. Bottom: the "
-    "rate over the whole run. The dashed line marks the start of the data that models use."
+    "Top: each dot is a spike; x: time [s], y: neuron, sorted by population (at most 1,000 neurons, evenly spaced). "
+    "Middle: mean rate per neuron [Hz] in a running window T_w, plotted at the middle of the window; the line therefore "
+    "ends T_w / 2 before the run. Bottom: the rate over the whole run. The dashed line marks the start of the data that "
+    "models use."
 )
 _TRANSIENT = " Earlier time is a transient: all weights start equal, and STDP needs about a minute to settle."
 _WEIGHTS = (
-    "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of segments; colours go "
-    "from light (early) to dark (late), with at most six times. The plasticity rule is additive and drives weights towards 0 or the "
-    "maximum, so the first and the last bin contain most of them. Static weights are not shown."
+    "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of "
+    "segments; colours go from light (early) to dark (late), with at most six times. The plasticity rule is additive and "
+    "drives weights towards 0 or the maximum, so the first and the last bin contain most of them. Static weights are not "
+    "shown."
 )
 _LEARNING = (
-    "Loss after each epoch on training and validation data, which are from separate ranges of time. Losses are dimensionless: traces and "
-    "rates are scaled by their standard deviation in the training range. Training losses include dropout and are averaged over an epoch "
-    "while the weights change, so they can exceed the validation losses. Training stops when the validation loss has not improved for some "
-    "epochs (patience), and the weights of the best epoch are kept. Each seed has its own line."
+    "Loss [1] after each epoch on training and validation data, which are from separate ranges of time. Losses are "
+    "dimensionless: traces and rates are scaled by their standard deviation in the training range. Training losses "
+    "include dropout and are averaged over an epoch while the weights change, so they can exceed the validation losses. "
+    "Training stops when the validation loss has not improved for some epochs (patience), and the weights of the best "
+    "epoch are kept. Each seed has its own line."
 )
 _SCORES = (
-    "How well each score separates pairs of neurons with a synapse from pairs without. AUROC is the probability that a pair with a synapse "
-    "has the higher score; 0.5 (dashed) is chance, and lower values mean that connected pairs score lower. Bars: 95 % intervals over "
-    "resampled targets, or over shuffles for shuffled labels. Blue: correlation of the trained model's attention, averaged over windows or "
-    'compared window by window ("aligned"). Orange: its controls, the same for an untrained model and with labels shuffled within '
-    "populations. Green: scores of the spikes without a trained model. Open diamonds: circular scores, computed from weights or delays; "
-    "they contain the answer and prove nothing (off-scale ones are drawn at the edge). Attention reveals connectivity only if blue exceeds "
-    'orange, and is worth its cost only if it also exceeds green. Scores are from the test range unless they say "whole run". Bottom: '
-    "synapses of one class of mean weight [mV] against all pairs without a synapse; classes with few synapses have long bars."
+    "How well each score separates pairs of neurons with a synapse from pairs without. AUROC [1] is the probability that "
+    "a pair with a synapse has the higher score; 0.5 (dashed) is chance, and lower values mean that connected pairs score"
+    " lower. Bars: 95 % intervals over resampled targets, or over shuffles for shuffled labels. Blue: correlation of the "
+    'trained model\'s attention, averaged over windows or compared window by window ("aligned"). Orange: its controls, the'
+    " same for an untrained model and with labels shuffled within populations. Green: scores of the spikes without a "
+    "trained model. Open diamonds: circular scores, computed from weights or delays; they contain the answer and prove "
+    "nothing (off-scale ones are drawn at the edge). Attention reveals connectivity only if blue exceeds orange, and is "
+    'worth its cost only if it also exceeds green. Scores are from the test range unless they say "whole run". Bottom: '
+    "synapses of one class of mean weight [mV] against all pairs without a synapse; classes with few synapses have long "
+    "bars."
 )
