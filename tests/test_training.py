@@ -283,7 +283,7 @@ def test_a_training_that_has_no_time_for_another_epoch_ends_with_a_message_and_g
         if ended[-1]:
             message = capsys.readouterr().err
             assert f"training autoencoder, seed 1: the next epoch would not finish in time, {len(ended)} are done;" in message
-            assert "0 min are left of 0.0001 min, --limit-min)" in message
+            assert "0 min left of 0.0001 min, --limit-min)" in message
     assert ended == [2] * (len(history_of(run, "autoencoder")) - 1) + [0]
     assert len(ended) > 1
     assert weights_of(run, "autoencoder") == weights_of(undisturbed, "autoencoder")
