@@ -125,7 +125,8 @@ def shards_per_block(run: RunConfig) -> dict[Stage, int]:
     """Return the number of shards of a stage per block (except for the network: per block and segment)."""
     layouts = [(feature.output(run), feature.block_output(run, 0, 1)) for feature in run.computed_features.values()]
     features = sum(len(found[0]) for pair in layouts for found in pair if found is not None)
-    return {"network": 8, "simulation": 8 + run.weight_average, "recording": 1, "features": features}
+    spikes: dict[Stage, int] = {"network": 8, "simulation": 8 + run.weight_average} if run.has_network else {"recording": 1}
+    return {**spikes, "features": features}
 
 
 def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
