@@ -302,9 +302,9 @@ def test_attention_in_numbers_counted_by_hand():
 # --- the verdict --------------------------------------------------------------------------------------------------------
 
 
-def row(name, auroc, low, high, time_range=(0, 1)):
+def row(name, auroc, low, high, time_range=(0, 1), method="method"):
     place = {"edge_class": "E->E", "stratum": "all", "time_range_ms": list(time_range)}
-    return {"score": name, "auroc": auroc, "ci": [low, high], **place}
+    return {"method": method, "score": name, "auroc": auroc, "ci": [low, high], **place}
 
 
 @pytest.mark.parametrize(
@@ -326,9 +326,26 @@ def test_verdict_follows_from_the_numbers(trained, untrained, plain, expected):
         row("rate_correlation", plain, plain - 0.01, plain + 0.01),
         row("rate_correlation", 0.99, 0.98, 1.0, time_range=(0, 100)),
     ]
-    judged = scores.verdict(rows)["E->E"][name]
+    judged = scores.verdict(rows)["E->E"]["method"][name]
     assert expected in judged["conclusion"]
     assert judged["rate_correlation"]["auroc"] == plain, "the plain correlation of the same time range"
+
+
+def test_each_method_has_its_own_verdict_and_controls():
+    name = "attention_correlation"
+    rows = [
+        row(name, 0.80, 0.79, 0.81, method="first"),
+        row(name + scores.UNTRAINED, 0.51, 0.50, 0.52, method="first"),
+        row(name, 0.55, 0.53, 0.57, method="second"),
+        row(name + scores.UNTRAINED, 0.54, 0.53, 0.55, method="second"),
+        row("rate_correlation", 0.60, 0.59, 0.61, method="fine"),
+        row("rate_correlation", 0.66, 0.65, 0.67, method="coarse"),
+    ]
+    judged = scores.verdict(rows)["E->E"]
+    assert [judged[method][name]["trained"]["auroc"] for method in ("first", "second")] == [0.80, 0.55]
+    assert "the untrained model and the correlation of rates" in judged["first"][name]["conclusion"]
+    assert "not better than the untrained model" in judged["second"][name]["conclusion"]
+    assert judged["first"][name]["rate_correlation"]["auroc"] == 0.66, "the highest of the correlations of rates"
 
 
 def test_verdict_without_scores_is_empty():

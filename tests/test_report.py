@@ -140,18 +140,18 @@ def _write_models(run: RunConfig, rng: np.random.Generator) -> None:
 def _random_scores(run: RunConfig, rng: np.random.Generator) -> list[dict]:
     test, whole = [4000, run.n_steps], [0, run.n_steps]
     known = [
-        ("attention_correlation", "spikes", test),
-        ("attention_correlation, labels shuffled", "spikes", test),
-        ("attention_correlation, untrained", "spikes", test),
-        ("rate_correlation", "spikes", test),
-        ("rate_correlation", "spikes", whole),
-        ("omega", "spikes, wiring and weights", whole),
+        ("attention", "attention_correlation", "spikes", test),
+        ("attention", "attention_correlation, labels shuffled", "spikes", test),
+        ("attention", "attention_correlation, untrained", "spikes", test),
+        ("rate_correlation", "rate_correlation", "spikes", test),
+        ("rate_correlation", "rate_correlation", "spikes", whole),
+        ("omega", "omega", "spikes, wiring and weights", whole),
     ]
     rows = []
-    for (score, saw, time_range), edge_class, stratum in itertools.product(known, run.edge_classes, ("all", "0-1", "1-2")):
+    for (method, score, saw, time_range), edge_class, stratum in itertools.product(known, run.edge_classes, ("all", "0-1", "1-2")):
         if stratum == "all" or (run.network.connections[edge_class].plastic and "shuffled" not in score):
             auroc = rng.uniform(0.4, 0.6) if "wiring" not in saw else 1.0
-            row = {"score": score, "saw": saw, "edge_class": edge_class, "stratum": stratum, "auroc": auroc, "ap": 0.2}
+            row = {"method": method, "score": score, "saw": saw, "edge_class": edge_class, "stratum": stratum, "auroc": auroc, "ap": 0.2}
             row |= {"ci": [auroc - 0.02, min(auroc + 0.02, 1.0)], "n_positive": 100, "n_negative": 900}
             rows.append({**row, "seed": {"network": 1, "model": 1}, "time_range_ms": time_range})
     return rows
@@ -463,3 +463,15 @@ def test_without_features_the_report_shows_what_there_is(tmp_path):
 def test_contents_can_be_imported_without_the_libraries_that_draw():
     code = "import sys, spikelens.report.contents; print(*{'matplotlib', 'torch', 'zarr', 'xarray', 'numba'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_scores_of_several_methods_are_told_apart(copied):
+    path = place_of(copied, "explanation") / "scores.json"
+    rows = [row for row in json.loads(path.read_text()) if row["score"] == "rate_correlation"]
+    path.write_text(json.dumps([*rows, *({**row, "method": "coarse"} for row in rows)]))
+    shown = {(row["method"], row["shown"]) for row in data.connectivity_scores(copied)}
+    assert shown == {
+        (method, f"rate correlation ({method}){time_range}")
+        for method in ("rate_correlation", "coarse")
+        for time_range in ("", ", whole run")
+    }

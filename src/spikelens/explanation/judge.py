@@ -7,6 +7,7 @@ range of the data.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
@@ -17,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from spikelens.config import RunConfig
-from spikelens.explanation.contents import ASSOCIATIONS, SCORES
+from spikelens.explanation.contents import ASSOCIATIONS, OMEGA_DENSE, SCORES, SHUFFLED, is_attention
 from spikelens.explanation.controls import association, score_shuffled, similarity
 from spikelens.explanation.method import NeuronQuantity, PairScore
-from spikelens.explanation.scores import ALL, OMEGA_DENSE, SHUFFLED, EdgeClass, edge_classes, is_attention, score_class
+from spikelens.explanation.scores import ALL, EdgeClass, edge_classes, score_class
 from spikelens.files import write_atomically
 from spikelens.outputs import method_output
 from spikelens.places import place_of
@@ -34,18 +35,22 @@ def judge(run: RunConfig) -> None:
     started, truth = time.monotonic(), Truth(run)
     scores: list[dict[str, Any]] = []
     associations: list[dict[str, Any]] = []
-    attentions: list[PairScore] = []
+    attentions: list[tuple[str, PairScore]] = []
+    omegas: list[tuple[str, PairScore]] = []
     for name, method in run.methods.items() if run.has_network else ():
         output = method_output(run, name)
         for score in method.scores(run, output):
             classes = truth.classes(score.neurons)
-            scores += [row for edges in classes for row in _rows(run, score, edges)]
+            scores += [{"method": name, **row} for edges in classes for row in _rows(run, score, edges)]
             if is_attention(score.name):
-                attentions.append(score)
+                attentions.append((name, score))
             if score.name == OMEGA_DENSE:
-                associations += [row for attention in attentions for row in _similarities(run, score, attention, classes)]
+                omegas.append((name, score))
         for quantity in method.neuron_quantities(run, output):
-            associations += _neuron_associations(run, quantity, truth)
+            associations += [{"method": name, **row} for row in _neuron_associations(run, quantity, truth)]
+    for (against, omega), (attended, attention) in itertools.product(omegas, attentions):
+        found = _similarities(run, omega, attention, truth.classes(omega.neurons))
+        associations += [{"method": attended, "against_method": against, **row} for row in found]
     _write_rows(run, SCORES, scores)
     _write_rows(run, ASSOCIATIONS, associations)
     log.info("explanation: %d scores, %d associations, %.1f s", len(scores), len(associations), time.monotonic() - started)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spikelens.explanation.contents import ATTENTION_SCORES, RATE_CORRELATION, SHUFFLED, UNTRAINED
+
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Levels = NDArray[np.int64]
@@ -224,47 +226,53 @@ def coarsen(levels: Levels, candidate: Mask, n_coarse: int = BOOTSTRAP_LEVELS) -
 
 # --- the verdict --------------------------------------------------------------------------------------------
 
-ATTENTION_SCORES = ("attention_correlation", "attention_correlation_aligned")
-UNTRAINED = ", untrained"
-SHUFFLED = ", labels shuffled"
-PLAIN = "rate_correlation"
-OMEGA_DENSE = "omega_dense"
 
-
-def is_attention(score: str) -> bool:
-    """Whether a score is computed from attention, of a trained or an untrained model."""
-    return score.removesuffix(UNTRAINED) in ATTENTION_SCORES
-
-
-def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Test "attention shows connectivity" for each edge class and attention score; see `conclusion`.
+def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """Test "attention shows connectivity" for each edge class, method and attention score; see `conclusion`.
 
     Parameters
     ----------
     scores
         Rows of scores.json; only the stratum "all" is used. Rows of several seeds are merged: mean AUROC,
-        union of the intervals.
+        union of the intervals. If several methods correlate rates in the same time range, the highest counts.
 
     Returns
     -------
     dict
-        verdict[edge class][score]: trained, untrained, shuffled, rate_correlation (each {auroc, ci}; None if
-        missing), conclusion.
+        verdict[edge class][method][score]: trained, untrained, shuffled, rate_correlation (each {auroc, ci};
+        None if missing), conclusion.
     """
-    judged: dict[str, dict[str, dict[str, Any]]] = {}
-    whole = [row for row in scores if row["stratum"] == ALL]
-    for edge_class in dict.fromkeys(row["edge_class"] for row in whole):
-        for name in ATTENTION_SCORES:
-            attended = [row for row in whole if row["edge_class"] == edge_class and row["score"] == name]
-            trained = _merged(attended)
-            if trained is None:
-                continue
-            same = [row for row in whole if row["edge_class"] == edge_class and row["time_range_ms"] == attended[0]["time_range_ms"]]
-            names = {"untrained": name + UNTRAINED, "shuffled": name + SHUFFLED, PLAIN: PLAIN}
-            controls = {key: _merged([row for row in same if row["score"] == wanted]) for key, wanted in names.items()}
-            sentence = conclusion(edge_class, trained, **controls)
-            judged.setdefault(edge_class, {})[name] = {"trained": trained, **controls, "conclusion": sentence}
+    rows: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in scores:
+        if row["stratum"] == ALL:
+            rows.setdefault((row["edge_class"], row["method"], row["score"]), []).append(row)
+    judged: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    for (edge_class, method, name), attended in rows.items():
+        if name not in ATTENTION_SCORES:
+            continue
+        controls = {
+            "untrained": _merged(rows.get((edge_class, method, name + UNTRAINED), [])),
+            "shuffled": _merged(rows.get((edge_class, method, name + SHUFFLED), [])),
+            "rate_correlation": _highest_rate_correlation(rows, edge_class, attended[0]["time_range_ms"]),
+        }
+        trained = _merged(attended)
+        assert trained is not None
+        sentence = conclusion(edge_class, trained, **controls)
+        judged.setdefault(edge_class, {}).setdefault(method, {})[name] = {"trained": trained, **controls, "conclusion": sentence}
     return judged
+
+
+def _highest_rate_correlation(
+    rows: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]], edge_class: str, time_range: Sequence[int]
+) -> dict[str, Any] | None:
+    """The correlation of rates with the highest AUROC among those of one edge class and time range."""
+    found = [
+        merged
+        for (place, _, name), own in rows.items()
+        if (place, name) == (edge_class, RATE_CORRELATION)
+        and (merged := _merged([row for row in own if row["time_range_ms"] == time_range])) is not None
+    ]
+    return max(found, key=lambda one: one["auroc"], default=None)
 
 
 def _merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

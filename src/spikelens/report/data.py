@@ -12,8 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
-from spikelens.explanation.contents import SCORE_FIELDS, SCORES
-from spikelens.explanation.scores import ATTENTION_SCORES, SHUFFLED, UNTRAINED
+from spikelens.explanation.contents import ATTENTION_SCORES, SCORE_FIELDS, SCORES, SHUFFLED, UNTRAINED
 from spikelens.features.rates import window_counts
 from spikelens.files import NUMBER, Fields, read_json, read_json_lines, read_json_rows
 from spikelens.layouts import block_group
@@ -197,10 +196,24 @@ def trained_models(run: RunConfig) -> Iterator[tuple[str, int]]:
 
 
 def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
-    """The rows of explanation/scores.json: how well each score tells synapses apart, controls after their score."""
+    """The rows of scores.json, controls after their score, each with `shown`: its name in the report."""
     rows = read_json_rows(place_of(run, "explanation") / SCORES, SCORE_FIELDS)
-    bases = list(dict.fromkeys(row["score"].split(",")[0] for row in rows))
-    return sorted(rows, key=lambda row: bases.index(row["score"].split(",")[0]))
+    bases = list(dict.fromkeys(_base(row) for row in rows))
+    several = {score for score in {row["score"] for row in rows} if len({row["method"] for row in rows if row["score"] == score}) > 1}
+    named = [{**row, "shown": _shown_name(run, row, row["score"] in several)} for row in rows]
+    return sorted(named, key=lambda row: bases.index(_base(row)))
+
+
+def _base(row: dict[str, Any]) -> tuple[str, str]:
+    """Method and score of a row; a control has those of its score."""
+    return row["method"], row["score"].split(",")[0]
+
+
+def _shown_name(run: RunConfig, row: dict[str, Any], several: bool) -> str:
+    """The name of a score, with its method if several have it, and with the time range if that is not the test range."""
+    whole = row["time_range_ms"] == [0, run.n_steps]
+    name = str(row["score"]).replace("_", " ")
+    return name + (f" ({row['method']})" if several else "") + (", whole run" if whole else "")
 
 
 def kind_of_score(row: dict[str, Any]) -> str:
@@ -210,9 +223,3 @@ def kind_of_score(row: dict[str, Any]) -> str:
     if row["score"].endswith((UNTRAINED, SHUFFLED)):
         return "control"
     return "attention" if row["score"].startswith(ATTENTION_SCORES) else "no model"
-
-
-def name_of_score(run: RunConfig, row: dict[str, Any]) -> str:
-    """A score's name as a reader writes it; what is not of the test range says so."""
-    whole = row["time_range_ms"] == [0, run.n_steps]
-    return str(row["score"]).replace("_", " ") + (", whole run" if whole else "")

@@ -220,7 +220,7 @@ def scores(run: RunConfig) -> Figure:
         style.note(figure.add_subplot(), "\n".join(["no connectivity scores", *remarks(run)]))
         return figure
     strata = [name for name in run.edge_classes if any(row["edge_class"] == name and row["stratum"] != "all" for row in rows)]
-    names = _names(run, [row for row in rows if row["stratum"] == "all"])
+    names = _names([row for row in rows if row["stratum"] == "all"])
     height = 0.3 * len(names) + 1.2
     figure = style.new_figure(11, height + (4.2 if strata else 0))
     if not strata:
@@ -240,8 +240,8 @@ _MARKS = {
 }
 
 
-def _names(run: RunConfig, rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(data.name_of_score(run, row) for row in rows))
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["shown"] for row in rows))
 
 
 def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], names: list[str]) -> None:
@@ -253,12 +253,12 @@ def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], name
     for axes, edge_class in zip(panels, classes, strict=True):
         own = [row for row in whole if row["edge_class"] == edge_class]
         for row in own:
-            place, mark = names.index(data.name_of_score(run, row)), _MARKS[data.kind_of_score(row)]
+            place, mark = names.index(row["shown"]), _MARKS[data.kind_of_score(row)]
             axes.plot(row["ci"], [place, place], color=mark["color"], linewidth=1.5, marker="|", markersize=9)
             # values outside the axis, e.g. circular scores, are drawn at its edge
             axes.plot(np.clip(row["auroc"], low, high), place, linestyle="none", markersize=5, clip_on=False, zorder=3, **mark)
         for place, name in enumerate(names):
-            found = [row["auroc"] for row in own if data.name_of_score(run, row) == name]
+            found = [row["auroc"] for row in own if row["shown"] == name]
             if found:
                 shown = style.value(float(np.mean(found)))
                 axes.text(1.05, place, shown, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color="0.25")
@@ -272,8 +272,8 @@ def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], name
 
 def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes: list[str]) -> None:
     shown = [row for row in rows if row["stratum"] != "all" and data.kind_of_score(row) != "circular"]
-    names = _names(run, shown)
-    kinds = {name: data.kind_of_score(next(row for row in shown if data.name_of_score(run, row) == name)) for name in names}
+    names = _names(shown)
+    kinds = {name: data.kind_of_score(next(row for row in shown if row["shown"] == name)) for name in names}
     points = _point_styles(kinds)
     panels = figure.subplots(1, len(classes), sharey=True, squeeze=False)[0]
     for axes, edge_class in zip(panels, classes, strict=True):
@@ -282,7 +282,7 @@ def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes:
         for number, name in enumerate(names):
             offset = 0.6 * ((number + 0.5) / len(names) - 0.5)
             for row in own:
-                if data.name_of_score(run, row) == name:
+                if row["shown"] == name:
                     x = strata.index(row["stratum"]) + offset
                     axes.plot([x, x], row["ci"], color=points[name]["color"], linewidth=1.2)
                     axes.plot(x, row["auroc"], linestyle="none", markersize=4.5, label=name, **points[name])

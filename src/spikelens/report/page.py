@@ -56,8 +56,8 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
         of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
         sections["models"].append(_table("Scores of models and baselines on the test range", _MODEL_COLUMNS, of_models))
     rows = sorted(data.connectivity_scores(run), key=lambda row: run.edge_classes.index(row["edge_class"]))
-    whole = [_score_cells(run, row) for row in rows if row["stratum"] == "all"]
-    by_weight = [_score_cells(run, row) for row in rows if row["stratum"] != "all"]
+    whole = [_score_cells(row) for row in rows if row["stratum"] == "all"]
+    by_weight = [_score_cells(row) for row in rows if row["stratum"] != "all"]
     sections["explanation"] += [
         f'<p class="note">{escape(_SCORES_NOTE)}</p>',
         _table("Connectivity: all scores by edge class (source\N{RIGHTWARDS ARROW}target)", _COLUMNS, whole),
@@ -82,8 +82,9 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
 def _answer(run: RunConfig) -> list[str]:
     """The main question, and the verdict for each edge class."""
     judged = [
-        f"<li>{escape(style.arrow(one['conclusion']))}</li>"
-        for scores in verdict(data.connectivity_scores(run)).values()
+        f"<li>{escape(f'{method}: ' if len(methods) > 1 else '')}{escape(style.arrow(one['conclusion']))}</li>"
+        for methods in verdict(data.connectivity_scores(run)).values()
+        for method, scores in methods.items()
         for one in scores.values()
     ]
     if not run.has_network:
@@ -106,11 +107,11 @@ def _figure(shown: Shown, drawing: bytes) -> str:
     )
 
 
-def _score_cells(run: RunConfig, row: dict[str, Any]) -> list[Any]:
+def _score_cells(row: dict[str, Any]) -> list[Any]:
     low, high = row["ci"]
     stratum = row["stratum"].replace("-", "\N{EN DASH}")
     return [
-        data.name_of_score(run, row), row["saw"], data.kind_of_score(row), style.arrow(row["edge_class"]), stratum, row["auroc"],
+        row["shown"], row["saw"], data.kind_of_score(row), style.arrow(row["edge_class"]), stratum, row["auroc"],
         f"{low:.3f} to {high:.3f}", row["ap"], row["n_positive"], row["n_negative"],
         row["seed"].get("model"),
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from spikelens.config.items import KIND, Read
 from spikelens.config.types import MAX_DENSE_NEURONS, Positive
 from spikelens.errors import Problem
 from spikelens.explanation.attended import check_model, named
+from spikelens.explanation.contents import ATTENTION_SCORES, UNTRAINED
 from spikelens.explanation.method import Method, NeuronQuantity, PairScore
 from spikelens.models.model import TORCH_BASE
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from spikelens.report.contents import Shown
     from spikelens.speeds import Speeds
     from spikelens.stores import Group, Layout
-
-NAMES = ("attention_correlation", "attention_correlation_aligned")
-"""Names of the scores: of attention averaged over windows, and window by window."""
-UNTRAINED = ", untrained"
 
 
 class Attention(Method):
@@ -82,7 +79,7 @@ class Attention(Method):
         }
         if len(neurons) <= MAX_DENSE_NEURONS:
             of_pairs = {"seed": len(tft.seeds), "source": len(neurons), "target": len(neurons)}
-            for name, long_name in zip(NAMES, ("mean over test windows", "window by window"), strict=True):
+            for name, long_name in zip(ATTENTION_SCORES, ("mean over test windows", "window by window"), strict=True):
                 arrays[name] = whole(of_pairs, f"correlation between neurons of their attention, {long_name}")
                 arrays[f"{name}_untrained"] = whole(of_pairs, "the same of an untrained model")
             for name in ("source", "target"):
@@ -109,7 +106,7 @@ class Attention(Method):
                 mean = attention.mean(0, dtype=np.float64)
                 found.setdefault(f"attention{suffix}", []).append(mean)
                 if len(series.names) <= MAX_DENSE_NEURONS:
-                    for name, matrix in zip(NAMES, (mean_correlation(mean), aligned_correlation(attention)), strict=True):
+                    for name, matrix in zip(ATTENTION_SCORES, (mean_correlation(mean), aligned_correlation(attention)), strict=True):
                         found.setdefault(f"{name}{suffix}", []).append(matrix)
         return {name: np.stack(parts) for name, parts in found.items()}
 
@@ -123,7 +120,7 @@ class Attention(Method):
         tft = self._tft(run)
         for place, seed in enumerate(tft.seeds):
             for trained in (True, False):
-                for name in (name for name in NAMES if name in output.arrays):
+                for name in (name for name in ATTENTION_SCORES if name in output.arrays):
                     matrix = read_array(output, name if trained else f"{name}_untrained")[place]
                     shown = name if trained else name + UNTRAINED
                     yield PairScore(shown, self.SAW, tft.names(run), matrix, self._test_range(run), {"model": seed}, shuffled=trained)

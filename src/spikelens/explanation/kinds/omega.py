@@ -15,6 +15,7 @@ from spikelens.config.items import KIND, Read
 from spikelens.config.types import MAX_DENSE_NEURONS
 from spikelens.errors import Problem
 from spikelens.explanation.attended import AUTO, check_model, model_of
+from spikelens.explanation.contents import OMEGA_DENSE
 from spikelens.explanation.method import Method, PairScore
 from spikelens.features.windows import window_s, windows_range, windows_within
 
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from spikelens.speeds import Speeds
     from spikelens.stores import Group, Layout
 
-DENSE = "omega_dense"
 CIRCULAR = {"omega": "spikes, wiring and weights", "omega_unweighted": "spikes and wiring"}
-
-
 PAIRS, SYNAPSES = "omega_pairs", "omega_synapses"
 """Kinds of features."""
 
@@ -120,7 +118,7 @@ class Omega(Method):
         if ranges:
             shape = (len(ranges), n, n)
             attrs = {"long_name": "causal component of all pairs over a time range, without weight and delay", "units": "1"}
-            arrays[DENSE] = Array(("range", "source", "target"), shape, shape, "float64", attrs)
+            arrays[OMEGA_DENSE] = Array(("range", "source", "target"), shape, shape, "float64", attrs)
             starts, ends = np.array([windows_range(run, windows, self._window_s(run)) for windows in ranges], np.int64).T
             coordinates["range"] = Coordinate(("range",), starts, {"long_name": "start of the time range", "units": "ms"})
             coordinates["end"] = Coordinate(("range",), ends, {"long_name": "end of the time range", "units": "ms"})
@@ -136,7 +134,7 @@ class Omega(Method):
         if SYNAPSES in features:
             found = {name: of_synapses(run, features[SYNAPSES], neurons, name) for name in CIRCULAR}
         if ranges:
-            found[DENSE] = np.stack([of_pairs(run, features[PAIRS], neurons, windows) for windows in ranges])
+            found[OMEGA_DENSE] = np.stack([of_pairs(run, features[PAIRS], neurons, windows) for windows in ranges])
         return found
 
     def scores(self, run: RunConfig, output: Group) -> Iterator[PairScore]:
@@ -146,8 +144,8 @@ class Omega(Method):
 
         neurons, ranges = self._neurons(run), self._ranges(run)
         if ranges:
-            for matrix, windows in zip(read_array(output, DENSE), ranges, strict=True):
-                yield PairScore(DENSE, self.SAW, neurons, matrix, windows_range(run, windows, self._window_s(run)), {})
+            for matrix, windows in zip(read_array(output, OMEGA_DENSE), ranges, strict=True):
+                yield PairScore(OMEGA_DENSE, self.SAW, neurons, matrix, windows_range(run, windows, self._window_s(run)), {})
         for name, saw in CIRCULAR.items():
             if name in output.arrays:  # an inhibitory synapse's component is negative: its size is what tells of a synapse
                 yield PairScore(name, saw, neurons, np.abs(read_array(output, name)), (0, run.n_steps), {})

@@ -11,6 +11,7 @@ from spikelens.config.items import KIND, Read
 from spikelens.config.types import MAX_DENSE_NEURONS, Positive
 from spikelens.errors import Problem
 from spikelens.explanation.attended import check_model, model_of
+from spikelens.explanation.contents import RATE_CORRELATION
 from spikelens.explanation.method import Method, PairScore
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
     from spikelens.speeds import Speeds
     from spikelens.stores import Group, Layout
-
-SCORE = "rate_correlation"
 
 
 class RateCorrelation(Method):
@@ -82,7 +81,7 @@ class RateCorrelation(Method):
             "end": Coordinate(("range",), ends, {"long_name": "end of the time range", "units": "ms"}),
             **{name: Coordinate((name,), neurons, {"long_name": f"id of the {name} neuron"}) for name in ("source", "target")},
         }
-        return {SCORE: Array(("range", "source", "target"), shape, shape, "float64", attrs)}, coordinates
+        return {RATE_CORRELATION: Array(("range", "source", "target"), shape, shape, "float64", attrs)}, coordinates
 
     def compute(self, run: RunConfig) -> Mapping[str, NDArray[Any]]:
         import numpy as np
@@ -92,14 +91,14 @@ class RateCorrelation(Method):
 
         neurons, bin_ms, ranges = self._seen(run)
         rates = neuron_rates(run, neurons, bin_ms)
-        return {SCORE: np.stack([correlation([rates[first:end].T]) for first, end in ranges])}
+        return {RATE_CORRELATION: np.stack([correlation([rates[first:end].T]) for first, end in ranges])}
 
     def scores(self, run: RunConfig, output: Group) -> Iterator[PairScore]:
         from spikelens.stores import read_array
 
         neurons, bin_ms, ranges = self._seen(run)
-        for matrix, (first, end) in zip(read_array(output, SCORE), ranges, strict=True):
-            yield PairScore(SCORE, self.SAW, neurons, matrix, (first * bin_ms, end * bin_ms), {})
+        for matrix, (first, end) in zip(read_array(output, RATE_CORRELATION), ranges, strict=True):
+            yield PairScore(RATE_CORRELATION, self.SAW, neurons, matrix, (first * bin_ms, end * bin_ms), {})
 
     def memory(self, run: RunConfig) -> float:
         """The rates, and matrices of all pairs."""
