@@ -50,6 +50,13 @@ def without_types(tree: ast.Module) -> ast.Module:
 IMPORTED = {module: imports(module) for module in SOURCES}
 
 
+NAMED = {
+    module: {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    for module, tree in TREES.items()
+}
+"""Names that a module imports from others."""
+
+
 def package_of(module: str) -> str:
     """The stage's package, or the module itself."""
     return module.split(".")[0]
@@ -101,6 +108,12 @@ RULES = {
         {"versions"}, {package_of(module) for module in SOURCES} - {"errors", "names", "source_cache"}
     ),
     "recording needs no stage": lambda: imported_by({"recording"}, set(STAGES)),
+    "only recording.wiring reads synapses for the stages after the simulation": lambda: (
+        (module, name)
+        for module, names in NAMED.items()
+        if package_of(module) in ("recording", "features", "models", "explanation", "report") and module != "recording.wiring"
+        for name in sorted(names & {"block_group", "block_layout"})
+    ),
     "only what says so sees the wiring": lambda: (
         (module, name)
         for module, names in IMPORTED.items()

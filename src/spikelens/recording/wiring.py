@@ -1,12 +1,12 @@
 """The wiring of the network that made the spikes: its synapses as built, and their weights over the run.
 
-This is the one door to the truth. Only the judge, the report and what says that it saw the wiring read here. Synapses are read a block
-at a time; matrices are made for chosen neurons only.
+Only the judge, the report, and features and methods that declare it import this module. Synapses are read block by block, and matrices
+contain only the given neurons.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,14 +92,25 @@ def mean_weights(run: RunConfig) -> dict[str, Floats]:
     return {name: np.divide(sums[name], counts[name], out=np.full(n, np.nan), where=counts[name] > 0) for name in sums}
 
 
+def built_synapses(run: RunConfig, block: int) -> Synapses:
+    """Read the synapses onto a block's neurons, with their weights at the start of the run."""
+    group = block_group(run, "network", block)
+    return Synapses(**{name: read_shard(group, name, (0,))[: group.attrs["n_synapses"]] for name in group.arrays})
+
+
+def weights_at(run: RunConfig, block: int, boundary: int) -> NDArray[np.int32]:
+    """Weights of a block's synapses at the end of a segment, or at the start (boundary -1), (n_synapses,) [2^-16 mV]."""
+    if boundary < 0:
+        return _synapses(run, block, "network", "weight")
+    weight: NDArray[np.int32] = _synapses(run, block, "weights", "weight", boundary)[0]
+    return weight
+
+
 def read_synapses(run: RunConfig, segment: int, block: int) -> tuple[Synapses, NDArray[np.int32]]:
     """Read the synapses onto a block's neurons, with their weights and pending weight changes at a segment's start."""
-    network = block_group(run, "network", block)
-    n = network.attrs["n_synapses"]
-    columns = {name: read_shard(network, name, (0,))[:n] for name in network.arrays}
-    change = np.zeros(n, np.int32)
-    if segment > 0:
-        boundary = (segment - 1, 0)
-        columns["weight"] = read_shard(block_group(run, "weights", block), "weight", boundary)[0, :n]
-        change = read_shard(block_group(run, "state", block), "weight_change", boundary)[0, :n]
-    return Synapses(**columns), change
+    built = built_synapses(run, block)
+    if segment == 0:
+        return built, np.zeros(len(built), np.int32)
+    weight = weights_at(run, block, segment - 1)
+    change: NDArray[np.int32] = _synapses(run, block, "state", "weight_change", segment - 1)[0]
+    return replace(built, weight=weight), change

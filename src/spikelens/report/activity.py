@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.layouts import layout
 from spikelens.numerics import evenly_spaced
+from spikelens.recording.wiring import built_synapses
 from spikelens.report import data, style
 from spikelens.report.remarks import NO_SYNAPSE
 from spikelens.stores import open_group, read_array
@@ -50,8 +51,8 @@ def _delays(axes: Axes, run: RunConfig) -> None:
     n_delays = int(read_array(layout(run, "network"), "delay_histogram").sum(axis=0).nonzero()[0].max(initial=1)) + 1
     counts = np.zeros((len(run.edge_classes), n_delays), np.int64)
     for block in range(run.n_blocks):
-        built = data.synapses(run, block)
-        counts += np.bincount(built.edge_class * n_delays + built.delay, minlength=counts.size).reshape(counts.shape)
+        built = built_synapses(run, block)
+        counts += np.bincount(data.edge_classes_of(run, built) * n_delays + built.delay, minlength=counts.size).reshape(counts.shape)
     if not counts.any():
         style.note(axes, NO_SYNAPSE)
         return

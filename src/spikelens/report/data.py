@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,12 +15,13 @@ from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.explanation.contents import ATTENTION_SCORES, SCORE_FIELDS, SCORES, SHUFFLED, UNTRAINED
 from spikelens.features.rates import window_counts
 from spikelens.files import NUMBER, Fields, read_json, read_json_lines, read_json_rows
-from spikelens.layouts import block_group
 from spikelens.models.model import DESCRIPTION, HISTORY
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.outputs import feature_block, feature_output, method_output, model_output
 from spikelens.places import model_folder, place_of
 from spikelens.recording.spikes import population_counts
+from spikelens.recording.synapses import Synapses
+from spikelens.recording.wiring import built_synapses, weights_at
 from spikelens.stores import open_group, read_array, read_shard
 
 _MODEL_FIELDS: Fields = {
@@ -34,35 +35,7 @@ _MAX_BINS = 120
 _RATE_STEP_MS = 10
 
 
-class Synapses(NamedTuple):
-    """The synapses onto a block's neurons, each array (n_synapses,); weights in 2^-16 mV."""
-
-    source: NDArray[np.int32]
-    target: NDArray[np.int32]
-    delay: NDArray[np.uint8]
-    weight: NDArray[np.int32]
-    plastic: NDArray[np.bool_]
-    edge_class: NDArray[np.int64]
-    """Place in `run.edge_classes`."""
-
-
-def synapses(run: RunConfig, block: int) -> Synapses:
-    """Read a block's synapses as they were built."""
-    group = block_group(run, "network", block)
-    # a block without synapses has one empty cell
-    read = {name: read_shard(group, name, (0,))[: group.attrs["n_synapses"]] for name in Synapses._fields[:-1]}
-    return Synapses(**read, edge_class=edge_classes_of(run, read["source"], read["target"]))
-
-
-def weights_at(run: RunConfig, block: int, boundary: int) -> NDArray[np.int32]:
-    """Weights of a block's synapses [2^-16 mV] at the start (boundary -1) or at the end of a segment; (n_synapses,)."""
-    if boundary < 0:
-        return synapses(run, block).weight
-    group = block_group(run, "weights", block)
-    return read_shard(group, "weight", (boundary, 0))[0, : group.attrs["n_synapses"]]
-
-
-def edge_classes_of(run: RunConfig, source: NDArray[np.int32], target: NDArray[np.int32]) -> NDArray[np.int64]:
+def edge_classes_of(run: RunConfig, synapses: Synapses) -> NDArray[np.int64]:
     """Place of each synapse's class in `run.edge_classes`; (n_synapses,)."""
     ranges = run.populations
     ends = [end for _, end in ranges.values()]
@@ -71,7 +44,7 @@ def edge_classes_of(run: RunConfig, source: NDArray[np.int32], target: NDArray[n
     for i, edge_class in enumerate(run.edge_classes):
         a, b = edge_class.split("->")
         table[names.index(a), names.index(b)] = i
-    return np.asarray(table[np.searchsorted(ends, source, side="right"), np.searchsorted(ends, target, side="right")])
+    return np.asarray(table[np.searchsorted(ends, synapses.source, side="right"), np.searchsorted(ends, synapses.target, side="right")])
 
 
 @dataclass(frozen=True)
@@ -89,8 +62,8 @@ def weight_histograms(run: RunConfig) -> WeightHistograms:
     shape = (run.n_segments + 1, len(run.edge_classes), 2, len(edges) - 1)
     counts = np.zeros(shape, np.int64)
     for block in range(run.n_blocks):
-        built = synapses(run, block)
-        group = built.edge_class * 2 + built.plastic
+        built = built_synapses(run, block)
+        group = edge_classes_of(run, built) * 2 + built.plastic
         for boundary in range(-1, run.n_segments):
             weight_mv = weights_at(run, block, boundary) / UNITS_PER_MV
             place = np.clip(np.searchsorted(edges, weight_mv, side="right") - 1, 0, len(edges) - 2)
@@ -100,7 +73,7 @@ def weight_histograms(run: RunConfig) -> WeightHistograms:
 
 def _weight_bins(run: RunConfig) -> NDArray[np.float64]:
     """Bins from the lowest weight, or 0, to the highest that there can be; 0 and the upper bound are edges."""
-    weights = [synapses(run, block).weight for block in range(run.n_blocks)]
+    weights = [built_synapses(run, block).weight for block in range(run.n_blocks)]
     low = min(0.0, *(float(block.min(initial=0)) / UNITS_PER_MV for block in weights))
     high = max(run.network.weight_max_mv, *(float(block.max(initial=0)) / UNITS_PER_MV for block in weights))
     width = max(_BIN_MV, (high - low) / _MAX_BINS)
@@ -115,7 +88,7 @@ def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDAr
     matrix = np.zeros((len(ids), len(ids)), np.float32)
     connected = np.zeros(matrix.shape, np.bool_)
     for block in range(run.n_blocks):
-        built, weight = synapses(run, block), weights_at(run, block, boundary)
+        built, weight = built_synapses(run, block), weights_at(run, block, boundary)
         source, target = place[built.source], place[built.target]
         shown = (source >= 0) & (target >= 0)
         np.add.at(matrix, (source[shown], target[shown]), weight[shown] / UNITS_PER_MV)
@@ -160,7 +133,7 @@ def mean_omega_by_class(run: RunConfig, feature: str) -> NDArray[np.float64] | N
     n_classes = len(run.edge_classes)
     sums, counts = None, np.zeros(n_classes)
     for block in range(run.n_blocks):
-        edge_class = synapses(run, block).edge_class
+        edge_class = edge_classes_of(run, built_synapses(run, block))
         if not len(edge_class):
             continue
         omega = read_array(feature_block(run, feature, block), "omega")

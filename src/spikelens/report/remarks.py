@@ -8,6 +8,7 @@ import numpy as np
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.recording.spikes import population_counts
+from spikelens.recording.wiring import built_synapses
 from spikelens.report import data
 
 NO_SYNAPSE = "the network has no synapses"
@@ -24,8 +25,8 @@ def _of_synapses(run: RunConfig) -> Iterator[str]:
         return
     of_class, zero = np.zeros(len(run.edge_classes), np.int64), 0
     for block in range(run.n_blocks):
-        built = data.synapses(run, block)
-        of_class += np.bincount(built.edge_class, minlength=len(of_class))
+        built = built_synapses(run, block)
+        of_class += np.bincount(data.edge_classes_of(run, built), minlength=len(of_class))
         zero += int(np.count_nonzero(built.weight == 0))
     n = int(of_class.sum())
     if not n:

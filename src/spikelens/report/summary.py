@@ -16,6 +16,7 @@ from spikelens.files import read_benchmark, read_json_rows, write_atomically
 from spikelens.layouts import layout
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.places import place_of
+from spikelens.recording.wiring import built_synapses, weights_at
 from spikelens.report import data
 from spikelens.report.contents import SUMMARY, figures_of
 from spikelens.report.remarks import remarks
@@ -49,8 +50,8 @@ def _network(run: RunConfig) -> dict[str, Any]:
     by_class = np.zeros(len(run.edge_classes), np.int64)
     total_delay_ms = 0
     for block in range(run.n_blocks):
-        built = data.synapses(run, block)
-        by_class += np.bincount(built.edge_class, minlength=len(by_class))
+        built = built_synapses(run, block)
+        by_class += np.bincount(data.edge_classes_of(run, built), minlength=len(by_class))
         total_delay_ms += int(built.delay.sum(dtype=np.int64))
     n_synapses = int(by_class.sum())
     return {
@@ -108,7 +109,7 @@ def _plastic_weights(run: RunConfig) -> dict[str, Any]:
     highest = round(run.network.weight_max_mv * UNITS_PER_MV)
     counts, total = np.zeros(4, np.int64), 0
     for block in range(run.n_blocks):
-        weight = data.weights_at(run, block, run.n_segments - 1)[data.synapses(run, block).plastic]
+        weight = weights_at(run, block, run.n_segments - 1)[built_synapses(run, block).plastic]
         counts += [len(weight), (weight == highest).sum(), (weight == 0).sum(), (weight < UNITS_PER_MV).sum()]
         total += int(weight.sum(dtype=np.int64))
     n = int(counts[0])
