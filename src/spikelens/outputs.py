@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spikelens.config import RunConfig, Stage, valid_stages
 from spikelens.config.items import Item, extensions
+from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint
 from spikelens.layouts import n_synapses
 from spikelens.places import model_folder, place_of
-from spikelens.stores import Group, beside_dimensions
+from spikelens.stores import Group, Layout, beside_dimensions, ensure, write_shard
 
 OUTPUT = "output.zarr"
-"""The store of a model with one seed, or of a method."""
+"""The store of a feature, a method, or a model with one seed; below its folder."""
 
 
 def feature_output(run: RunConfig, name: str) -> Group:
     """The root group of a feature's store: what it keeps of the whole run."""
-    arrays, coordinates = run.features[name].output(run)
-    attrs = {
-        "title": f"spikelens {run.run.name}: {name}",
-        "feature": name,
-        "fingerprint": fingerprint(run, "features", name),
-        "coordinates": beside_dimensions(coordinates),
-    }
     subgroups = () if run.features[name].block_output(run, 0, 1) is None else ("blocks",)
-    return Group(place_of(run, "features", name) / OUTPUT, attrs, arrays, coordinates, subgroups)
+    about = {"title": name, "feature": name}
+    return _output(run, "features", name, place_of(run, "features", name), about, run.features[name].output(run), subgroups)
 
 
 def feature_block(run: RunConfig, name: str, block: int, n_synapses: int | None = None) -> Group:
@@ -53,15 +52,8 @@ def n_synapses_of(run: RunConfig, feature: str, block: int) -> int:
 
 def model_output(run: RunConfig, name: str, seed: int | str) -> Group:
     """The group of what a model makes of the test range; of all seeds, where a word stands for the seed."""
-    arrays, coordinates = run.models[name].output(run)
-    attrs = {
-        "title": f"spikelens {run.run.name}: {name} on the test range",
-        "model": name,
-        "seed": seed,
-        "fingerprint": fingerprint(run, "models", name),
-        "coordinates": beside_dimensions(coordinates),
-    }
-    return Group(model_folder(run, name, seed) / OUTPUT, attrs, arrays, coordinates)
+    about = {"title": f"{name} on the test range", "model": name, "seed": seed}
+    return _output(run, "models", name, model_folder(run, name, seed), about, run.models[name].output(run))
 
 
 def model_outputs(run: RunConfig) -> Iterator[Group]:
@@ -72,14 +64,49 @@ def model_outputs(run: RunConfig) -> Iterator[Group]:
 
 def method_output(run: RunConfig, name: str) -> Group:
     """The group of what a method of the explanation computed."""
-    arrays, coordinates = run.methods[name].output(run)
+    about = {"title": name, "method": name}
+    return _output(run, "explanation", name, place_of(run, "explanation", name), about, run.methods[name].output(run))
+
+
+def _output(
+    run: RunConfig, stage: Stage, name: str, folder: Path, about: Mapping[str, Any], layout: Layout, subgroups: tuple[str, ...] = ()
+) -> Group:
+    """The root group of an item's store, with its attributes."""
+    arrays, coordinates = layout
     attrs = {
-        "title": f"spikelens {run.run.name}: {name}",
-        "method": name,
-        "fingerprint": fingerprint(run, "explanation", name),
+        **about,
+        "title": f"spikelens {run.run.name}: {about['title']}",
+        "fingerprint": fingerprint(run, stage, name),
         "coordinates": beside_dimensions(coordinates),
     }
-    return Group(place_of(run, "explanation", name) / OUTPUT, attrs, arrays, coordinates)
+    return Group(folder / OUTPUT, attrs, arrays, coordinates, subgroups)
+
+
+def write_output(name: str, groups: Sequence[Group], computed: Mapping[str, NDArray[Any]], segment: int = 0, block: int = 0) -> None:
+    """Write what a job of an item computed: one shard of each array, converted to the data type of the layout.
+
+    Raises
+    ------
+    SpikelensError
+        If the item computed an array that its layout does not have, or one of another shape; then nothing is written.
+    """
+    shards = []
+    places = {"segment": segment, "block": block}
+    for array, cells in computed.items():
+        group = next((group for group in groups if array in group.arrays), None)
+        if group is None:
+            known = ", ".join(known for group in groups for known in group.arrays)
+            raise SpikelensError(f"{name} computed an array {array!r} that is not in its layout; expected one of {known}")
+        spec = group.arrays[array]
+        index = [places.get(kind, 0) for kind in spec.by or ("",) * len(spec.shape)]
+        expected = tuple(part.stop - part.start for part in spec.region(index))
+        if np.shape(cells) != expected:
+            raise SpikelensError(f"{name} computed {array} with shape {np.shape(cells)}; its layout expects {expected}, for {spec.dims}")
+        shards.append((group, array, index, np.ascontiguousarray(cells, spec.dtype)))
+    for group in groups:
+        ensure(group)
+    for shard in shards:
+        write_shard(*shard)
 
 
 def item_outputs(run: RunConfig) -> Iterator[Group]:

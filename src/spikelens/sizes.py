@@ -25,7 +25,7 @@ from spikelens.config import (
 from spikelens.expected import expected
 from spikelens.explanation.contents import TABLES
 from spikelens.jobs import Rule, item_of, stage_of, work_of
-from spikelens.layouts import OWNER, block_layout, block_stores, layout, owner_of, recorded_synapses_layout, stores_of
+from spikelens.layouts import block_layout, block_stores, layout, owner_of, recorded_synapses_layout, stores_of
 from spikelens.outputs import feature_block, feature_output, has_blocks, method_output, model_output
 from spikelens.report.contents import figures_of
 from spikelens.simulation.layout import RecordedSynapses
@@ -82,24 +82,6 @@ def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
 
 # --- disk ---------------------------------------------------------------------------------------------------------------
 
-_STORED_SHARE = {
-    "source": 0.4,
-    "target": 0.01,
-    "delay": 0.5,
-    "plastic": 0.03,
-    "weight": 0.4,
-    "weight_change": 0.55,
-    "weight_average": 0.7,
-    "recent_spikes": 0.02,
-    "last_spike": 0.3,
-    "v": 0.9,
-    "u": 0.9,
-}
-"""What is left of an array by its codec; measured on the reference run, and sources on networks of up to 100,000 neurons."""
-_EQUAL_WEIGHTS_SHARE = 0.01
-"""Of weights at the start, where each connection has one for all."""
-_FLOATS_SHARE = 0.85
-"""Of weights at the start that differ."""
 BYTES_A_SPIKE = 2.5
 """In the raster."""
 _METADATA_BYTES = 2_000
@@ -124,7 +106,7 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ, stages: Collection[St
     for store, group, times in _groups(run, stages):
         n_shards += times * sum(math.prod(array.grid) for array in group.arrays.values())
         n_metadata += times * group.n_metadata_files
-        stored = sum(_stored_share(run, store, name, array, rate_hz) * _raw_bytes(array) for name, array in group.arrays.items())
+        stored = sum(_stored(store, array, rate_hz) * _raw_bytes(array) for array in group.arrays.values())
         bytes_of[store] = bytes_of.get(store, 0) + times * (stored + _METADATA_BYTES * group.n_metadata_files)
     works = [work for work in work_of(run) if work.stage in stages]
     models = run.models if "models" in stages else {}
@@ -161,12 +143,6 @@ def _raw_bytes(array: Array) -> int:
     return math.prod(array.shape) * np.dtype(array.dtype).itemsize
 
 
-def _stored_share(run: RunConfig, store: str, name: str, array: Array, rate_hz: float) -> float:
-    """What is about left of an array by its codec."""
-    match store, name:
-        case "spikes", "spikes":
-            return min(1.0, BYTES_A_SPIKE * rate_hz / 1000)
-        case "network", "weight":
-            equal = run.network.edges is None and all(isinstance(c.weight_mv, float) for c in run.network.connections.values())
-            return _EQUAL_WEIGHTS_SHARE if equal else _FLOATS_SHARE
-    return _STORED_SHARE.get(name, array.stored) if store in OWNER else array.stored
+def _stored(store: str, array: Array, rate_hz: float) -> float:
+    """Expected fraction of an array's bytes that remain on disk; of spikes, it depends on the rate."""
+    return min(1.0, BYTES_A_SPIKE * rate_hz / 1000) if store == "spikes" else array.stored

@@ -262,6 +262,12 @@ class RunConfig(Config):
         """The methods of the explanation that apply to this run."""
         return {name: method for name, method in self.explanation.methods.items() if self._applies("explanation", name, method)}
 
+    @property
+    def left_out(self) -> list[str]:
+        """The features and methods that are configured but do not apply to this run, like "features.omega_pairs"."""
+        features = [f"features.{name}" for name in self.features if name not in self.computed_features]
+        return features + [f"explanation.methods.{name}" for name in self.explanation.methods if name not in self.methods]
+
     def _applies(self, stage: Stage, name: str, item: Item) -> bool:
         record = self.record
         return item.applies(self) if record is None else f"{stage}.{name}" in record

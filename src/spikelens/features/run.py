@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 
 from spikelens.config import RunConfig
-from spikelens.outputs import feature_block, feature_output, has_blocks
-from spikelens.stores import ensure, write_shard
+from spikelens.outputs import feature_block, feature_output, has_blocks, write_output
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +21,9 @@ def compute(run: RunConfig, name: str, segment: int, block: int) -> None:
     ------
     StoreError
         If a shard that it reads is missing, empty or damaged.
+    SpikelensError
+        If what it computed does not fit its layout.
     """
     groups = [feature_output(run, name), *([feature_block(run, name, block)] if has_blocks(run, name) else [])]
-    for group in groups:
-        ensure(group)
-    for array, values in run.features[name].compute(run, segment, block).items():
-        group = next(group for group in groups if array in group.arrays)
-        places = {"segment": segment, "block": block}
-        spec = group.arrays[array]
-        index = [places.get(kind, 0) for kind in spec.by or ("",) * len(spec.shape)]
-        write_shard(group, array, index, values)
+    write_output(name, groups, run.features[name].compute(run, segment, block), segment, block)
     log.info("%s: segment %d, block %d", name, segment, block)

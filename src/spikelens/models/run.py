@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-import numpy as np
 import torch
 
 from spikelens.config import RunConfig
@@ -13,9 +12,8 @@ from spikelens.limits import Deadline
 from spikelens.models.fitted import Setting
 from spikelens.models.load import save
 from spikelens.models.ranks import ALONE, Ranks
-from spikelens.outputs import model_output
+from spikelens.outputs import model_output, write_output
 from spikelens.places import model_folder
-from spikelens.stores import ensure, write_shard
 
 
 def _environment_threads() -> int:
@@ -51,9 +49,6 @@ def train(run: RunConfig, name: str, seed: int, threads: int | None = None, rank
             **fitted.description,
         }
         description["wall_s"] = round(description.get("wall_s", 0.0) + time.monotonic() - started, 3)
-        output = model_output(run, name, seed)
-        ensure(output)
-        for array, values in fitted.output.items():
-            write_shard(output, array, (0,) * values.ndim, np.ascontiguousarray(values, np.float32))
+        write_output(name, [model_output(run, name, seed)], fitted.output)
         save(setting.folder, fitted.weights, description)
     ranks.wait()

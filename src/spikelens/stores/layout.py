@@ -28,7 +28,7 @@ class Array:
     by: tuple[Literal["segment", "block", ""], ...] = ()
     fill_value: float = 0
     stored: float = 0.85
-    """What the codec is expected to leave of it; by default that of dense float32."""
+    """Expected size on disk, as a fraction of the size in memory, for plans. Default: that of dense float32."""
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
