@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from spikelens.clean import unused
 from spikelens.cli import main
 from spikelens.config import load_run
 from spikelens.network.build import build_blocks
@@ -61,6 +62,15 @@ def test_results_of_old_code_are_listed_but_foreign_folders_are_not(two, capsys)
     assert main(["clean", first.path, "--yes"]) == 0
     assert not any(folder.exists() for folder in gone)
     assert foreign.is_dir()
+
+
+def test_an_item_whose_name_looks_like_a_key_is_no_result(two):
+    first, _ = two
+    item = first.folder / "models" / ("a" * 16)
+    results = [item / ("0" * 16), item / ("1" * 16)]
+    for folder in results:
+        folder.mkdir(parents=True)
+    assert [found.folder for found in unused(first) if item in (found.folder, *found.folder.parents)] == results
 
 
 def test_nothing_is_listed_if_tables_of_a_configuration_are_missing(make_run, tmp_path, monkeypatch, capsys):

@@ -499,6 +499,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "sweep over an unknown key": ({"sweep": {"network.sed": [1]}}, "sweep.network.sed = 1", "did you mean network.seed?"),
     "sweep over a section": ({"sweep": {"network": [1]}}, "sweep.network = 1", "no such key to sweep over"),
     "sweep over the run's name": ({"sweep": {"run.name": ["a"]}}, 'sweep.run.name = "a"', "no such key to sweep over"),
+    "sweep over extensions": ({"sweep": {"extensions": ["a.py"]}}, 'sweep.extensions = "a.py"', "no such key to sweep over"),
     "sweep with a value that breaks": ({"sweep": {f"{E_TO_E}.p": [0.1, 2.0]}}, f"{E_TO_E}.p = 2.0", "expected at most 1"),
     "sweep with sizes that break": (
         {"sweep": {"simulation.ranks": [1, 9]}},

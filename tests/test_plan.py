@@ -280,6 +280,14 @@ def test_a_sweep_is_planned_run_by_run_and_in_sum(config, capsys):
     assert not (Path(path).parent / "results").exists(), "nothing is written"
 
 
+def test_items_that_do_not_apply_are_named(config, capsys):
+    path = config({"models": {}, "explanation.methods": {"attention": {}, "rate_correlation": {}}})
+    [run] = planned(capsys, path)["runs"]
+    assert run["remarks"] == ["not computed, because this run lacks what they need or has too many neurons: explanation.methods.attention"]
+    assert main(["plan", path]) == 0
+    assert run["remarks"][0] in capsys.readouterr().out
+
+
 def test_speeds_of_another_machine_are_taken_from_a_file(config, tmp_path, capsys):
     path, mine = config(), tmp_path / "mine.json"
     mine.write_text(SPEEDS.model_copy(update={"machine": "a slow one", "report_s": 1000.0}).model_dump_json())

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from conftest import REPOSITORY
 from test_extensions import base
 
 import spikelens
@@ -183,3 +184,21 @@ def test_other_spikes_in_the_file_are_another_recording(tmp_path, monkeypatch):
     folders = sorted((tmp_path / "results/recorded/recording").iterdir())
     assert len(folders) == 2
     assert first == second
+
+
+def test_a_stage_that_the_run_does_not_have_is_refused(project):
+    snakemake = [
+        "snakemake",
+        "--snakefile",
+        REPOSITORY / "Snakefile",
+        "--config",
+        "configuration=recorded.yaml",
+        "--cores",
+        "1",
+        "--",
+        "network",
+    ]
+    for command in ([*snakemake], ["spikelens", "run", "recorded.yaml", "--until", "network", "--cores", "1"]):
+        done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "this run has a recording, no network, and no stage network" in done.stderr

@@ -22,7 +22,7 @@ import pytest
 from conftest import REPOSITORY, SIMULATED, small_config
 
 from spikelens.config import RunConfig, load_runs, read_yaml
-from spikelens.errors import StoreError
+from spikelens.errors import SpikelensError, StoreError
 from spikelens.layouts import block_layout, layout
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.outputs import feature_block, item_outputs
@@ -463,6 +463,13 @@ def test_without_features_the_report_shows_what_there_is(tmp_path):
 def test_contents_can_be_imported_without_the_libraries_that_draw():
     code = "import sys, spikelens.report.contents; print(*{'matplotlib', 'torch', 'zarr', 'xarray', 'numba'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_two_figures_with_one_name_are_refused(copied, monkeypatch):
+    shown = figures_of(copied)[0]
+    monkeypatch.setattr(type(copied.models["autoencoder"]), "figures", lambda self, name: (shown,))
+    with pytest.raises(SpikelensError, match="two figures of the report have the name 'network'"):
+        figures_of(copied)
 
 
 def test_scores_of_several_methods_are_told_apart(copied):

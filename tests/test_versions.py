@@ -69,8 +69,9 @@ def edited_items() -> list[str]:
         ('warnings.warn("slow")', 'warnings.warn("this is slow")'),
         ('print("slow")', 'print("this is slow")'),
         ('"""Docstring."""', '"""Another."""'),
+        ("def memory(self, run): return 1", "def memory(self, run): return 2"),
     ],
-    ids=["error", "log", "problem", "description", "warning", "print", "docstring"],
+    ids=["error", "log", "problem", "description", "warning", "print", "docstring", "estimate"],
 )
 def test_the_wording_of_messages_does_not_count(before, after):
     module = "def f(x):\n    y = x + 1\n    {}\n    return y\n"
@@ -91,8 +92,11 @@ def test_what_is_computed_counts(after):
         ('axes.set(title="In-degree")', 'axes.set(title="Number of sources")'),
         ('warnings.simplefilter("error")', 'warnings.simplefilter("ignore")'),
         ("log.append(x)", "log.append(y)"),
+        ("y = MeanSquaredError(x)", "y = MeanSquaredError(2 * x)"),
+        ("def memory(self, state): return state", "def memory(self, state): return 2 * state"),
+        ("def seconds(run): return run.n_steps", "def seconds(run): return 2 * run.n_steps"),
     ],
-    ids=["title of a figure", "filter", "list"],
+    ids=["title of a figure", "filter", "list", "measure", "method of another class", "function"],
 )
 def test_what_only_looks_like_a_message_counts(before, after):
     module = "def f(x):\n    y = x + 1\n    {}\n    return y\n"

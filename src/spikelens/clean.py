@@ -84,9 +84,21 @@ def _folders_of(run: RunConfig) -> Iterator[Path]:
 
 
 def _results(folder: Path) -> Iterator[Path]:
-    """Yield all folders of results in a run's folder. Folders whose name is not a key are ignored."""
-    for pattern in (f"{stage}/{below}" for stage in STAGES for below in ("*", "*/*")):  # of a stage, and of its items
-        yield from (path for path in folder.glob(pattern) if path.is_dir() and not path.is_symlink() and _KEY.fullmatch(path.name))
+    """Yield all folders of results in a run's folder, `<stage>/<key>` and `<stage>/<item>/<key>`.
+
+    The name of an item may look like a key. Its folder contains folders of results, and is not a result itself.
+    """
+    for stage in STAGES:
+        for path in _named_by_key(folder / stage):
+            if not any(_named_by_key(path)):
+                yield path
+        for item in (folder / stage).glob("*/"):
+            if not item.is_symlink():
+                yield from _named_by_key(item)
+
+
+def _named_by_key(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob("*") if path.is_dir() and not path.is_symlink() and _KEY.fullmatch(path.name))
 
 
 def _measured(folder: Path) -> Unused:

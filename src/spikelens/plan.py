@@ -91,8 +91,14 @@ def plan_run(run: RunConfig, speeds: Speeds, rate_hz: float, until: Stage | None
         bytes_of=disk.bytes_of,
         rules=rules,
         limit=walltime.judge(run, seconds_of, until) if "simulation" in stages else None,
-        remarks=tuple(walltime.remarks(run, seconds_of)) if "models" in stages else (),
+        remarks=(*(walltime.remarks(run, seconds_of) if "models" in stages else ()), *_left_out(run)),
     )
+
+
+def _left_out(run: RunConfig) -> Iterator[str]:
+    """A sentence that names the items that are configured but not computed."""
+    if run.left_out:
+        yield f"not computed, because this run lacks what they need or has too many neurons: {', '.join(run.left_out)}"
 
 
 def expected_seconds(run: RunConfig, speeds: Speeds, rate_hz: float) -> walltime.SecondsOf:

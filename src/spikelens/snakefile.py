@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from spikelens import places, prepare, walltime
-from spikelens.config import RunConfig, Stage, check
+from spikelens.config import RunConfig, Stage, check, require_stage
 from spikelens.config.load import load, load_content
 from spikelens.errors import SpikelensError
 from spikelens.names import default_configuration
@@ -69,6 +69,9 @@ def refuse_unless_valid(load_until: Loader, runs: list[RunConfig], source: str, 
     SpikelensError
         With every problem found.
     """
+    for run in runs:
+        if until not in run.stages:
+            require_stage(run, until)
     if any(problem for run in runs for problem in check(run, until)):
         load_until(until)  # its message names the file or option that a key comes from
     walltime.refuse_unfit(runs, source, until=until)

@@ -12,6 +12,7 @@ what a job costs.
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import hashlib
 import itertools
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spikelens import errors
 from spikelens.errors import SpikelensError
 from spikelens.names import STAGES, Stage
 from spikelens.source_cache import kept
@@ -238,6 +240,15 @@ _TEXTS = ("description", "title", "help", "examples")
 """Keyword arguments of pydantic's Field that only tell a reader what a key is."""
 
 
+_MESSAGES = {"Problem", "Progress"} | {
+    name
+    for module in (builtins, errors)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and issubclass(value, Exception)
+}
+"""Classes whose arguments only tell a reader something: exceptions of Python and of ours, and those of our progress."""
+
+
 class _WithoutMessages(ast.NodeTransformer):
     """Drops what only words a message or explains: it can change no result."""
 
@@ -254,7 +265,7 @@ class _WithoutMessages(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name in ("Problem", "Progress") or name.endswith("Error"):
+        if name in _MESSAGES:
             return ast.Call(func=node.func, args=[], keywords=[])
         if name == "Field":  # of a figure, a title is part of the result
             node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS]
@@ -267,7 +278,8 @@ class _WithoutMessages(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
         finds_problems = node.returns is not None and ast.unparse(node.returns) == "Iterator[Problem]"
-        return None if finds_problems or node.name in ("memory", "seconds") else self.generic_visit(node)
+        estimates = node.name in ("memory", "seconds") and [argument.arg for argument in node.args.args[:2]] == ["self", "run"]
+        return None if finds_problems or estimates else self.generic_visit(node)
 
 
 def _only_tells(node: ast.expr) -> bool:

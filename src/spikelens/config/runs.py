@@ -123,14 +123,18 @@ def parse(kind: type[ConfigType], content: Mapping[str, Any], source: str) -> Co
         raise ConfigError(source, problems_of(kind, error)) from None
 
 
+_NOT_SWEPT = ("run", extensions.KEY)
+"""Top-level keys that are the same for all runs of a sweep."""
+
+
 def _set_key(content: dict[str, Any], key: str, value: Any, source: str) -> None:
     """Set an existing dotted key of a resolved configuration."""
     *parents, last = key.split(".")
     node: Any = content
     for parent in parents:
         node = node.get(parent) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or last not in node or isinstance(node[last], dict) or parents[:1] == ["run"]:
-        known = [name for name in _dotted_keys(content) if not name.startswith("run.")]
+    if not isinstance(node, dict) or last not in node or isinstance(node[last], dict) or key.split(".")[0] in _NOT_SWEPT:
+        known = [name for name in _dotted_keys(content) if name.split(".")[0] not in _NOT_SWEPT]
         raise ConfigError(
             source,
             [Problem(f"sweep.{key}", value, f"no such key to sweep over; {did_you_mean(key, known, 'expected one like network.seed')}")],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from spikelens.config import RunConfig, Stage
+from spikelens.errors import SpikelensError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +48,19 @@ def drawn_by(module: str, function: str, *arguments: str) -> Callable[[RunConfig
 
 
 def figures_of(run: RunConfig) -> tuple[Shown, ...]:
-    """The figures of a run's report."""
-    return tuple(_figures_of(run))
+    """The figures of a run's report.
+
+    Raises
+    ------
+    SpikelensError
+        If two figures have the same name: one would overwrite the file of the other.
+    """
+    figures = tuple(_figures_of(run))
+    names = [shown.name for shown in figures]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SpikelensError(f"two figures of the report have the name {twice!r}; rename an item, or the figure of an extension")
+    return figures
 
 
 def _figures_of(run: RunConfig) -> Iterator[Shown]:
