@@ -181,7 +181,7 @@ def test_opening_scores_in_python_reports_damaged_and_unfinished_ones(run):
         _ = opened.summary
     path = place_of(run, "explanation") / "scores.json"
     path.write_text("[{}]")
-    with pytest.raises(StoreError, match=r"scores\.json is damaged: row 0: it has no score; "):
+    with pytest.raises(StoreError, match=r"scores\.json is damaged: row 0: it has no method; "):
         _ = opened.scores
 
 
