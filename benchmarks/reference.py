@@ -2,8 +2,9 @@
 
     python -m benchmarks.reference [--config config.yaml] [--repeats 3] [--json]
 
-Network, simulation (one rank) and features are run in turn in a scratch folder, `--repeats` times after one
-warm-up, which compiles. The table shows median, minimum and maximum of the wall time [s].
+Network, simulation (one rank) and features are computed in turn, `--repeats` times after one warm-up, which
+compiles. Each repeat has a scratch folder of its own, because a stage does not compute again what is there. The
+table shows median, minimum and maximum of the wall time [s], and the median of the peak resident memory [MB].
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from spikelens.config import RunConfig, load_runs, read_yaml
 from spikelens.layouts import layout
@@ -26,30 +28,53 @@ from spikelens.stores import read_array
 STAGES = ("network", "simulate", "features")
 
 
-def seconds(stage: str, run: RunConfig) -> float:
-    """Wall time of one stage on one core [s], from the start to the end of its process."""
+def cost(stage: str, run: RunConfig) -> tuple[float, float]:
+    """Compute one stage on one core.
+
+    Returns:
+        wall time from the start to the end of its process [s], and its peak resident memory [MB].
+    """
     command = [sys.executable, "-m", "spikelens", stage, run.path]
     start = time.perf_counter()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return time.perf_counter() - start
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return wall_s, usage.ru_maxrss * 1024 / 1e6
 
 
-def measure(config: Path, repeats: int) -> dict[str, object]:
+def scratch_run(config: Path, folder: str) -> RunConfig:
+    """Prepare the run of a configuration, without its sweep, in a folder."""
+    content = read_yaml(config)
+    run = load_runs({**content, "run": {"name": "benchmark", "results": folder}, "sweep": {}}, str(config))[0]
+    prepare(run)
+    return run
+
+
+def measure(config: Path, repeats: int) -> dict[str, Any]:
     """Run the stages repeats + 1 times and summarise all but the first run."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory() as folder:
-        content = read_yaml(config)
-        run = load_runs({**content, "run": {"name": "benchmark", "results": folder}, "sweep": {}}, str(config))[0]
-        prepare(run)
-        walls: dict[str, list[float]] = {stage: [] for stage in STAGES}
-        for repeat in range(repeats + 1):
+    costs: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
+    for repeat in range(repeats + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            run = scratch_run(config, folder)
             for stage in STAGES:
-                wall_s = seconds(stage, run)
+                measured = cost(stage, run)
                 if repeat:
-                    walls[stage].append(wall_s)
-        n_spikes = int(read_array(layout(run, "spikes"), "spikes").sum())
-        network = {"neurons": run.network.neurons, "duration_s": run.simulation.duration_s, "spikes": n_spikes}
-    stages = {stage: {"median_s": statistics.median(w), "least_s": min(w), "most_s": max(w)} for stage, w in walls.items()}
+                    costs[stage].append(measured)
+            n_spikes = int(read_array(layout(run, "spikes"), "spikes").sum())
+    network = {"neurons": run.network.neurons, "duration_s": run.simulation.duration_s, "spikes": n_spikes}
+    stages = {}
+    for stage, pairs in costs.items():
+        walls, peaks = zip(*pairs, strict=True)
+        stages[stage] = {
+            "median_s": statistics.median(walls),
+            "least_s": min(walls),
+            "most_s": max(walls),
+            "peak_mb": statistics.median(peaks),
+        }
     return {"config": str(config), "repeats": repeats, **network, "stages": stages}
 
 
@@ -64,9 +89,9 @@ def main() -> None:
         print(json.dumps(result, indent=2))
         return
     print(f"{result['neurons']:,} neurons, {result['duration_s']} s, {result['spikes']:,} spikes; {result['repeats']} runs on one core")
-    print(f"{'stage':<12}{'median':>10}{'least':>10}{'most':>10}   [s]")
-    for stage, row in result["stages"].items():  # type: ignore[attr-defined]
-        print(f"{stage:<12}{row['median_s']:>10.2f}{row['least_s']:>10.2f}{row['most_s']:>10.2f}")
+    print(f"{'stage':<12}{'median':>10}{'least':>10}{'most':>10}{'peak':>10}   [s], [MB]")
+    for stage, row in result["stages"].items():
+        print(f"{stage:<12}{row['median_s']:>10.2f}{row['least_s']:>10.2f}{row['most_s']:>10.2f}{row['peak_mb']:>10.0f}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import itertools
 import json
 import os
 import platform
@@ -257,8 +256,8 @@ def measure() -> Speeds:
         prepare(run)
         build_blocks(run, range(run.n_blocks))
         simulate_segment(run, 0)
-        for name, block in itertools.product(run.computed_features, range(run.n_blocks)):
-            compute(run, name, 0, block)
+        for name in run.computed_features:
+            compute(run, name, 0, range(run.n_blocks))
         found |= features(run, read_s)
         found |= models(run)
         found |= end(run)

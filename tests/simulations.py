@@ -69,8 +69,8 @@ def simulate(run, ranks=None):
 def compute_features(run: RunConfig, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> None:
     """Compute every feature of the given segments and blocks; None: all."""
     segments, blocks = (range(n) if given is None else given for given, n in ((segments, run.n_segments), (blocks, run.n_blocks)))
-    for name, segment, block in itertools.product(run.computed_features, list(segments), list(blocks)):
-        compute(run, name, segment, block)
+    for name, segment in itertools.product(run.computed_features, list(segments)):
+        compute(run, name, segment, blocks)
 
 
 def compare_with_reference(run, events=(), **more):

@@ -2,12 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
-from benchmarks import compare, speeds
+import yaml
+from benchmarks import compare, reference, speeds
 from benchmarks.peers.environment import PeerError
 from benchmarks.peers.network import Network
+from conftest import small_config
 
 
 def row(ns, **more):
@@ -94,3 +98,29 @@ def test_a_second_of_the_simulation_is_timed_with_its_events(few):
     phases = speeds.stepped(1000, 1, few)
     assert 10_000 < phases["events"] < 10_000_000
     assert phases["step" if few else "deliver"] > 0
+
+
+def test_every_repeat_of_the_reference_computes_every_stage(monkeypatch, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_config(tmp_path)))
+    computed, measured = [], reference.cost
+
+    def counted(stage, run):
+        before, cost, after = manifests_in(run), measured(stage, run), manifests_in(run)
+        computed.append(after - before)
+        return cost
+
+    def manifests_in(run):
+        return len(list(Path(run.path).glob("**/manifests/*.json")))
+
+    monkeypatch.setattr(reference, "cost", counted)
+    cores = os.sched_getaffinity(0)
+    try:
+        found = reference.measure(config, 1)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert len(computed) == 6
+    assert computed[:3] == computed[3:]
+    assert all(computed)
+    assert found["spikes"] > 0
+    assert all(row["peak_mb"] > 50 for row in found["stages"].values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import OrderedDict
 from pathlib import Path
 
 import elephant.conversion
@@ -34,12 +35,13 @@ from spikelens.numerics import UNITS_PER_MV
 from spikelens.outputs import feature_block, feature_output, has_blocks
 from spikelens.places import place_of, root
 from spikelens.prepare import prepare
+from spikelens.recording import spikes
 from spikelens.recording.spikes import neuron_counts, population_counts, read_spikes
 from spikelens.recording.synapses import Synapses
 from spikelens.recording.wiring import read_synapses
 from spikelens.report.contents import PAGE, figures_of
 from spikelens.simulation.run import simulate_segment
-from spikelens.stores import Group, open_group, read_array, read_shard
+from spikelens.stores import Group, open_group, read_array, read_shard, write_shard
 
 BRIEF = {
     "models.autoencoder.sequences": 60,
@@ -133,10 +135,40 @@ def test_only_shards_that_overlap_are_needed_and_a_missing_one_is_refused(make_r
         read_spikes(run, 3000, 4001)
     for name in ("omega_pairs", "omega_synapses"):  # block 0 needs the spikes of all blocks
         with pytest.raises(StoreError, match="spikes/c/2/1"):
-            compute(run, name, 2, 0)
+            compute(run, name, 2, [0])
     group.shard_path("spikes", (1, 0)).write_bytes(b"")
     with pytest.raises(StoreError, match="spikes/c/1/0"):
         read_spikes(run, 0, 2001)
+
+
+def test_a_shard_that_was_written_again_is_read_again(make_run):
+    run = simulate(make_run())
+    group = layout(run, "spikes")
+    steps, _ = read_spikes(run, 0, 2000, [0])
+    assert len(steps) > 10
+    write_shard(group, "spikes", (0, 0), np.zeros(group.arrays["spikes"].shards, bool))
+    assert len(read_spikes(run, 0, 2000, [0])[0]) == 0
+
+
+def test_decoded_shards_are_kept_up_to_a_limit(module_run, monkeypatch):
+    reads = []
+
+    def counted(*arguments):
+        reads.append(arguments)
+        return read_shard(*arguments)
+
+    monkeypatch.setattr(spikes, "read_shard", counted)
+    monkeypatch.setattr(spikes, "_recent", OrderedDict())
+    expected = read_spikes(module_run, 0, 6000)
+    n_shards = len(reads)
+    assert n_shards == module_run.n_segments * module_run.n_blocks
+    np.testing.assert_array_equal(read_spikes(module_run, 0, 6000), expected)
+    assert len(reads) == n_shards
+    monkeypatch.setattr(spikes, "RECENT_BYTES", 0)
+    np.testing.assert_array_equal(read_spikes(module_run, 1, 6000), np.array(expected)[:, expected[0] >= 1])
+    assert not spikes._recent
+    np.testing.assert_array_equal(read_spikes(module_run, 0, 6000), expected)
+    assert not spikes._recent
 
 
 # --- traces ---
@@ -500,8 +532,8 @@ def test_features_need_the_weights_and_the_state_at_the_segments_start(make_run)
     block_group(run, "state", 1).shard_path("weight_change", (0, 0)).unlink()
     compute_features(run, [0], [1])
     with pytest.raises(StoreError, match="weight_change"):
-        compute(run, "omega_synapses", 1, 1)
-    compute(run, "omega_pairs", 1, 1)
+        compute(run, "omega_synapses", 1, [1])
+    compute(run, "omega_pairs", 1, [1])
 
 
 # --- an open set ---

@@ -284,7 +284,7 @@ np.savez(table, time_ms=np.array([1.0]), neuron=np.array([3]))
 recorded = run.model_copy(update={"recording": Recording(file=table, populations={"E": 100}, duration_s=2, block_size=50)})
 seen("recording", lambda: import_segment(recorded, 0))
 for name in run.features:
-    seen(f"features/{name}", lambda: [compute(run, name, segment, block) for segment in segments for block in blocks])
+    seen(f"features/{name}", lambda: [compute(run, name, segment, blocks) for segment in segments])
 for name, kind in (("autoencoder", "lstm_autoencoder"), ("tft_neuron", "tft")):
     seen(f"models/{kind}", lambda: train(run, name, 1))
 train(run, "tft_population", 1)

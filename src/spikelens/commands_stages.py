@@ -109,18 +109,22 @@ def features_command(options: argparse.Namespace) -> None:
     """Compute features of the spikes, each into its own store."""
     from spikelens import manifests
     from spikelens.features.run import compute
-    from spikelens.fingerprint import fingerprint
+    from spikelens.fingerprint import fingerprint, remembered
     from spikelens.jobs import jobs_of
 
     run = load_run(options.run)
     blocks, segments = _range(options.blocks, run.n_blocks, "blocks"), _range(options.segments, run.n_segments, "segments")
-    for name in _names(options.feature, "feature", run.computed_features):
-        _refuse_unplanned(options, fingerprint(run, "features", name))
-        for job in (job for job in jobs_of(run) if job.rule == f"features.{name}"):
-            if job.numbers["segment"] in segments and not set(blocks).isdisjoint(job.blocks):
-                with manifests.doing(run, job.rule, job.numbers) as to_do:
-                    for block in job.blocks if to_do else ():
-                        compute(run, name, job.numbers["segment"], block)
+    names = _names(options.feature, "feature", run.computed_features)
+    with remembered():
+        for name in names:
+            _refuse_unplanned(options, fingerprint(run, "features", name))
+        for job in jobs_of(run):
+            stage, _, name = job.rule.partition(".")
+            if stage != "features" or name not in names or job.numbers["segment"] not in segments or set(blocks).isdisjoint(job.blocks):
+                continue
+            with manifests.doing(run, job.rule, job.numbers) as to_do:
+                if to_do:
+                    compute(run, name, job.numbers["segment"], job.blocks)
 
 
 def train_command(options: argparse.Namespace) -> None:

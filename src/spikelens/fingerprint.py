@@ -18,13 +18,13 @@ from spikelens.keys import digest
 from spikelens.stages import stage_module
 from spikelens.versions import extension_hash, results_version
 
-_REMEMBERED: ContextVar[dict[tuple[int, Stage, str], str] | None] = ContextVar("remembered", default=None)
+_REMEMBERED: ContextVar[dict[tuple[int, Stage, str], tuple[RunConfig, str]] | None] = ContextVar("remembered", default=None)
 
 
 @contextmanager
 def remembered() -> Iterator[None]:
     """Compute each fingerprint once: those of later stages contain those of earlier ones. The runs must not change meanwhile."""
-    token = _REMEMBERED.set({})
+    token = _REMEMBERED.set(_REMEMBERED.get() or {})
     try:
         yield
     finally:
@@ -38,8 +38,8 @@ def fingerprint(run: RunConfig, stage: Stage, item: str = "") -> str:
         return _computed(run, stage, item)
     place = (id(run), stage, item)
     if place not in known:
-        known[place] = _computed(run, stage, item)
-    return known[place]
+        known[place] = run, _computed(run, stage, item)  # with the run, so that no other object takes its id
+    return known[place][1]
 
 
 def _computed(run: RunConfig, stage: Stage, item: str) -> str:

@@ -141,15 +141,17 @@ class Job:
 
 def work_of(run: RunConfig) -> Iterator[Work]:
     """The jobs of a run, in the order of the stages; only of stages that can be run with its configuration."""
-    if (record := run.record) is not None:
-        yield from (Work(rule, **work["work"]) for rule, work in record.items())
-        return
     with remembered():
-        found = [
-            Work(f"{stage}.{item}" if item else stage, below(run, place_of(run, stage, item)), *stage_module(stage).jobs(run, item))
-            for stage, item in results_of(run)
-        ]
+        found = [_work(run, stage, item) for stage, item in results_of(run)]
     yield from found
+
+
+def _work(run: RunConfig, stage: Stage, item: str) -> Work:
+    """The jobs of a stage, or of one item of it."""
+    rule = f"{stage}.{item}" if item else stage
+    if (record := run.record) is not None:
+        return Work(rule, **record[rule]["work"])
+    return Work(rule, below(run, place_of(run, stage, item)), *stage_module(stage).jobs(run, item))
 
 
 def record_of(run: RunConfig) -> dict[str, Any]:
@@ -183,7 +185,8 @@ def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
         If its stage cannot be run with this configuration.
     """
     require_stage(run, stage_of(rule))
-    return Job(next(work for work in work_of(run) if work.rule == rule), numbers)
+    with remembered():
+        return Job(_work(run, stage_of(rule), item_of(rule)), numbers)
 
 
 def shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from spikelens.errors import SpikelensError
 from spikelens.fingerprint import fingerprint
 from spikelens.layouts import n_synapses
 from spikelens.places import model_folder, place_of
-from spikelens.stores import Group, Layout, beside_dimensions, ensure, write_shard
+from spikelens.stores import Group, Layout, beside_dimensions, write_shard
 
 OUTPUT = "output.zarr"
 """The store of a feature, a method, or a model with one seed; below its folder."""
@@ -83,7 +83,7 @@ def _output(
 
 
 def write_output(name: str, groups: Sequence[Group], computed: Mapping[str, NDArray[Any]], segment: int = 0, block: int = 0) -> None:
-    """Write what a job of an item computed: one shard of each array, converted to the data type of the layout.
+    """Write what an item computed: one shard of each array, converted to the data type of the layout. The groups exist (`ensure`).
 
     Raises
     ------
@@ -103,8 +103,6 @@ def write_output(name: str, groups: Sequence[Group], computed: Mapping[str, NDAr
         if np.shape(cells) != expected:
             raise SpikelensError(f"{name} computed {array} with shape {np.shape(cells)}; its layout expects {expected}, for {spec.dims}")
         shards.append((group, array, index, np.ascontiguousarray(cells, spec.dtype)))
-    for group in groups:
-        ensure(group)
     for shard in shards:
         write_shard(*shard)
 

@@ -14,6 +14,7 @@ from spikelens.models.load import save
 from spikelens.models.ranks import ALONE, Ranks
 from spikelens.outputs import model_output, write_output
 from spikelens.places import model_folder
+from spikelens.stores import ensure
 
 
 def _environment_threads() -> int:
@@ -49,6 +50,8 @@ def train(run: RunConfig, name: str, seed: int, threads: int | None = None, rank
             **fitted.description,
         }
         description["wall_s"] = round(description.get("wall_s", 0.0) + time.monotonic() - started, 3)
-        write_output(name, [model_output(run, name, seed)], fitted.output)
+        group = model_output(run, name, seed)
+        ensure(group)
+        write_output(name, [group], fitted.output)
         save(setting.folder, fitted.weights, description)
     ranks.wait()

@@ -7,7 +7,9 @@ far shorter than the raster. The stores keep rasters.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from spikelens.config import RunConfig
 from spikelens.errors import SpikelensError
 from spikelens.layouts import layout
-from spikelens.stores import read_shard
+from spikelens.stores import Group, read_shard, require
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,14 +53,40 @@ def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | No
     for index in spikes.indices(segments, None if blocks is None else list(blocks)):
         time, neuron = spikes.region(index)
         first, last = max(start, time.start), min(end, time.stop)
-        raster = read_shard(group, "spikes", index, slice(first - time.start, last - time.start))
-        cells = np.flatnonzero(raster)
-        if raster.dtype != np.bool_:  # of a recording, in which a cell may count several spikes
-            cells = np.repeat(cells, raster.ravel()[cells])
-        step, column = np.divmod(cells, neuron.stop - neuron.start)
+        cells = _occupied(group, index, first - time.start, last - time.start)
+        step, column = np.divmod(cells.astype(np.int64), neuron.stop - neuron.start)
         keys.append((first + step) * n_neurons + neuron.start + column)
-    steps, ids = np.divmod(np.sort(np.concatenate(keys)), n_neurons)
+    steps, ids = np.divmod(np.sort(np.concatenate(keys), kind="stable"), n_neurons)  # stable: merges the ordered blocks
     return steps, ids
+
+
+_recent: OrderedDict[tuple[Path, int, int, int, int], NDArray[np.uint32]] = OrderedDict()
+"""Spikes of the shards that this process decoded last, the oldest first. Jobs of a stage read the same spikes for each item and block."""
+
+RECENT_BYTES = 2**26
+"""So little that the memory that jobs request, which has a margin of 400 MB, covers it."""
+
+
+def _occupied(group: Group, index: Sequence[int], first: int, last: int) -> NDArray[np.uint32]:
+    """Cells of a shard's rows [first, last) that hold a spike, counted row by row; a cell that counts n spikes is there n times.
+
+    A decoded shard is kept until `RECENT_BYTES` are full. A shard that was written again is another file, and is decoded again.
+    """
+    path = group.shard_path("spikes", index)
+    require([path])
+    file = path.stat()
+    key = (path, file.st_ino, file.st_mtime_ns, first, last)
+    if key in _recent:
+        _recent.move_to_end(key)
+        return _recent[key]
+    raster = read_shard(group, "spikes", index, slice(first, last))
+    cells = np.flatnonzero(raster)
+    if raster.dtype != np.bool_:  # of a recording, in which a cell may count several spikes
+        cells = np.repeat(cells, raster.ravel()[cells])
+    _recent[key] = kept = cells.astype(np.uint32)  # a shard has less than 2^32 cells: MAX_SHARD_BYTES
+    while sum(spikes.nbytes for spikes in _recent.values()) > RECENT_BYTES:
+        _recent.popitem(last=False)
+    return kept
 
 
 def neuron_counts(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDArray[np.int64]:

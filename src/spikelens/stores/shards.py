@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,13 +112,31 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
 def _open_array(group: Group, array: str) -> zarr.Array[Any]:
     """Open an array to read it, as its layout says; its zarr.json on disk is not read."""
     import zarr
-    from zarr.storage import MemoryStore
 
     from spikelens.laid_out import LaidOut
 
+    spec = group.arrays[array]
+    metadata = _cells_metadata(spec.dims, spec.shape, spec.shards, spec.chunks, spec.dtype, spec.fill_value)
+    return zarr.open_array(LaidOut(group.path, {f"{array}/zarr.json": metadata}), path=array, mode="r", zarr_format=3)
+
+
+@lru_cache(maxsize=256)
+def _cells_metadata(
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    shards: tuple[int, ...],
+    chunks: tuple[int, ...] | None,
+    dtype: str,
+    fill_value: float,
+) -> bytes:
+    """The zarr.json of an array as far as its cells need it: without attributes. To make it takes longer than to read a small shard."""
+    import zarr
+    from zarr.storage import MemoryStore
+
     store = MemoryStore()
-    create_array(zarr.create_group(store, zarr_format=3), array, group.arrays[array])
-    return zarr.open_array(LaidOut(group.path, files_of(store)), path=array, mode="r", zarr_format=3)
+    array = Array(dims, shape, shards, dtype, {}, chunks, fill_value=fill_value)
+    create_array(zarr.create_group(store, zarr_format=3), "cells", array)
+    return files_of(store)["cells/zarr.json"]
 
 
 def read_array(group: Group, array: str, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> NDArray[Any]:
