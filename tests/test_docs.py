@@ -334,9 +334,9 @@ def test_the_tables_of_the_architecture_name_files_that_exist_and_every_module()
             places = [SOURCE / folder, REPOSITORY]
             stages = [name.replace("<stage>", stage) for stage in STAGES]
             assert any((place / form).exists() for place in places for form in stages), name
-    for folder, names in listed.items():
-        modules = {path.name for path in (SOURCE / folder).glob("*.py")} - {"__init__.py", "__main__.py"}
-        assert modules - set(names) == set(), folder
+    modules = {path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")}
+    named = {Path(folder, name) for folder, names in listed.items() for name in names}
+    assert {path for path in modules if path not in named and path.parent not in named} == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

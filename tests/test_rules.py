@@ -76,7 +76,7 @@ GENERIC = {
 """Numbers, parallel work, files and messages: none of it knows a stage."""
 LATE = {
     *("cli", "commands_runs", "commands_stages", "launch", "prepare", "jobs", "plan", "status", "manifests", "walltime"),
-    *("sizes", "speeds", "slurm", "clean", "access"),
+    *("sizes", "speeds", "slurm", "clean", "access", "sweep", "snakefile", "init", "direct"),
 }
 """What knows all stages."""
 
@@ -108,6 +108,18 @@ RULES = {
         {"versions"}, {package_of(module) for module in SOURCES} - {"errors", "names", "source_cache"}
     ),
     "recording needs no stage": lambda: imported_by({"recording"}, set(STAGES)),
+    "features, models and explanation read spikes through recording": lambda: imported_by(
+        {"features", "models", "explanation"}, {"layouts"}
+    ),
+    "a stage imports only earlier ones, and how figures are described": lambda: (
+        (module, name)
+        for module, name in imported_by(set(STAGES), set(STAGES))
+        if STAGES.index(package_of(module)) < STAGES.index(package_of(name))
+        and name != "report.contents"
+        and not name.endswith(".layout")
+        and name != "recording.synapses"
+    ),
+    "the report needs no network and no simulation": lambda: imported_by({"report"}, {"network", "simulation"}),
     "only recording.wiring reads synapses for the stages after the simulation": lambda: (
         (module, name)
         for module, names in NAMED.items()
