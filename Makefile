@@ -13,13 +13,14 @@ PIP := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-che
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
-.PHONY: run test test-fast test-slurm lint schema versions bench-simulation help
+.PHONY: run test test-local test-fast test-slurm lint schema versions bench-simulation help
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run        run all stages of CONFIG=$(CONFIG) on CORES=$(CORES); SET="KEY=VALUE ..." sets keys'
 	@echo 'make test       check style and types, and run all tests'
+	@echo 'make test-local run all tests but those on a SLURM cluster'
 	@echo 'make test-fast  run the fast tests (a few seconds each)'
 	@echo 'make test-slurm run the tests on a SLURM cluster, started on this machine; as root, SLURM is installed'
 	@echo 'make lint       check style and types only'
@@ -31,10 +32,12 @@ run: $(READY)
 	@echo '== running all stages of $(CONFIG); if interrupted, run this again to resume (docs/recovery.md)'
 	spikelens run $(CONFIG) --cores $(CORES) $(foreach set,$(SET),--set '$(set)')
 
-# the cluster tests run last, also under make -j: tests in parallel would take their cores
+# the cluster tests mostly wait for SLURM, so they run beside the others; make waits for both if one fails
 test: lint
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-local test-slurm
+
+test-local: $(READY_DEV)
 	pytest -n 2 --dist worksteal --ignore tests/slurm
-	@$(MAKE) --no-print-directory test-slurm
 
 test-fast: $(READY_DEV)
 	pytest -n 2 --dist worksteal --ignore tests/slurm -m 'not slow'

@@ -2,9 +2,9 @@
 
     python -m benchmarks.reference [--config config.yaml] [--repeats 3] [--json]
 
-Network, simulation (one rank) and features are computed in turn, `--repeats` times after one warm-up, which
-compiles. Each repeat has a scratch folder of its own, because a stage does not compute again what is there. The
-table shows median, minimum and maximum of the wall time [s], and the median of the peak resident memory [MB].
+Network, simulation (one rank) and features are computed in turn, `--repeats` times after a warm-up that compiles
+the code. Each repeat uses a new scratch folder, since stages skip existing results. The table shows median,
+minimum and maximum of the wall time [s], and the median of the peak resident memory [MB].
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ STAGES = ("network", "simulate", "features")
 def cost(stage: str, run: RunConfig) -> tuple[float, float]:
     """Compute one stage on one core.
 
-    Returns:
-        wall time from the start to the end of its process [s], and its peak resident memory [MB].
+    Returns
+    -------
+    tuple of float
+        Wall time from the start to the end of its process [s], and its peak resident memory [MB].
     """
     command = [sys.executable, "-m", "spikelens", stage, run.path]
     start = time.perf_counter()

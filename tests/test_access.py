@@ -139,9 +139,9 @@ def test_without_partial_or_without_any_segment_it_is_said_what_is_lacking(under
     build_blocks(new, range(new.n_blocks))
     opened = spikelens.open(new.path, partial=True)
     assert opened.synapses.sizes["synapse"] > 0
-    with pytest.raises(StoreError, match=r"no segment of spikes\.zarr is done yet; `spikelens status` says how far the run is"):
+    with pytest.raises(StoreError, match=r"no segment of spikes\.zarr is done yet; `spikelens status` shows the progress"):
         _ = opened.spikes
-    with pytest.raises(StoreError, match=r"scores\.json is missing; `spikelens run` makes it once the stages before it are done"):
+    with pytest.raises(StoreError, match=r"scores\.json is missing; `spikelens run` writes it after the earlier stages"):
         _ = opened.scores
 
 

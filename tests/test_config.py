@@ -432,17 +432,17 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "time constant of traces too long": (
         {"features.traces.tau_ms": 3001.0},
         "features.traces.tau_ms = 3001.0",
-        "20 tau must fit in a segment, 60000 ms",
+        "20 tau_ms is longer than a segment, 60,000 ms; expected at most 3000 ms",
     ),
     "time constant of all pairs too long": (
         {"features.omega_pairs.tau_ms": 3001.0},
         "features.omega_pairs.tau_ms = 3001.0",
-        "20 tau must fit in a segment, 60000 ms",
+        "20 tau_ms is longer than a segment, 60,000 ms; expected at most 3000 ms",
     ),
     "time constant of synapses too long": (
         {"features.omega_synapses.tau_ms": 2999.5},
         "features.omega_synapses.tau_ms = 2999.5",
-        "20 tau and the longest delay, 20 ms, must fit in a segment, 60000 ms",
+        "20 tau_ms plus the longest delay, 20 ms, is longer than a segment, 60,000 ms; expected at most 2999 ms",
     ),
     "step that does not divide the chunk": (
         {"features.spike_counts.step_ms": 7},
@@ -468,7 +468,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "method of a feature that there is not": (
         {"features": {}, "explanation.methods.omega.synapses": "mine"},
         'explanation.methods.omega.synapses = "mine"',
-        "expected a feature of kind omega_synapses: there is none",
+        "expected a feature of kind omega_synapses: none is configured",
     ),
     "window longer than a segment": (
         {"models.tft_neuron.bin_ms": 70_000},
@@ -489,7 +489,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "too little data for the correlation of rates": (
         {"models": {}, "explanation.methods.rate_correlation.bin_ms": 20_000},
         "explanation.methods.rate_correlation.bin_ms = 20000",
-        "the test range holds 1 of the two bins that it needs",
+        "the number of bins in the test range is 1, expected at least 2",
     ),
     "seeds twice": ({"models.autoencoder.seeds": [1, 1]}, "models.autoencoder.seeds = [1, 1]", "expected distinct seeds"),
     "no seeds": ({"models.autoencoder.seeds": []}, "models.autoencoder.seeds = []", "expected a length of at least 1"),
@@ -516,7 +516,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "sweep over paths that name one folder": (
         {"sweep": {"drive.events": ["a/b.csv", "a_b.csv"]}},
         "drive.events=a_b.csv",
-        "expected distinct values; two of them give this folder",
+        "expected distinct values; two combinations have this folder",
     ),
     "sweep over lists of lists": ({"sweep": {f"{E_TO_E}.delay_ms": [[[1, 1]]]}}, f"sweep.{E_TO_E}.delay_ms.0", "expected text"),
     "number in quotes": ({"drive.kick_mv": "2.5"}, 'drive.kick_mv = "2.5"', "2.5 is text here; write 2.5 without quotes"),

@@ -142,7 +142,7 @@ def test_a_folder_name_that_jobs_cannot_handle_is_refused(here):
 
 
 def test_a_folder_that_another_process_uses_is_refused(here):
-    with places.hold(Path("results/small")), pytest.raises(SpikelensError, match="another call works on this run"):
+    with places.hold(Path("results/small")), pytest.raises(SpikelensError, match="another call is working on this run"):
         spikelens.simulate(tiny())
     spikelens.simulate(tiny())
 

@@ -187,6 +187,17 @@ class Mine(Feature):
 """
 
 
+LINEAR = """
+from typing import Literal
+
+from spikelens.extension import Model
+
+
+class Linear(Model):
+    kind: Literal["linear"] = "linear"
+"""
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -194,7 +205,8 @@ class Mine(Feature):
         ("def f(:\n", "cannot be executed: SyntaxError"),
         ("x = 1\nraise ValueError('no luck')\n", "cannot be executed: ValueError in line 2: no luck"),
         ("x = 1\n", "defines no kind"),
-        (TRACES, "traces exists"),
+        (TRACES, "traces already exists"),
+        (LINEAR, "the kind linear does not define reads and output and fit; see docs/extensions.md"),
     ],
 )  # fmt: skip
 def test_a_file_that_adds_nothing_is_refused(tmp_path, content, expected):
@@ -249,7 +261,7 @@ def test_items_read_items_of_other_stages_but_not_in_a_circle(tmp_path):
         key != fingerprint(changed, *place)
         for key, place in zip(keys, (("explanation", "rates"), ("models", "first"), ("explanation", "second")), strict=True)
     )
-    with pytest.raises(ConfigError, match=r"in a circle: models.a reads explanation.methods.m reads models.a"):
+    with pytest.raises(ConfigError, match=r"circular dependency: models.a reads explanation.methods.m reads models.a"):
         load([configuration({"a": {"kind": "of_method"}}, {"m": {"kind": "of_model"}})])
     with pytest.raises(ConfigError, match=r"it reads models.nowhere, which does not exist"):
         load([configuration({}, {"m": {"kind": "of_model", "model": "nowhere"}})])

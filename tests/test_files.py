@@ -177,7 +177,7 @@ def test_report_and_plan_ignore_damaged_timings(run):
 
 def test_opening_scores_in_python_reports_damaged_and_unfinished_ones(run):
     opened = spikelens.open(run.path)
-    with pytest.raises(StoreError, match=r"summary\.json is missing; `spikelens run` makes it once the stages before it are done"):
+    with pytest.raises(StoreError, match=r"summary\.json is missing; `spikelens run` writes it after the earlier stages"):
         _ = opened.summary
     path = place_of(run, "explanation") / "scores.json"
     path.write_text("[{}]")

@@ -100,7 +100,7 @@ def test_what_a_module_simulates_is_what_the_workflow_asks_for(folder):
     assert "Nothing to be done" in call(folder, "spikelens", "run", "--dry-run", "--until", "simulation")
     assert "results/small" in call(folder, "spikelens", "status")
     with places.hold(folder / "results/small"):
-        assert "another call works on this run" in snakemake(folder, "features", code=2)
+        assert "another call is working on this run" in snakemake(folder, "features", code=2)
 
 
 def test_numbers_and_base_are_read_as_everywhere(folder):

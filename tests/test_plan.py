@@ -302,7 +302,7 @@ def test_speeds_of_another_machine_are_taken_from_a_file(config, tmp_path, capsy
         (None, "no such file; `python -m benchmarks.speeds --out"),
         ("[]", "top level = []: expected a mapping of keys to values"),
         ("null", "top level = null: expected a mapping of keys to values"),
-        ("{", "it is no JSON"),
+        ("{", "it is not JSON"),
         ('{"machine": "x"}', "start_s is not given"),
         (SPEEDS.model_copy(update={"start_s": -1.0}).model_dump_json(), "start_s = -1.0: expected more than 0 (start of a process"),
     ],

@@ -201,4 +201,4 @@ def test_a_stage_that_the_run_does_not_have_is_refused(project):
     for command in ([*snakemake], ["spikelens", "run", "recorded.yaml", "--until", "network", "--cores", "1"]):
         done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, timeout=300)
         assert done.returncode == 2, done.stdout + done.stderr
-        assert "this run has a recording, no network, and no stage network" in done.stderr
+        assert "this run has a recording instead of a network, so it has no stage network" in done.stderr

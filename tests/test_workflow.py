@@ -254,7 +254,7 @@ def test_a_second_call_on_the_same_run_is_refused_and_leaves_no_lock(project):
     with places.hold(project.results):
         refused = project.snakemake()
     assert refused.returncode == 2
-    assert f"another call works on this run (process {os.getpid()} on" in refused.stdout
+    assert f"another call is working on this run (process {os.getpid()} on" in refused.stdout
     assert "Traceback" not in refused.stdout
     project.run()
 

@@ -1,6 +1,7 @@
-"""Runs as xarray, for notebooks: every store, lazily, with synapses of all blocks side by side; of a sweep, all its runs by name.
+"""Open runs with xarray, e.g. in notebooks.
 
-Of a run under way, what there is.
+Every store is read lazily, with the synapses of all blocks in one dataset. The runs of a sweep are opened by
+name. With `partial`, an unfinished run can be opened as far as it is complete.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from spikelens.places import place_of, root
 from spikelens.report.contents import SUMMARY
 from spikelens.stores import Group, is_there, open_group, require
 
-_AGAIN = "`spikelens run` makes it once the stages before it are done; `spikelens status` says how far the run is"
+_AGAIN = "`spikelens run` writes it after the earlier stages; `spikelens status` shows the progress"
 
 
 def open_folder(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:
-    """Open the folder of a run or of a sweep; it is found again wherever the process goes later.
+    """Open the folder of a run or of a sweep. Changing the working folder later is safe.
 
     Raises
     ------
     SpikelensError
-        If there is no run in it, or it is a URL.
+        If the folder contains no run, or is a URL.
     """
     place = _absolute(folder)
     found = [run.folder for run in folder_runs(str(place))]
@@ -45,10 +46,10 @@ def open_folder(folder: str | Path, partial: bool = False) -> OpenRun | OpenSwee
 
 
 class OpenRun:
-    """The stores of a run. Each is opened on first use; nothing is read before its values are asked for.
+    """The stores of a run. Each is opened on first use; values are read when they are needed.
 
-    Opening a store checks that every shard is there: a missing one would read as zeros. With `partial`, a store ends where the first
-    shard of a segment is missing.
+    Opening a store checks that every shard exists, since a missing one would be read as zeros. With `partial`,
+    a store ends before the first segment with a missing shard.
     """
 
     def __init__(self, folder: str | Path, partial: bool = False) -> None:
@@ -66,22 +67,22 @@ class OpenRun:
 
     @functools.cached_property
     def synapses(self) -> xr.Dataset:
-        """Source, target, delay [ms], weight at the start [mV] and plasticity of every synapse, (synapse,)."""
+        """Source, target, delay [ms], initial weight [mV] and plasticity of every synapse, (synapse,)."""
         return self._blocks("network").set_coords(["source", "target"])
 
     @functools.cached_property
     def spikes(self) -> xr.Dataset:
-        """The raster, spikes (time, neuron) bool; time in ms."""
+        """The raster: spikes (time, neuron), bool; time in ms."""
         return self._root("spikes")
 
     @functools.cached_property
     def weights(self) -> xr.Dataset:
-        """Weights at each segment's end and their mean over it [mV], (boundary or segment, synapse)."""
+        """Weights at the end of each segment, (boundary, synapse), and their mean over it, (segment, synapse) [mV]."""
         return self._with_ids(self._blocks("weights"))
 
     @functools.cached_property
     def state(self) -> xr.Dataset:
-        """The neurons' state at each segment's end."""
+        """State of the neurons at the end of each segment."""
         return self._root("state")
 
     @functools.cached_property
@@ -104,9 +105,9 @@ class OpenRun:
 
     @functools.cached_property
     def features(self) -> dict[str, xr.Dataset]:
-        """Each feature by its name: what it keeps of neurons, of pairs, and of synapses.
+        """The output of each feature, by name.
 
-        What a feature keeps for each synapse has the dimension `synapse`, with source and target; what it keeps of some neurons of each
+        Output per synapse has the dimension `synapse`, with source and target. Output for some neurons of each
         block has the dimension `neuron`.
         """
         require_stage(self.config, "features")
@@ -118,7 +119,7 @@ class OpenRun:
         Raises
         ------
         SpikelensError
-            If the window is no multiple of the step, or the step does not divide a chunk of the raster.
+            If the window is not a multiple of the step, or the step does not divide a chunk of the raster.
         """
         if window_ms < 1 or step_ms < 1 or window_ms % step_ms:
             raise SpikelensError(f"window_ms = {window_ms}: expected a multiple of step_ms = {step_ms}")
@@ -127,13 +128,13 @@ class OpenRun:
         width = window_ms // step_ms
         bins = self.spikes["spikes"].coarsen(time=step_ms, boundary="trim", coord_func="min").sum()
         counts = bins.rolling(time=width).sum().shift(time=1 - width)
-        chunks = {dim: sizes[0] for dim, sizes in bins.chunksizes.items()}  # of equal sizes, as Zarr wants them
+        chunks = {dim: sizes[0] for dim, sizes in bins.chunksizes.items()}  # Zarr requires chunks of equal size
         rate: xr.DataArray = (counts * (1000 / window_ms)).rename("rate").chunk(chunks)
         return rate.assign_attrs(long_name=f"running rate over the next {window_ms} ms", units="Hz")
 
     @functools.cached_property
     def outputs(self) -> dict[str, xr.Dataset]:
-        """What each model makes of the test range, by its name; the first dimension is the seed."""
+        """The output of each model on the test range, by name; the first dimension is the seed."""
         require_stage(self.config, "models")
         opened = {}
         for name, model in self.config.models.items():
@@ -146,7 +147,7 @@ class OpenRun:
 
     @functools.cached_property
     def methods(self) -> dict[str, xr.Dataset]:
-        """What each method of the explanation computed, by its name; scores of pairs are (source, target)."""
+        """The output of each method of the explanation, by name; scores of pairs are (source, target)."""
         require_stage(self.config, "explanation")
         return {
             name: self._of_extension("explanation", name)
@@ -157,13 +158,13 @@ class OpenRun:
 
     @functools.cached_property
     def scores(self) -> list[dict[str, Any]]:
-        """Every score against the wiring, as in scores.json."""
+        """All scores against the wiring, as in scores.json."""
         require_stage(self.config, "explanation")
         return read_json_rows(place_of(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN)
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
-        """What each stage did, as in summary.json."""
+        """Summary of each stage, as in summary.json."""
         require_stage(self.config, "report")
         return read_json(place_of(self.config, "report") / SUMMARY, {}, _AGAIN)
 
@@ -173,7 +174,7 @@ class OpenRun:
         return _opened(group, self._n_segments(store, [group]))
 
     def _of_extension(self, stage: Stage, name: str, seed: str = "") -> xr.Dataset:
-        """What an item of an extension keeps, as Zarr's metadata say: the extension is not executed.
+        """Open the output of an extension's item from its Zarr metadata; the extension is not executed.
 
         Raises
         ------
@@ -205,20 +206,20 @@ class OpenRun:
         return self._joined(groups, self._n_segments(store, groups))
 
     def _joined(self, groups: Sequence[Group], n_segments: int) -> xr.Dataset:
-        """The synapses of all blocks side by side."""
+        """Concatenate the synapses of all blocks."""
         parts = []
         for group in groups:
             opened = _opened(group, n_segments)
             per_synapse = opened[[name for name, array in opened.data_vars.items() if "synapse" in array.dims]]
             parts.append(per_synapse.isel(synapse=slice(0, group.attrs["n_synapses"])).drop_attrs(deep=False))
         joined = xr.concat(parts, dim="synapse", data_vars="minimal", coords="minimal", compat="override", join="override")
-        return joined.chunk(synapse=max(group.attrs["n_synapses"] for group in groups) or 1)  # of one size, as zarr wants them
+        return joined.chunk(synapse=max(group.attrs["n_synapses"] for group in groups) or 1)  # Zarr requires chunks of equal size
 
     def _with_ids(self, dataset: xr.Dataset) -> xr.Dataset:
         return dataset.assign_coords(source=self.synapses.source, target=self.synapses.target)
 
     def _n_segments(self, store: str, groups: Sequence[Group]) -> int:
-        """Number of segments to show of these groups: all, or with `partial` those before the first that lacks a shard.
+        """Number of segments of these groups to show: all, or with `partial` those before the first with a missing shard.
 
         Raises
         ------
@@ -231,12 +232,12 @@ class OpenRun:
         lacking = (segment for segment in range(n) for group in groups if not all(map(is_there, group.shard_paths(None, [segment]))))
         first = next(lacking, n)
         if not first:
-            raise StoreError(f"{self.config.path}: no segment of {store}.zarr is done yet; `spikelens status` says how far the run is")
+            raise StoreError(f"{self.config.path}: no segment of {store}.zarr is done yet; `spikelens status` shows the progress")
         return first
 
 
 class OpenSweep(Mapping[str, OpenRun]):
-    """The runs of a sweep by their names, like "network.seed=2", in the order of their values. Each is opened on first use."""
+    """The runs of a sweep by name, like "network.seed=2", in the order of their values. Each is opened on first use."""
 
     def __init__(self, folder: Path, members: list[Path], partial: bool = False) -> None:
         self.folder, self._partial = folder, partial
@@ -261,7 +262,7 @@ class OpenSweep(Mapping[str, OpenRun]):
 
 
 def _opened(group: Group, n_segments: int) -> xr.Dataset:
-    """The first segments of a group. How it is stored is forgotten: what is made of it may be stored in another way."""
+    """Open the first segments of a group, without their encoding, since derived data may be stored differently."""
     ends = {
         dim: slice(n_segments * length)
         for array in group.arrays.values()
@@ -272,7 +273,7 @@ def _opened(group: Group, n_segments: int) -> xr.Dataset:
 
 
 def _absolute(folder: str | Path) -> Path:
-    """A run's folder, wherever this process may go from here."""
+    """The absolute path of a run's folder, which stays valid if the working folder changes."""
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder), re.IGNORECASE):
         raise SpikelensError(
             f"{folder} is a URL, expected a folder; open one store of the run with xarray, like "
@@ -282,7 +283,7 @@ def _absolute(folder: str | Path) -> Path:
 
 
 def _with_absolute_tables(run: RunConfig) -> RunConfig:
-    """The run with its tables named by their whole paths: results are found by what stands in these."""
+    """The run with absolute paths of its tables: keys depend on their content, so they must be found later."""
     require_tables(run)
     sections: dict[str, Any] = {
         section: getattr(run, section).model_copy(update={key: path and str(Path(path).absolute())})

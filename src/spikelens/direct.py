@@ -32,7 +32,7 @@ def simulate(config: str | Path | Mapping[str, Any] | RunConfig, folder: str | P
 
 
 def _do(run: RunConfig, rule: str, numbers: Iterable[int]) -> None:
-    """Run the jobs of the first or second stage one after another, except those whose files already exist."""
+    """Run the jobs of the network or the simulation in order, except those whose files already exist."""
     for number in numbers:
         numbered = {"block" if rule == "network" else "segment": number}
         with manifests.doing(run, rule, numbered) as to_do:

@@ -1,4 +1,4 @@
-"""How many synapses a network is expected to have, before it is built."""
+"""Expected number of synapses of a network, before it is built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Synapses(NamedTuple):
 
 
 def expected(run: RunConfig) -> Synapses:
-    """Count the expected synapses from the connection rules, or from the length of the edge table, which all counts as plastic."""
+    """Compute the expected numbers from the connection rules or from the number of rows of the edge table, all assumed plastic."""
     if not run.has_network:
         return Synapses(0.0, 0.0, np.zeros(run.n_blocks))
     network = run.network

@@ -1,6 +1,6 @@
-"""What a file of `extensions:` may build on: the base classes of features, models and methods, layouts of arrays, and spikes.
+"""Interface for files in `extensions:`: base classes of features, models and methods, layouts of arrays, and spikes.
 
-See docs/extensions.md. A file that imports from here needs nothing else of the package.
+See docs/extensions.md. Extensions need no other module of this package.
 """
 
 from __future__ import annotations

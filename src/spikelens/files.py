@@ -152,12 +152,12 @@ def _number(text: Any) -> float | None:
 
 
 def write_atomically(path: Path, content: bytes | bytearray | memoryview) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole, also after a crash or a loss of power.
+    """Write a file atomically: a reader sees the complete old or new file, even after a crash or power failure.
 
     Raises
     ------
     StoreError
-        If the file system does not take it: it is full, or not writable.
+        If the file cannot be written, e.g. because the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the files that killed jobs did not finish."""
+    """Remove the partial files of killed jobs."""
     for path in folder.rglob(f".*{_UNFINISHED}"):
         if not path.is_dir():
             path.unlink(missing_ok=True)

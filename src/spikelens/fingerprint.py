@@ -1,9 +1,9 @@
-"""What a stage's results depend on, as one short hash; the key of a result is made of it (`places`).
+"""Fingerprint of a stage or item: a short hash of everything that its results depend on. It is their key (`places`).
 
-It covers the keys of the configuration that a stage, or an item of one, reads, the results version of its code (`versions`), and the
-fingerprints of what it is computed from. Ranks, paths and, up to the features, the duration are left out: they do not change what a
-shard holds. So is a key of the configuration with its neutral value (`config.types.Section`). Versions of libraries are provenance and
-do not count.
+It covers the configuration keys that the stage or item uses, the results version of its code (`versions`), and
+the fingerprints of the results that it reads. It does not cover ranks, paths and, for stages up to the
+features, the duration, since they do not change the content of a shard; nor configuration keys with their
+neutral value (`config.types.Section`); nor versions of libraries, which are only recorded in manifests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REMEMBERED: ContextVar[dict[tuple[int, Stage, str], tuple[RunConfig, str]] | No
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Compute each fingerprint once: those of later stages contain those of earlier ones. The runs must not change meanwhile."""
+    """Cache fingerprints in this context, since those of later stages contain those of earlier ones. Runs must not be changed in it."""
     token = _REMEMBERED.set(_REMEMBERED.get() or {})
     try:
         yield
@@ -32,13 +32,13 @@ def remembered() -> Iterator[None]:
 
 
 def fingerprint(run: RunConfig, stage: Stage, item: str = "") -> str:
-    """Hash everything that the results of a stage, or of one item of it, follow from; 16 hexadecimal digits."""
+    """Hash everything that the results of a stage or of one of its items depend on; 16 hexadecimal digits."""
     known = _REMEMBERED.get()
     if known is None:
         return _computed(run, stage, item)
     place = (id(run), stage, item)
     if place not in known:
-        known[place] = run, _computed(run, stage, item)  # with the run, so that no other object takes its id
+        known[place] = run, _computed(run, stage, item)  # a reference to the run, so that no other object gets its id
     return known[place][1]
 
 
@@ -51,7 +51,7 @@ def _computed(run: RunConfig, stage: Stage, item: str) -> str:
 
 
 def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
-    """The results that those of a stage, or of one item of it, are computed from."""
+    """The results that a stage or one of its items reads."""
     if (record := run.record) is not None:
         return tuple(Read(*source) for source in record[f"{stage}.{item}" if item else stage]["reads"])
     found: tuple[Read, ...] = stage_module(stage).reads(run, item)
@@ -59,7 +59,7 @@ def reads_of(run: RunConfig, stage: Stage, item: str = "") -> tuple[Read, ...]:
 
 
 def versions_of(run: RunConfig, stage: Stage, item: str) -> list[int | str]:
-    """The results versions of the code of a stage, or of one of its items; those of extensions are hashes of their files."""
+    """The results versions of the code of a stage or of one of its items; for extensions, hashes of their files."""
     if item:
         return [_version(stage, run.items(stage)[item])]
     found = [(of, one) for of in STAGES for one in run.items(of).values()] if stage == "report" else []

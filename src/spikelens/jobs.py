@@ -1,8 +1,9 @@
-"""What each job of the workflow writes: the one statement of it, which the rules declare and `spikelens status` looks for.
+"""Names and files of all jobs of the workflow, for the rules and for `spikelens status`.
 
-Paths lie below the folder that all runs of a configuration share (`places.root`). The Snakefile imports this module whenever it is
-read, by each job again: nothing that takes time is imported here. No stage imports it, since a stage's results would then seem to
-follow from it (fingerprint.py).
+Each stage describes its jobs in `<stage>/stage.py` (`stages`). Paths are relative to the folder that all runs
+of a configuration share (`places.root`). The Snakefile imports this module, and each job reads the Snakefile
+again, so neither this module nor the descriptions import slow libraries such as xarray, numba or torch. The
+module is not part of the code hash of a stage (`versions`), since it cannot change a result.
 """
 
 from __future__ import annotations
@@ -23,41 +24,41 @@ from spikelens.stages import stage_module
 from spikelens.stores import Group
 
 Rule = str
-"""A stage, or an item of one: "models.tft_neuron"."""
+"""Name of a rule: a stage, or a stage and an item, like "models.tft_neuron"."""
 
 _WILDCARDS = {"segment": "{segment}", "block": "{block}", "seed": "{seed}"}
 
 
 def stage_of(rule: Rule) -> Stage:
-    """The stage that a rule belongs to."""
+    """The stage of a rule."""
     return rule.partition(".")[0]  # type: ignore[return-value]
 
 
 def item_of(rule: Rule) -> str:
-    """The item that a rule computes; of a stage without items, an empty name."""
+    """The item of a rule; "" for a rule of a whole stage."""
     return rule.partition(".")[2]
 
 
 class Jobs(NamedTuple):
-    """The jobs of a stage, or of one item of it (`stages`)."""
+    """The jobs of a stage or of one of its items, as described by the stage (`stages`)."""
 
     named: str
-    """The name of a job, with {segment}, {block} and {seed} in the place of its numbers."""
+    """Template of the name of a job, with the fields {segment}, {block} and {seed}."""
     paths: tuple[str, ...]
-    """The files of a job, likewise."""
+    """Templates of the files of a job, with the same fields."""
     numbers: tuple[Mapping[str, int], ...]
-    """Of each job; its {block} is the first of its blocks."""
+    """Values of these fields for each job; {block} is the first of its blocks."""
     blocks: tuple[int, ...] = ()
-    """First block of each job, and one past the last block of all; empty where a job has one block, or none."""
+    """First block of each job, followed by the total number of blocks; empty if a job has at most one block."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """The jobs that share a key: those of a stage, or of one item; `Jobs` and where their results are kept."""
+    """The jobs that share a key, i.e. those of a stage or of one item: `Jobs` and the folder of their results."""
 
     rule: Rule
     folder: str
-    """Where the results are kept: `<stage>/<key>`, of an item `<stage>/<name>/<key>`."""
+    """Folder of the results: `<stage>/<key>`, or `<stage>/<item>/<key>`."""
     named: str
     paths: tuple[str, ...]
     numbers: tuple[Mapping[str, int], ...]
@@ -69,12 +70,12 @@ class Work:
 
     @property
     def item(self) -> str:
-        """The name of the item, if the stage has any."""
+        """The name of the item; "" for a whole stage."""
         return item_of(self.rule)
 
     @property
     def key(self) -> str:
-        """What the results follow from (`fingerprint`)."""
+        """The key of the results (`fingerprint`)."""
         return self.folder.rpartition("/")[2]
 
     @cached_property
@@ -84,7 +85,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """One job, and what it writes."""
+    """One job and its files."""
 
     work: Work
     numbers: Mapping[str, int]
@@ -99,12 +100,12 @@ class Job:
 
     @cached_property
     def name(self) -> str:
-        """Its name among the jobs of its folder: "3" for a segment, "3-1" for a segment and block, "1" for a model's seed."""
+        """Name of the job, unique in its folder: "3" for a segment, "3-1" for a segment and block, "1" for a seed of a model."""
         return self.work.named.format(**self.numbers)
 
     @property
     def blocks(self) -> range:
-        """The blocks of neurons that it computes."""
+        """The blocks of neurons that the job computes."""
         first = self.numbers["block"]
         bounds = self.work.blocks
         return range(first, bounds[bounds.index(first) + 1] if bounds else first + 1)
@@ -117,17 +118,17 @@ class Job:
 
     @property
     def manifest(self) -> str:
-        """The list of its files that it writes last (`manifests`)."""
+        """The manifest of its files, which the job writes last (`manifests`)."""
         return f"{self.work.folder}/manifests/{self.name}.json"
 
     @property
     def made(self) -> str:
-        """The flag that jobs which read its results have as input."""
+        """Flag file: an input of the jobs that read its results."""
         return f"{self.work.folder}/done/{self.name}.made"
 
     @property
     def whole(self) -> str:
-        """The flag that all its files are there."""
+        """Flag file: exists if all files of the job exist."""
         return f"{self.work.folder}/done/{self.name}.whole"
 
     @property
@@ -140,14 +141,14 @@ class Job:
 
 
 def work_of(run: RunConfig) -> Iterator[Work]:
-    """The jobs of a run, in the order of the stages; only of stages that can be run with its configuration."""
+    """The jobs of a run, in the order of the stages. Stages that its configuration does not allow are left out."""
     with remembered():
         found = [_work(run, stage, item) for stage, item in results_of(run)]
     yield from found
 
 
 def _work(run: RunConfig, stage: Stage, item: str) -> Work:
-    """The jobs of a stage, or of one item of it."""
+    """The jobs of a stage or of one of its items."""
     rule = f"{stage}.{item}" if item else stage
     if (record := run.record) is not None:
         return Work(rule, **record[rule]["work"])
@@ -155,7 +156,7 @@ def _work(run: RunConfig, stage: Stage, item: str) -> Work:
 
 
 def record_of(run: RunConfig) -> dict[str, Any]:
-    """What a run computes, by rule, for whoever does not execute its extensions (`config.extensions`)."""
+    """What a run computes, by rule, for processes that do not execute its extensions (`config.extensions`)."""
     return {
         work.rule: {
             "key": work.key,
@@ -190,12 +191,12 @@ def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
 
 
 def shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:
-    """The shards of stores."""
+    """Path templates of all shards of some stores."""
     return shards_of(run, [group for store in stores for group in _groups(run, store)])
 
 
 def shards_of(run: RunConfig, groups: Iterable[Group]) -> tuple[str, ...]:
-    """The shards of groups, with {segment} and {block} in the place of numbers."""
+    """Path templates of all shards of some groups, with {segment} and {block} instead of numbers."""
     return tuple(
         below(run, group.shard_path(name, [_WILDCARDS.get(kind, "0") for kind in array.by or ("",) * len(array.shape)]))
         for group in groups
@@ -204,17 +205,17 @@ def shards_of(run: RunConfig, groups: Iterable[Group]) -> tuple[str, ...]:
 
 
 def of_all_blocks(run: RunConfig, paths: Iterable[str]) -> tuple[str, ...]:
-    """The shards of all blocks, for a job that writes these."""
+    """The paths for all blocks, for a job that writes all of them; {segment} is not replaced."""
     return tuple(dict.fromkeys(path.format(segment="{segment}", block=block) for block in range(run.n_blocks) for path in paths))
 
 
 def of_any_block(group: Group) -> Group:
-    """The groups of all blocks as one: the names of their files do not depend on the synapses."""
+    """One group for all blocks, with {block} in its path: file names do not depend on the synapses."""
     return replace(group, path=group.path.with_name("{block}"))
 
 
 def _groups(run: RunConfig, store: StoreName) -> Iterator[Group]:
-    """The groups of a store, those of all blocks as one."""
+    """The groups of a store, with one group for all blocks (`of_any_block`)."""
     yield layout(run, store)
     if store in BLOCK_STORES:
         yield of_any_block(block_layout(run, store, 0, 1))

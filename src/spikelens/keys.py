@@ -1,4 +1,4 @@
-"""What of a configuration and of a user's tables enters the key of a result."""
+"""The parts of a configuration and of a user's tables that the key of a result covers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from spikelens.config.items import Item
 
 
 def item_options(run: RunConfig, item: Item) -> dict[str, Any]:
-    """The options of an item that results depend on, and what else it says that they follow from."""
+    """The options of an item that its results depend on, and its other dependencies (`Item.context`)."""
     return {key: value for key, value in keyed(item).items() if key not in item.NO_RESULTS} | item.context(run)
 
 
 def keyed(value: Any) -> Any:
-    """A part of the configuration as it enters keys, as JSON has it: without the fields that have their neutral value."""
+    """Convert a part of the configuration to JSON types for a key, without the fields that have their neutral value."""
     if isinstance(value, BaseModel):
         neutral = _neutral_values(type(value))
         fields = {name: keyed(getattr(value, name)) for name in type(value).model_fields}
@@ -39,12 +39,12 @@ def _neutral_values(section: type[BaseModel]) -> dict[str, Any]:
 
 
 def content_of(table: str | None) -> str | None:
-    """What stands in a user's table; where it stands does not matter."""
+    """Hash of the content of a user's table; its path does not matter."""
     if table is None:
         return None
     if not Path(table).exists():
-        return f"missing: {table}"  # a finished run may be opened where its tables are not
-    if Path(table).is_dir():  # a Parquet dataset, of which names tell partitions; files that begin with '.' or '_' are no part of it
+        return f"missing: {table}"  # a finished run may be opened on a machine without its tables
+    if Path(table).is_dir():  # a Parquet dataset: names encode partitions, and those that start with '.' or '_' are ignored
         names = (path.relative_to(table) for path in sorted(Path(table).rglob("*")) if path.is_file())
         parts = [name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
         return digest([[str(name), content_of(str(Path(table, name)))] for name in parts])
@@ -59,5 +59,5 @@ def _file_digest(path: str, _mtime_ns: int, _size: int) -> str:
 
 
 def digest(content: Any) -> str:
-    # keys keep their order: ids follow the order of the populations, random numbers that of the connections
+    # keys are not sorted: ids depend on the order of the populations, random numbers on that of the connections
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -1,13 +1,14 @@
-"""The stores of a run, each with the stage that makes it.
+"""The stores of a run and the stages that write them.
 
     network.zarr      in_degree, in_weight (neuron), delay_histogram; blocks/<block>: source, target, delay, weight, plastic (synapse)
     spikes.zarr       spikes (time, neuron)
     weights.zarr      <block>: weight (boundary, synapse), weight_average (segment, synapse)
     state.zarr        v, u, last_spike, recent_spikes (boundary, neuron), stamp; blocks/<block>: weight_change (boundary, synapse)
-    records.zarr      v, u (time, neuron); synapses: weight (time, synapse); only where simulation.record chooses some
+    records.zarr      v, u (time, neuron); synapses: weight (time, synapse); only if simulation.record chooses some
 
-Each feature, each model and each method of the explanation keeps what it computes in an output.zarr of its own (`outputs`). Every matrix
-over pairs of neurons is [source, target]. Synapses of a block are those onto its neurons, ordered by target, source, delay.
+Each feature, model and method of the explanation has its own output.zarr (`outputs`). Every matrix over pairs
+of neurons is [source, target]. The synapses of a block are those onto its neurons, ordered by target, source
+and delay.
 """
 
 from __future__ import annotations
@@ -44,22 +45,22 @@ OWNER: dict[StoreName, Stage] = {
     "records": "simulation",
 }
 BLOCK_STORES: tuple[StoreName, ...] = ("network", "weights", "state")
-"""Stores that keep a group for each block."""
+"""Stores with a group for each block."""
 
 
 def stores_of(run: RunConfig) -> list[StoreName]:
-    """The stores, besides those of items, of the stages that can be run with this configuration; records only if anything is recorded."""
+    """The stores of a run, without those of items, that its configuration allows; records only if something is recorded."""
     stages = valid_stages(run)
     return [store for store in OWNER if owner_of(run, store) in stages and (store != "records" or run.records)]
 
 
 def block_stores(run: RunConfig) -> tuple[StoreName, ...]:
-    """The stores of a run that keep a group for each block."""
+    """The stores of a run with a group for each block."""
     return BLOCK_STORES if run.has_network else ()
 
 
 def owner_of(run: RunConfig, store: StoreName) -> Stage:
-    """The stage that makes a store."""
+    """The stage that writes a store."""
     return run.spikes_stage if store == "spikes" else OWNER[store]
 
 
@@ -68,12 +69,12 @@ def store_path(run: RunConfig, store: StoreName) -> Path:
 
 
 def block_folder(store: StoreName, block: int) -> str:
-    """Group of a block's synapses within a store."""
+    """Path of the group of a block's synapses in a store."""
     return str(block) if store == "weights" else f"blocks/{block}"
 
 
 def layout(run: RunConfig, store: StoreName) -> Group:
-    """The root group of a store: everything but what is kept by block."""
+    """The root group of a store: all arrays that are not in the groups of blocks."""
     arrays, coordinates = {
         "network": network_layout,
         "spikes": spikes_layout,
@@ -93,7 +94,7 @@ def layout(run: RunConfig, store: StoreName) -> Group:
 
 
 def block_layout(run: RunConfig, store: StoreName, block: int, n_synapses: int) -> Group:
-    """The group that holds a block's synapses."""
+    """The group of a block's synapses."""
     arrays, coordinates = {
         "network": network_block_layout,
         "weights": weights_block_layout,
@@ -109,19 +110,19 @@ def n_synapses(run: RunConfig, block: int) -> int:
 
 
 def block_group(run: RunConfig, store: StoreName, block: int) -> Group:
-    """The group of a block in a store, sized by the network as built."""
+    """The group of a block in a store, with the number of synapses of the built network."""
     return block_layout(run, store, block, n_synapses(run, block))
 
 
 def recorded_synapses(run: RunConfig) -> RecordedSynapses:
-    """Find the recorded synapses in the network as built.
+    """Find the recorded synapses in the built network.
 
     Raises
     ------
     StoreError
         If a shard of the network is missing or damaged.
     SimulationError
-        Naming a pair without a synapse.
+        If a pair has no synapse; the message names the pair.
     """
     network, size = layout(run, "network"), run.network.block_size
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
@@ -137,7 +138,7 @@ def recorded_synapses(run: RunConfig) -> RecordedSynapses:
             if not len(found[pair]):
                 raise SimulationError(
                     f"simulation.record.synapses: there is no synapse from neuron {pair[0]} onto neuron {pair[1]} in this network; "
-                    f"`spikelens.open({run.path!r}).synapses` lists those that there are"
+                    f"`spikelens.open({run.path!r}).synapses` lists all synapses"
                 )
     ids = np.repeat(np.array(pairs, np.int64), [len(found[pair]) for pair in pairs], axis=0)
     return RecordedSynapses(ids[:, 0], ids[:, 1], np.concatenate([found[pair] for pair in pairs]).astype(np.int64))
@@ -151,5 +152,5 @@ def recorded_synapses_layout(run: RunConfig, synapses: RecordedSynapses) -> Grou
 
 
 def recorded_group(run: RunConfig) -> Group:
-    """The group of the recorded weights, with the synapses of the network as built."""
+    """The group of the recorded weights, with the synapses of the built network."""
     return recorded_synapses_layout(run, recorded_synapses(run))

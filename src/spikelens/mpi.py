@@ -149,7 +149,7 @@ def watched(comm: Comm | None, log_file: str | None = None) -> Iterator[None]:
         abort(comm, error)
     if watcher is not None:
         watcher.communicate(watch.DONE)
-    here.Barrier()  # no rank may exit before the watcher is told
+    here.Barrier()  # no rank may exit before the watcher has stopped
 
 
 def _start_watcher(processes: list[tuple[int, int]], log_file: str | None) -> subprocess.Popen[bytes]:

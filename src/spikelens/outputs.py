@@ -1,4 +1,4 @@
-"""Where features, models and methods keep what they compute: an output.zarr for each item, and for each seed of a model."""
+"""Stores of features, models and methods: one output.zarr per feature, per method, and per seed of a model."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from spikelens.places import model_folder, place_of
 from spikelens.stores import Group, Layout, beside_dimensions, write_shard
 
 OUTPUT = "output.zarr"
-"""The store of a feature, a method, or a model with one seed; below its folder."""
+"""Name of the store in the folder of a feature, a method, or a seed of a model."""
 
 
 def feature_output(run: RunConfig, name: str) -> Group:
-    """The root group of a feature's store: what it keeps of the whole run."""
+    """The root group of a feature's store: its output for the whole run."""
     subgroups = () if run.features[name].block_output(run, 0, 1) is None else ("blocks",)
     about = {"title": name, "feature": name}
     return _output(run, "features", name, place_of(run, "features", name), about, run.features[name].output(run), subgroups)
 
 
 def feature_block(run: RunConfig, name: str, block: int, n_synapses: int | None = None) -> Group:
-    """The group that a block has in a feature's store, empty for a feature that keeps none; n_synapses: None, as many as were built."""
+    """The group of a block in a feature's store; without arrays if the feature has no output per block.
+
+    n_synapses: None for the number in the built network.
+    """
     if n_synapses is None:
         n_synapses = n_synapses_of(run, name, block)
     found = run.features[name].block_output(run, block, max(n_synapses, 1))
@@ -40,7 +43,7 @@ def feature_block(run: RunConfig, name: str, block: int, n_synapses: int | None 
 
 
 def has_blocks(run: RunConfig, name: str) -> bool:
-    """Whether a feature keeps a group for each block."""
+    """Whether a feature has output per block."""
     return bool(feature_output(run, name).subgroups)
 
 
@@ -51,7 +54,7 @@ def n_synapses_of(run: RunConfig, feature: str, block: int) -> int:
 
 
 def model_output(run: RunConfig, name: str, seed: int | str) -> Group:
-    """The group of what a model makes of the test range; of all seeds, where a word stands for the seed."""
+    """The group of a model's output on the test range; `seed` may be a template, like "{seed}"."""
     about = {"title": f"{name} on the test range", "model": name, "seed": seed}
     return _output(run, "models", name, model_folder(run, name, seed), about, run.models[name].output(run))
 
@@ -63,7 +66,7 @@ def model_outputs(run: RunConfig) -> Iterator[Group]:
 
 
 def method_output(run: RunConfig, name: str) -> Group:
-    """The group of what a method of the explanation computed."""
+    """The group of the output of a method of the explanation."""
     about = {"title": name, "method": name}
     return _output(run, "explanation", name, place_of(run, "explanation", name), about, run.methods[name].output(run))
 
@@ -71,7 +74,7 @@ def method_output(run: RunConfig, name: str) -> Group:
 def _output(
     run: RunConfig, stage: Stage, name: str, folder: Path, about: Mapping[str, Any], layout: Layout, subgroups: tuple[str, ...] = ()
 ) -> Group:
-    """The root group of an item's store, with its attributes."""
+    """The root group of an item's store."""
     arrays, coordinates = layout
     attrs = {
         **about,
@@ -83,12 +86,12 @@ def _output(
 
 
 def write_output(name: str, groups: Sequence[Group], computed: Mapping[str, NDArray[Any]], segment: int = 0, block: int = 0) -> None:
-    """Write what an item computed: one shard of each array, converted to the data type of the layout. The groups exist (`ensure`).
+    """Write the output of an item: one shard per array, converted to the data type of the layout.
 
     Raises
     ------
     SpikelensError
-        If the item computed an array that its layout does not have, or one of another shape; then nothing is written.
+        If an array is not in the layout, or has another shape. Then nothing is written.
     """
     shards = []
     places = {"segment": segment, "block": block}
@@ -108,18 +111,18 @@ def write_output(name: str, groups: Sequence[Group], computed: Mapping[str, NDAr
 
 
 def item_outputs(run: RunConfig) -> Iterator[Group]:
-    """The root groups of all features, models and methods, if these can be run with this configuration."""
+    """The root groups of all features, models and methods that can be computed with this configuration."""
     features = (feature_output(run, name) for name in laid_out(run, "features"))
     return itertools.chain(features, model_outputs(run), (method_output(run, name) for name in laid_out(run, "explanation")))
 
 
 def laid_out(run: RunConfig, stage: Stage) -> dict[str, Item]:
-    """The items of a stage whose layouts are known: all, but those of extensions that were not executed."""
+    """The items of a stage whose layouts are known: all except those of extensions that were not executed."""
     if stage not in valid_stages(run):
         return {}
     return {name: item for name, item in run.items(stage).items() if not extensions.stands_in(type(item))}
 
 
 def feature_blocks(run: RunConfig) -> Iterator[tuple[str, int]]:
-    """Feature and block of each group that features keep for blocks."""
+    """Feature and block of each group with output per block."""
     return itertools.product((name for name in laid_out(run, "features") if has_blocks(run, name)), range(run.n_blocks))

@@ -1,9 +1,9 @@
-"""Where results are kept: `results/<run>/<stage>/<key>/`, named by what made them.
+"""Folders of results: `results/<run>/<stage>/<key>/`, and `<stage>/<item>/<key>/` for features, models and methods.
 
-The key is the stage's fingerprint, so another configuration, or other code, has another folder. Nothing is made invalid in place,
-nothing has to be removed, and going back to an earlier configuration finds its results. A feature, a model or a method has a key of its
-own: `<stage>/<name>/<key>/`. For people, `results/<run>/current/` links to what the configuration of the last call uses; no job
-reads or writes these links.
+The key is the fingerprint of the stage or item, so each configuration, and each version of the code, has its
+own folder. Results never become invalid and need not be removed, and an earlier configuration finds its
+results again. `results/<run>/current/` contains links for people, to the results of the configuration of the
+last call. No job reads or writes these links.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from spikelens.fingerprint import fingerprint
 log = logging.getLogger(__name__)
 
 CONFIGURATIONS = "configurations"
-"""The folder of all configurations that a run's folder has results of, below it."""
+"""Subfolder with the configurations of all results in a run's folder."""
 LOCK = ".lock"
-"""The file that the main process of a call holds, in the folder that all runs of the configuration share."""
+"""File that the main process of a call locks, in the folder that all runs of the configuration share."""
 CURRENT = "current"
-"""The folder of links, below the run's folder."""
+"""Subfolder of the run's folder with the links."""
 
 
 def root(run: RunConfig) -> Path:
-    """The folder that all runs of a configuration share: members of a sweep, `<key>=<value>`, find the same results in it."""
+    """The folder that all runs of a configuration share. The runs of a sweep (`<key>=<value>/`) share results in it."""
     return run.folder.parent if "=" in run.folder.name else run.folder
 
 
 def place_of(run: RunConfig, stage: Stage, item: str = "") -> Path:
-    """Folder of the results of a stage, or of one item of it. The seeds of a model share one."""
+    """Folder of the results of a stage or of one of its items. All seeds of a model share a folder."""
     return root(run) / stage / item / fingerprint(run, stage, item)
 
 
 def model_folder(run: RunConfig, name: str, seed: int | str) -> Path:
-    """Folder of one trained model; of all, where a word stands for the seed."""
+    """Folder of one trained model; `seed` may be a template, like "{seed}"."""
     return place_of(run, "models", name) / str(seed)
 
 
 def results_of(run: RunConfig) -> Iterator[Read]:
-    """Everything that a run computes: its stages, and the items of stages, as far as they can be run with its configuration."""
+    """All stages and items that a run computes. Those that its configuration does not allow are left out."""
     if (record := run.record) is not None:
         for rule in record:
             stage_name, _, item = rule.partition(".")
@@ -63,9 +63,9 @@ def results_of(run: RunConfig) -> Iterator[Read]:
 
 
 def configuration_key(run: RunConfig) -> str:
-    """The name under which a run's folder registers its configuration: the key of the report, which covers all stages.
+    """The name under which a run's folder registers its configuration: the key of the report, which depends on all stages.
 
-    If some stages cannot be run, a hash of the keys of the others.
+    If the report cannot be made, it is a hash of the folders of all results.
     """
     if "report" in valid_stages(run):
         return fingerprint(run, "report")
@@ -74,12 +74,12 @@ def configuration_key(run: RunConfig) -> str:
 
 
 def hold(place: Path) -> IO[str]:
-    """Lock a folder of runs for this process, as long as the returned file is open; a killed process needs no unlocking.
+    """Lock a folder of runs until the returned file is closed or the process ends, even if it is killed.
 
     Raises
     ------
     SpikelensError
-        If another process holds it, naming that.
+        If another process holds the lock; the message names the process.
     """
     place.mkdir(parents=True, exist_ok=True)
     file = (place / LOCK).open("a+", encoding="utf-8")
@@ -88,7 +88,7 @@ def hold(place: Path) -> IO[str]:
     except BlockingIOError:
         file.seek(0)
         raise SpikelensError(
-            f"{place}: another call works on this run ({file.read().strip()}); wait until it has ended, or give this one another run.name"
+            f"{place}: another call is working on this run ({file.read().strip()}); wait until it ends, or use another run.name"
         ) from None
     except OSError as error:  # a file system without locks
         log.warning("%s cannot be locked (%s): do not start a second call on this run", place, error.strerror)
@@ -100,14 +100,14 @@ def hold(place: Path) -> IO[str]:
 
 
 def link_current(run: RunConfig) -> None:
-    """Point the links in `current/` at the results of this configuration, also at those that are yet to come.
+    """Update the links in `current/` to the results of this configuration, including those that do not exist yet.
 
-    A link is replaced, and one to results that this configuration does not name is removed. Other files stay.
+    Links to results that this configuration does not use are removed. Other files are not changed.
 
     Raises
     ------
     StoreError
-        If the file system does not take it.
+        If a link cannot be written.
     """
     links = dict(_links(run))
     _remove_old_links(run, links)
@@ -119,7 +119,7 @@ def link_current(run: RunConfig) -> None:
                 if os.readlink(link) == target:
                     continue
             elif link.exists():
-                log.warning("%s is not a link of ours; it stays, and does not show the current result: that is %s", link, place)
+                log.warning("%s is not a link, so it is left unchanged; the current result is in %s", link, place)
                 continue
             link.parent.mkdir(parents=True, exist_ok=True)
             temporary = link.with_name(f".{link.name}.{os.getpid()}")
@@ -136,7 +136,7 @@ def _remove_old_links(run: RunConfig, kept: Container[str]) -> None:
             target = Path(os.path.relpath(link.parent / os.readlink(link), root(run)))
             if target.parts and target.parts[0] in STAGES:
                 link.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # other links are in it
+                with contextlib.suppress(OSError):  # the folder contains other links
                     link.parent.rmdir()
 
 
@@ -161,16 +161,16 @@ def _links(run: RunConfig) -> Iterator[tuple[str, Path]]:
 
 
 _IN_CURRENT = {"explanation": "methods"}
-"""What the items of a stage are called in `current/`, where that is not the stage's name."""
+"""Name in `current/` for the items of a stage, if it differs from the stage's name."""
 _OLD = ("network", "spikes", "weights", "state", "records", "features", "explanation")
 
 
 def name_old_results(run: RunConfig) -> None:
-    """Warn of stores that an earlier version of spikelens left in the run's folder: they stay, and are not read."""
+    """Warn about stores of an earlier version of spikelens in the run's folder. They are neither read nor removed."""
     old = [path for name in _OLD if (path := run.folder / f"{name}.zarr").exists()]
     if old:
         log.warning(
-            "%s: made before results were kept by key, or not by spikelens; left as they are and not read. Remove them yourself if they "
-            "are not needed",
+            "%s: written by an earlier version of spikelens or by another program; neither read nor changed. Delete them if you do not "
+            "need them",
             ", ".join(map(str, old)),
         )

@@ -1,4 +1,4 @@
-"""The folder of runs: make it ready, restore what was lost of its metadata, and look for what is wrong with its stores."""
+"""Prepare the folder of runs, restore lost metadata, and verify the stores."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ from spikelens.places import CONFIGURATIONS, configuration_key, link_current, na
 from spikelens.stores import consolidate_group, ensure, faults_of, metadata_files, of_longer_runs
 
 _OURS = re.compile(r"((blocks|\d+|synapses)/)?(\d+/)?([a-z_]+/)?(zarr\.json|c(/\d+)+)")
-"""Files within a store that have a name of ours; others, like .DS_Store, are nobody's business."""
+"""Names of the files that spikelens writes in a store; others, like .DS_Store, are ignored."""
 
 
 def prepare(run: RunConfig) -> None:
-    """Make a run's folder ready: its configuration, the metadata of every store, and the links to what is current.
+    """Prepare a run's folder: write its configuration, the metadata of every store, and the links in `current/`.
 
-    No result is removed: another configuration has other folders (`places`). Only files that a killed job did not finish are.
+    No result is removed, since each configuration has its own folders (`places`). Only the partial files of
+    killed jobs are removed.
     """
     remove_unfinished(run.folder)
     _write_config(run, run.folder / "config.json")
@@ -62,28 +63,28 @@ def prepare(run: RunConfig) -> None:
 
 
 def prepare_all(runs: Sequence[RunConfig]) -> None:
-    """Make the folders of all runs of a configuration ready. Runs of several durations share stores, which get the longest's metadata."""
+    """Prepare the folders of all runs of a configuration. Runs that differ in duration share stores, with metadata of the longest."""
     remove_unfinished(root(runs[0]))
     for run in sorted(runs, key=lambda run: run.n_segments):
         prepare(run)
 
 
 def _register(run: RunConfig) -> None:
-    """Keep the configuration beside those of earlier calls: `spikelens clean` leaves what any of them uses."""
+    """Store the configuration with those of earlier calls: `spikelens clean` keeps the results of all of them."""
     path = root(run) / CONFIGURATIONS / f"{configuration_key(run)}.json"
     if not path.is_file() or (run.extensions and not record_path(path).is_file()):
         _write_config(run, path)
 
 
 def _write_config(run: RunConfig, path: Path) -> None:
-    """Write a configuration, and the record of what it computes if only its extensions know that."""
+    """Write a configuration and, if its extensions were executed, the record of what it computes."""
     if run.extensions and run.record is None:
         write_atomically(record_path(path), json.dumps(record_of(run)).encode())
     write_atomically(path, run.model_dump_json(indent=2).encode())
 
 
 def heal(run: RunConfig, *, only_missing: bool = True) -> None:
-    """Restore what was lost of a run's metadata and of its config.json; with `only_missing=False`, also what was changed."""
+    """Restore config.json and lost metadata of a run; with `only_missing=False`, also metadata that were changed."""
     if not run.folder.is_dir():
         return
     try:
@@ -100,7 +101,7 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
         if group.path.is_dir():
             ensure(group, only_missing=only_missing)
     for store, block in itertools.product((store for store in block_stores(run) if store in stores), range(run.n_blocks)):
-        with contextlib.suppress(SpikelensError):  # of a network that has to be made again first
+        with contextlib.suppress(SpikelensError):  # the network must be built again first
             if (store_path(run, store) / block_folder(store, block)).is_dir():
                 ensure(block_layout(run, store, block, _told_synapses(run, block)), only_missing=only_missing)
     for name, block in feature_blocks(run):
@@ -114,7 +115,7 @@ def heal(run: RunConfig, *, only_missing: bool = True) -> None:
 
 
 def consolidate(run: RunConfig) -> None:
-    """Write each store's consolidated metadata, once a run is complete: opening it then reads one file."""
+    """Write the consolidated metadata of each store of a complete run: opening a store then reads one file."""
     for store in stores_of(run):
         groups = [block_group(run, store, block) for block in range(run.n_blocks)] if store in block_stores(run) else []
         if store == "records" and run.simulation.record.synapses:
@@ -128,12 +129,12 @@ def consolidate(run: RunConfig) -> None:
 
 
 def _told_synapses(run: RunConfig, block: int, feature: str | None = None) -> int:
-    """As `n_synapses`, or `n_synapses_of`; where these are lost, what most of the stores' metadata tell of a block.
+    """Like `n_synapses` or `n_synapses_of`; if in-degrees are lost, the most frequent number in the metadata of the block's groups.
 
     Raises
     ------
     StoreError
-        If nothing tells.
+        If no metadata of the block exist either.
     """
     try:
         return n_synapses(run, block) if feature is None else n_synapses_of(run, feature, block)
@@ -149,19 +150,19 @@ def _told_synapses(run: RunConfig, block: int, feature: str | None = None) -> in
 
 
 def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozenset[Path] = frozenset()) -> list[str]:
-    """Check a run's stores: metadata against the configuration, every shard present, not empty and decodable, nothing besides.
+    """Check a run's stores: metadata match the configuration, all shards exist and can be decoded, and there are no other files.
 
     Parameters
     ----------
     checked : frozenset of Path, optional
-        Shards that were compared with their checksums, and are not decoded.
+        Shards that were compared with their checksums; they are not decoded.
     seen : frozenset of Path, optional
-        Stores that were verified for another run, and are left out.
+        Stores that were verified for another run; they are skipped.
 
     Returns
     -------
     list of str
-        One line per fault, naming the file; empty if all is well.
+        One line per fault, with the file; empty if there are no faults.
     """
     stores = [store for store in stores_of(run) if store_path(run, store) not in seen]
     groups = [layout(run, store) for store in stores]
@@ -169,14 +170,14 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
     for store, block in itertools.product((store for store in block_stores(run) if store in stores), range(run.n_blocks)):
         try:
             groups.append(block_layout(run, store, block, _told_synapses(run, block)))
-        except StoreError:  # told below, of network.zarr; without the block's in-degrees nobody knows what belongs to it
+        except StoreError:  # reported below for network.zarr; without in-degrees, the files of the block are unknown
             unknown.add(store_path(run, store) / block_folder(store, block))
     if "records" in stores and run.simulation.record.synapses:
         try:
             groups.append(recorded_group(run))
         except StoreError:
             unknown.add(store_path(run, "records") / "synapses")
-    outputs = [group for group in item_outputs(run) if group.path not in seen and group.path.is_dir()]  # of those that were computed
+    outputs = [group for group in item_outputs(run) if group.path not in seen and group.path.is_dir()]  # only computed ones
     groups += outputs
     for name, block in feature_blocks(run):
         folder = place_of(run, "features", name) / OUTPUT
@@ -195,5 +196,5 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
         for path in sorted(folder.rglob("*")):
             named = _OURS.fullmatch(path.relative_to(folder).as_posix())
             if named and path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
-                faults.append(f"{path}: belongs to no shard of this configuration; delete it")
+                faults.append(f"{path}: not part of this configuration; delete it")
     return faults

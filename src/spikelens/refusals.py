@@ -163,7 +163,7 @@ def _text_hint(fault: str, path: _Path, given: Any) -> str:
 
 
 def _described(schema: dict[str, Any], path: _Path, problem: Problem) -> Problem:
-    """Add the description of the key, for an entry of a list that of the list; not for sections."""
+    """Add the description of the key, or of the list if the key is an entry of a list; not for sections."""
     node = _node(schema, path)
     if "description" not in node and path and isinstance(path[-1], int):
         node = _node(schema, path[:-1])
@@ -217,7 +217,7 @@ def _child(node: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    """A node with its reference followed; a section that may be null is the section."""
+    """Return a node with its reference resolved; for a section that may be null, the section."""
     members = node.get("anyOf", [])
     if len(members) == 2 and "$ref" in members[0] and members[1] == {"type": "null"}:
         node = {**{key: value for key, value in node.items() if key != "anyOf"}, **members[0]}

@@ -1,11 +1,12 @@
-"""How large a run is before it has begun: synapses, memory of each job, files, bytes on disk.
+"""Expected size of a run before it is started: memory of each job, files, bytes on disk.
 
-Pure functions of the configuration, and the one place that rules take their `mem_mb` from and `spikelens plan` its numbers, so that
-what is planned is what is asked for. Called whenever the Snakefile is read, by each job again: no stage is imported here.
+These are pure functions of the configuration. The rules take `mem_mb` from here, and so does `spikelens plan`,
+so that the planned memory is the requested memory. The functions are called whenever the Snakefile is read,
+also by each job, so only descriptions of stages (`<stage>/stage.py`, `<stage>/contents.py`) are imported, not
+the code that computes results.
 
-The simulation's memory follows from its arrays (simulation/synapses.py, run.py, state.py); that of the other stages from their
-largest arrays, with what was measured on the reference run beside them. tests/test_plan.py holds the simulation's against a
-process that runs it.
+The memory of a job is estimated by its stage (`memory` in `<stage>/stage.py`), from its largest arrays.
+tests/test_plan.py compares the estimate for the simulation with the measured peak of a process.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ from spikelens.stores import Array, Group
 _MB = 1_000_000
 _LEAST_MB = 1_000
 _HEADROOM = 1.25
-"""What is asked for is this much more than what is expected: a network may be more active than assumed."""
+"""Requested memory relative to expected memory: a network may be more active than assumed."""
 SNAKEMAKE_MB = 400
-"""Within a cluster's job, two processes of snakemake run beside the command, on its first node."""
+"""Memory of the two snakemake processes that run on the first node of a cluster job [MB]."""
 
 COMPILED_BASE = 220 * _MB
-"""A process after its imports, with compiled code and MPI."""
+"""Memory of a process after its imports, with compiled code and MPI [bytes]."""
 
 
 # --- jobs --------------------------------------------------------------------------------------------------
 
 
 def n_ranks(run: RunConfig, rule: Rule) -> int:
-    """MPI ranks of a job of a rule, each with its own core."""
+    """Number of MPI ranks of a job of a rule; each has its own core."""
     described = stage_module(stage_of(rule))
     return int(described.ranks(run, item_of(rule))) if hasattr(described, "ranks") else 1
 
@@ -56,12 +57,15 @@ def n_ranks(run: RunConfig, rule: Rule) -> int:
 
 
 def memory_mb(run: RunConfig, rule: Rule) -> int:
-    """Memory to ask for, for one job of a rule [MB]: what is expected and a quarter more, and snakemake; at least 1,000."""
+    """Memory to request for one job of a rule [MB]: 1.25 x the expected memory + 400 MB for snakemake, at least 1,000 MB."""
     return max(_LEAST_MB, _hundreds(_HEADROOM * job_memory(run, rule) / _MB + SNAKEMAKE_MB))
 
 
 def rank_memory_mb(run: RunConfig, rule: Rule) -> int:
-    """The same for each rank of a job on several nodes [MB]: those on the first node have snakemake beside them, perhaps one rank alone."""
+    """Memory to request for each rank of a job on several nodes [MB].
+
+    The ranks on the first node share it with snakemake. Without cluster.ranks_per_node, it may have only one rank.
+    """
     together = min(run.cluster.ranks_per_node or 1, n_ranks(run, rule))
     return _hundreds(_HEADROOM * job_memory(run, rule) / n_ranks(run, rule) / _MB + SNAKEMAKE_MB / together)
 
@@ -71,32 +75,32 @@ def _hundreds(mb: float) -> int:
 
 
 def job_memory(run: RunConfig, rule: Rule, rate_hz: float = ASSUMED_RATE_HZ) -> float:
-    """Memory that one job of a rule is expected to take at most [bytes]; its ranks together."""
+    """Expected peak memory of one job of a rule, as the sum over its ranks [bytes]."""
     return n_ranks(run, rule) * _rank_memory(run, rule, rate_hz)
 
 
 def _rank_memory(run: RunConfig, rule: Rule, rate_hz: float) -> float:
-    """The same of one rank."""
+    """Expected peak memory of one rank [bytes]."""
     return float(stage_module(stage_of(rule)).memory(run, item_of(rule), rate_hz))
 
 
 # --- disk ---------------------------------------------------------------------------------------------------------------
 
 BYTES_A_SPIKE = 2.5
-"""In the raster."""
+"""Stored size of a spike in the raster [bytes]."""
 _METADATA_BYTES = 2_000
 _ITEM_BYTES = 200_000
-"""A figure or table of the report."""
+"""Size of a figure or table of the report [bytes]."""
 
 
 class Disk(NamedTuple):
-    """What a finished run holds on disk."""
+    """Size of a finished run on disk."""
 
     n_shards: int
     n_files: int
-    """Shards, metadata, flags, manifests, models, tables, figures, and a log and a benchmark of each job."""
+    """Shards, metadata, flags, manifests, models, tables, figures, and a log and a benchmark per job."""
     bytes_of: dict[str, float]
-    """By store, and "models" and "report"; estimated."""
+    """Estimated bytes of each store, and of "features", "models", "explanation" and "report"."""
 
 
 def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ, stages: Collection[Stage] = STAGES) -> Disk:
@@ -113,7 +117,7 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ, stages: Collection[St
     n_tables, n_figures = len(TABLES) * ("explanation" in stages), len(figures_of(run)) if "report" in stages else 0
     n_jobs = sum(len(work.numbers) for work in works)
     n_model_files = sum(len(model.FILES) * len(model.seeds) for model in models.values())
-    # the page, the summary, config.json, the registered configuration, the lock; of each job two flags, a manifest, a log, a benchmark
+    # config.json, the registered configuration, the lock; report.html, summary.json; per job two flags, a manifest, a log, a benchmark
     others = n_model_files + n_tables + n_figures + 3 + 2 * ("report" in stages) + 5 * n_jobs
     weights = {name: 4.0 * model.n_weights(run) * len(model.seeds) for name, model in models.items()}
     if "models" in stages:
@@ -124,9 +128,9 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ, stages: Collection[St
 
 
 def _groups(run: RunConfig, stages: Collection[Stage]) -> list[tuple[str, Group, int]]:
-    """Every group of every store, and how often there is one like it; a block's is laid out once, with the mean of their synapses."""
+    """Groups of all stores, each with its number of copies: one group, with the mean number of synapses, represents all blocks."""
     roots: list[tuple[str, Group, int]] = [(store, layout(run, store), 1) for store in stores_of(run) if owner_of(run, store) in stages]
-    if run.records and (pairs := run.simulation.record.synapses) and "simulation" in stages:  # as if each pair had one synapse
+    if run.records and (pairs := run.simulation.record.synapses) and "simulation" in stages:  # assume one synapse per pair
         source, target = np.array(pairs, np.int64).T
         roots.append(("records", recorded_synapses_layout(run, RecordedSynapses(source, target, np.ones(len(pairs), np.int64))), 1))
     n = round(expected(run).all / run.n_blocks)
@@ -144,5 +148,5 @@ def _raw_bytes(array: Array) -> int:
 
 
 def _stored(store: str, array: Array, rate_hz: float) -> float:
-    """Expected fraction of an array's bytes that remain on disk; of spikes, it depends on the rate."""
+    """Expected size of an array on disk, as a fraction of its size in memory; for spikes it depends on the rate."""
     return min(1.0, BYTES_A_SPIKE * rate_hz / 1000) if store == "spikes" else array.stored

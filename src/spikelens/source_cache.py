@@ -16,15 +16,15 @@ from pathlib import Path
 NAME = "code-hashes.json"
 
 
-def kept(package: Path, stage: str, compute: Callable[[str], str]) -> str:
-    """Return the hash of a stage's code from the cache, or else from `compute`."""
+def kept(package: Path, item: str, compute: Callable[[str], str]) -> str:
+    """Return the hash of an item's code from the cache, or else from `compute`."""
     sources, file = _digest(package), _file(package)
     hashes = {} if file is None else _read(file, sources)
-    if stage not in hashes:
-        hashes[stage] = compute(stage)
+    if item not in hashes:
+        hashes[item] = compute(item)
         if file is not None:
             _write(file, sources, hashes)
-    return hashes[stage]
+    return hashes[item]
 
 
 def _digest(package: Path) -> str:

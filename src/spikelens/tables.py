@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_WHOLE = 2**53
-"""From here on, float64 does not represent all integers."""
+"""Integers must be smaller: float64 does not represent all integers above."""
 _CSV_START = 2**20
 """Number of bytes at the start of a CSV file from which its number of rows is estimated."""
 

@@ -1,12 +1,13 @@
-"""The results version of the code: by which number, or hash, the code enters the keys of results.
+"""Results version of the code: the number or hash that represents the code in the keys of results.
 
-`versions.json` lists for each item, a stage or a kind of its items, a number and the hash of the code for which that number holds. Code
-with the listed hash enters a key by the number; edited code enters by its own hash, so that an edit always takes effect, in a folder of
-its own. `make versions` compares the results of both and keeps or raises the number.
+`versions.json` lists, for each stage and each kind of its items, a number and the hash of the code that it
+represents. If the code has the listed hash, keys contain the number. If it was edited, they contain its hash,
+so that an edit always takes effect, in new folders. `make versions` compares the results of both and keeps or
+increases the number.
 
-The hash covers every module of ours that the item's computation imports. Left out is what cannot change a result: docstrings, comments,
-the arguments of errors, logging and warnings, the fields of the configuration's sections (their values are in the key), its checks, and
-what a job costs.
+The hash covers all modules of this package that the computation imports. It does not cover what cannot change
+a result: docstrings, comments, the arguments of exceptions, logging and warnings, the fields of configuration
+sections (their values are in the key), checks of the configuration, and estimates of memory and time.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from spikelens.names import STAGES, Stage
 from spikelens.source_cache import kept
 
 Item = str
-"""What has a version of its own: a stage, or each kind of its items, like "models/tft"."""
+"""Anything with its own version: a stage, or a kind of its items, like "models/tft"."""
 
 _PACKAGE = Path(__file__).parent
 LISTED = "versions.json"
@@ -42,9 +43,9 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "explanation": ("explanation.judge",),
     "report": ("report.run", "report.activity", "report.explained", "report.learned"),
 }
-"""The modules of each stage that compute its results, with all that they import; of an item, the file of its kind besides."""
+"""Modules that compute the results of each stage. The hash also covers what they import and, for an item, the module of its kind."""
 _RUNS = {"features": ("features.run",), "models": ("models.run", "models.train"), "explanation": ("explanation.run",)}
-"""The modules that run the items of a user's extension."""
+"""Modules that run the items of a user's extension, by stage."""
 _NO_RESULTS = frozenset(
     f"spikelens.{name}"
     for name in (
@@ -79,18 +80,18 @@ _NO_RESULTS = frozenset(
         "config.yaml12",
     )
 )
-"""Modules that computations import and that change no result: they word messages, watch the clock, name places, read the configuration."""
+"""Modules that computations import but that cannot change a result: messages, time limits, paths, reading of the configuration."""
 
 
 class Version(NamedTuple):
-    """A number, and the hash of the code for which it holds."""
+    """A number and the hash of the code that it represents."""
 
     number: int
     code: str
 
 
 def items_of(stage: Stage) -> tuple[Item, ...]:
-    """The items of a stage: itself, or its kinds; the report's besides, for the figures of each kind."""
+    """The stage and its kinds; for features and models only the kinds; for the report, the figures of each kind of all stages."""
     own = tuple(f"{stage}/{kind}" for kind in _kinds(stage))
     match stage:
         case "features" | "models":
@@ -101,7 +102,7 @@ def items_of(stage: Stage) -> tuple[Item, ...]:
 
 
 def _kinds(stage: str) -> list[str]:
-    """Names of the kinds of a stage's items, which are those of their files."""
+    """Names of the kinds of a stage's items: the names of their modules."""
     return sorted(path.stem for path in (_PACKAGE / stage / "kinds").glob("[!_]*.py"))
 
 
@@ -109,7 +110,7 @@ ITEMS: tuple[Item, ...] = tuple(item for stage in STAGES for item in items_of(st
 
 
 def results_version(item: Item) -> int | str:
-    """The number of an item's code if it is the listed code, else its hash."""
+    """The number of an item's code if versions.json lists its hash, else the hash."""
     version, code = listed(_PACKAGE / LISTED).get(item), code_hash(item)
     return version.number if version is not None and version.code == code else code
 
@@ -126,7 +127,7 @@ def listed(path: Path) -> dict[Item, Version]:
     try:
         return {item: Version(int(entry["version"]), str(entry["code"])) for item, entry in json.loads(path.read_bytes()).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SpikelensError(f"{path} is missing or damaged ({error}); install spikelens again, or restore the file from git") from None
+        raise SpikelensError(f"{path} is missing or damaged ({error}); reinstall spikelens, or restore the file from git") from None
 
 
 # --- the hash of the code -----------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def _computed_hash(item: Item) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """An extension and the files beside it that it imports, directly or through one another."""
+    """The file of an extension and the files in its folder that it imports, directly or indirectly."""
     found: dict[Path, None] = {}
     waiting = [path]
     while waiting:
@@ -155,7 +156,7 @@ def files_of(path: Path) -> list[Path]:
         try:
             tree = ast.parse(file.read_text(encoding="utf-8"))
         except (SyntaxError, ValueError):
-            continue  # executing it says what is wrong
+            continue  # executing the file reports the error
         for folder, name in _names_imported(tree, file, path.parent):
             parts = name.split(".")
             waiting += [folder.joinpath(*parts[: n + 1], "__init__.py") for n in range(len(parts))]
@@ -164,7 +165,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _names_imported(tree: ast.Module, file: Path, top: Path) -> Iterator[tuple[Path, str]]:
-    """Names that a file imports, each with the folder that it is relative to."""
+    """The names that a file imports, each with the folder that it is relative to."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((top, alias.name) for alias in node.names)
@@ -175,7 +176,7 @@ def _names_imported(tree: ast.Module, file: Path, top: Path) -> Iterator[tuple[P
 
 
 def extension_hash(path: Path) -> str:
-    """Hash the code of a user's extension: its file, the files beside it that it imports, and the modules of ours that these need."""
+    """Hash the code of a user's extension: its files (`files_of`) and the modules of this package that they use."""
     state = tuple((file, file.stat().st_mtime_ns) for file in files_of(path))
     return _extension_hash(state)
 
@@ -190,7 +191,7 @@ def _extension_hash(files: tuple[tuple[Path, int], ...]) -> str:
 
 
 def modules_of(item: Item) -> dict[str, Path]:
-    """The modules of ours whose code computes an item, and their files."""
+    """The modules of this package that compute an item, and their files."""
     stage, _, kind = item.partition("/")
     if stage == "report" and kind:
         names: tuple[str, ...] = tuple(f"{of}.kinds.{kind}" for of in STAGES if kind in _kinds(of))
@@ -202,7 +203,7 @@ def modules_of(item: Item) -> dict[str, Path]:
 
 
 def _closure(names: Iterable[str]) -> dict[str, Path]:
-    """Modules of ours, by name, with all that they import and that can change a result."""
+    """Modules of this package and everything that they import, by name, without modules that cannot change a result."""
     found: dict[str, Path] = {}
     waiting = set(names)
     while waiting:
@@ -216,20 +217,20 @@ def _closure(names: Iterable[str]) -> dict[str, Path]:
 
 @functools.cache
 def _read_module(path: Path) -> tuple[str, frozenset[str]]:
-    """What a module computes, as text, and the modules of ours that it imports; items share modules, and each is parsed once."""
+    """The code of a module (`computing`) and the modules of this package that it imports. Cached, since items share modules."""
     source = path.read_text(encoding="utf-8")
     return computing(source, sections=path.parent.name in ("config", "kinds")), frozenset(_imports(ast.parse(source)))
 
 
 def computing(source: str, *, sections: bool = False) -> str:
-    """What a module computes, as text that is the same for all versions of Python: its syntax tree without messages and docstrings.
+    """The syntax tree of a module without messages and docstrings, as text that is the same in all versions of Python.
 
-    `ast.dump` differs between versions: fields come (`type_params` in 3.12), and empty ones go (3.13).
+    `ast.dump` differs between versions: 3.12 added the field `type_params`, and 3.13 omits empty fields.
 
     Parameters
     ----------
     sections : bool
-        Whether the module's classes are sections of the configuration, whose fields do not count.
+        Whether the module's classes are sections of the configuration, whose fields are left out.
     """
     return _written(_WithoutMessages(sections).visit(ast.parse(source)))
 
@@ -237,7 +238,7 @@ def computing(source: str, *, sections: bool = False) -> str:
 _LEVELS = ("debug", "info", "warning", "error", "exception", "critical", "log")
 _TELLS = {"log": _LEVELS, "logger": _LEVELS, "logging": _LEVELS, "warnings": ("warn",)}
 _TEXTS = ("description", "title", "help", "examples")
-"""Keyword arguments of pydantic's Field that only tell a reader what a key is."""
+"""Keyword arguments of pydantic's Field that only document a key."""
 
 
 _MESSAGES = {"Problem", "Progress"} | {
@@ -246,11 +247,11 @@ _MESSAGES = {"Problem", "Progress"} | {
     for name, value in vars(module).items()
     if isinstance(value, type) and issubclass(value, Exception)
 }
-"""Classes whose arguments only tell a reader something: exceptions of Python and of ours, and those of our progress."""
+"""Classes whose arguments are only messages: exceptions of Python and of this package, problems and progress."""
 
 
 class _WithoutMessages(ast.NodeTransformer):
-    """Drops what only words a message or explains: it can change no result."""
+    """Removes messages and documentation, which cannot change a result."""
 
     def __init__(self, sections: bool) -> None:
         self._sections = sections
@@ -267,7 +268,7 @@ class _WithoutMessages(ast.NodeTransformer):
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name in _MESSAGES:
             return ast.Call(func=node.func, args=[], keywords=[])
-        if name == "Field":  # of a figure, a title is part of the result
+        if name == "Field":  # the title of a figure is part of the result, so only Field
             node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS]
         return self.generic_visit(node)
 
@@ -283,7 +284,7 @@ class _WithoutMessages(ast.NodeTransformer):
 
 
 def _only_tells(node: ast.expr) -> bool:
-    """Whether a statement is a call that only tells a reader something: of print, of a logger, of warnings.warn."""
+    """Whether a statement only outputs a message: a call of print, of a logger, or of warnings.warn."""
     match node:
         case ast.Call(func=ast.Name(id="print")):
             return True
@@ -293,7 +294,7 @@ def _only_tells(node: ast.expr) -> bool:
 
 
 def _written(node: Any) -> str:
-    """A syntax tree as text: names of nodes and of their fields that are not empty, constants with their type."""
+    """A syntax tree as text: names of nodes and of their non-empty fields, and constants with their types."""
     if isinstance(node, ast.JoinedStr):
         return f"JoinedStr({_written(_merged(node.values))})"
     if isinstance(node, ast.AST):
@@ -308,7 +309,7 @@ def _written(node: Any) -> str:
 
 
 def _merged(values: Iterable[ast.expr]) -> list[ast.expr]:
-    """The parts of an f-string, with constants that follow one another as one: versions of Python divide them differently."""
+    """The parts of an f-string, with adjacent constants merged: versions of Python split them differently."""
     merged: list[ast.expr] = []
     for value in values:
         last = merged[-1] if merged else None
@@ -322,7 +323,7 @@ def _merged(values: Iterable[ast.expr]) -> list[ast.expr]:
 
 
 def _module_path(module: str) -> Path | None:
-    """The file of a module of ours; None for a name that is a function or class in one."""
+    """The file of a module of this package; None if the name is a function or class in a module."""
     parts = module.split(".")[1:]
     for path in (_PACKAGE.joinpath(*parts).with_suffix(".py") if parts else None, _PACKAGE.joinpath(*parts, "__init__.py")):
         if path is not None and path.is_file():
@@ -331,18 +332,18 @@ def _module_path(module: str) -> Path | None:
 
 
 def _is_for_types(statement: ast.stmt) -> bool:
-    """Whether only a type checker reads a statement."""
+    """Whether a statement is only for type checkers."""
     return isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"
 
 
 def _imports(tree: ast.Module) -> set[str]:
-    """Dotted names of ours that a module imports; `from a import b` counts as a and a.b."""
+    """Dotted names in this package that a module imports; `from a import b` counts as a and a.b."""
     names: set[str] = set()
     for node in itertools.chain.from_iterable(ast.walk(statement) for statement in tree.body if not _is_for_types(statement)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            # `from spikelens import x` means the module x, not everything that the package's front door imports
+            # `from spikelens import x` counts as the module x only, not as spikelens/__init__.py and its imports
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
             if node.module != "spikelens":
                 names.add(node.module)

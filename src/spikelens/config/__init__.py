@@ -1,8 +1,8 @@
-"""The typed configuration: every key, its type, its unit, its default, and what makes a configuration runnable.
+"""The typed configuration: every key with its type, unit and default, and the checks that a configuration must pass.
 
 `load.py` reads `config.yaml` once, for the Snakefile or the command line. The result is one `RunConfig` per run (several with
-`sweep:`), frozen and fully resolved. Each run keeps its own copy as `results/<run>/config.json`, which is what jobs
-and notebooks read. Defaults live here and nowhere else; `workflow/schemas/config.schema.json` is generated from here.
+`sweep:`), frozen and fully resolved. Each run stores its own copy in `results/<run>/config.json`, which jobs and
+notebooks read. Defaults are defined only here; `workflow/schemas/config.schema.json` is generated from here.
 """
 
 from __future__ import annotations

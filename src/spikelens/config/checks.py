@@ -33,7 +33,7 @@ def valid_stages(run: RunConfig) -> tuple[Stage, ...]:
 
     Only of these stages can the jobs, layouts and keys be computed.
     """
-    if (record := run.record) is not None:  # of a run whose extensions are not executed: those that it had when it was planned
+    if (record := run.record) is not None:  # extensions were not executed: the stages that were planned
         recorded = {rule.partition(".")[0] for rule in record}
         last = max((run.stages.index(stage) for stage in run.stages if stage in recorded), default=-1)
         return run.stages[: last + 1]
@@ -41,7 +41,7 @@ def valid_stages(run: RunConfig) -> tuple[Stage, ...]:
 
 
 def why_invalid(run: RunConfig) -> str | None:
-    """Name the stages that cannot be run with this configuration, and the first problem; None if all stages can be run."""
+    """The stages that cannot be run with this configuration, and the first problem; None if all stages can be run."""
     if run.record is not None:
         return None
     problem = next(check(run), None)
@@ -56,11 +56,11 @@ def require_stage(run: RunConfig, stage: Stage) -> None:
     Raises
     ------
     SpikelensError
-        If the run does not have the stage; naming the first problem, if it cannot be run.
+        If the run does not have the stage or cannot run it; the message names the first problem.
     """
     if stage not in run.stages:
-        has = "a recording, no network" if not run.has_network else "a network, no recording"
-        raise SpikelensError(f"{run.path}: this run has {has}, and no stage {stage}")
+        has = "a recording instead of a network" if not run.has_network else "a network instead of a recording"
+        raise SpikelensError(f"{run.path}: this run has {has}, so it has no stage {stage}")
     if stage not in valid_stages(run):
         raise SpikelensError(f"{run.path}: {why_invalid(run) or f'{stage} was not planned'}")
 
@@ -71,7 +71,7 @@ def require_tables(run: RunConfig) -> None:
     Raises
     ------
     SpikelensError
-        Naming the key and the file.
+        If a table is missing; the message names the key and the file.
     """
     if run.recording is not None:
         tables: tuple[tuple[str, str | None], ...] = (("recording.file", run.recording.file),)

@@ -21,12 +21,12 @@ REFERENCE: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("atten
 Methods = Annotated[
     dict[ItemName, Annotated[Method, AnyKind("methods")]],
     BeforeValidator(lambda given: completed(given, REFERENCE)),
-    Field(description="methods by name, each of a kind; by default those of the reference run; given ones replace all of these"),
+    Field(description="methods by name, each of a kind; default: the methods of the reference run, which given methods replace"),
 ]
 
 
 class Explanation(Section):
-    """What is held against the wiring, and how sure the scores are."""
+    """Methods that score pairs of neurons, and the comparison of their scores with the wiring."""
 
     seed: Annotated[Seed, Field(description="seed of shuffles and bootstrap")] = 1
     shuffles: Annotated[Positive, Field(description="permutations of labels within populations")] = 20

@@ -1,8 +1,8 @@
 """Kinds of features, models and methods from a user's own files: `extensions: [my_scores.py]`.
 
-A file is executed by whatever computes or plans: `spikelens run`, `check`, `plan`, and each job. What only looks at results (`open`,
-`status`, `verify`, `clean`) never executes it. It reads the record that `prepare` keeps beside each configuration, `*.work.json`: the key,
-the jobs and the files of everything that the run computes.
+Commands that compute or plan execute the file: `spikelens run`, `check`, `plan`, and each job. Commands that only inspect results (`open`,
+`status`, `verify`, `clean`) never execute it. They read the record that `prepare` writes next to each configuration, `*.work.json`: the
+key, the jobs and the files of everything that the run computes.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from spikelens.versions import files_of
 
 KEY = "extensions"
 _SETS: dict[str, tuple[str, ...]] = {"features": ("features",), "models": ("models",), "methods": ("explanation", "methods")}
-"""Where a configuration has the items of each family."""
+"""Path of keys to the items of each family in a configuration."""
 _PLACEHOLDER = "(recorded)"
 
 
 def use(given: Any, source: str) -> None:
-    """Execute extensions and add their kinds, in the place of those of other extensions.
+    """Execute extensions and register their kinds, which replace those of the extensions loaded before.
 
     Parameters
     ----------
     given
-        The value of the key `extensions`; what is not a list of paths is left to the types of the configuration.
+        The value of the key `extensions`. Anything but paths in a list is ignored here; validation reports it.
     source
         The configuration, for messages.
 
     Raises
     ------
     ConfigError
-        If a file is missing, cannot be executed, adds nothing, or adds a kind that exists.
+        If a file is missing, cannot be executed, defines no kind, or defines a kind that already exists.
     """
     paths = [path for path in given if isinstance(path, str)] if isinstance(given, (list, tuple)) else []
     wanted = tuple((path, _digest_of(path)) for path in paths)
     if wanted == items.extensions.loaded:
         return
-    for family in items.FAMILIES:  # before a file imports one of their kinds
+    for family in items.FAMILIES:  # load the package's kinds first: an extension may import one of them
         items.shipped(family)
     _replace(())
     try:
@@ -64,9 +64,9 @@ def use(given: Any, source: str) -> None:
 
 
 def use_record(content: Mapping[str, Any]) -> bool:
-    """Stand in for the kinds of a configuration's extensions, which are not executed; whether there are any.
+    """Register placeholders for the kinds of a configuration's extensions without executing them; return whether it has extensions.
 
-    The items of these kinds have their options and nothing else: what the run computes is read from its record.
+    Items of these kinds have only their options: what the run computes is read from its record.
     """
     if not content.get(KEY):
         return False
@@ -108,7 +108,7 @@ def _execute(path: Path, source: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     local = {file.stem if file.name != "__init__.py" else file.parent.name for file in files_of(path)} - {path.stem}
-    for helper in local:  # of another extension, or as it was before an edit
+    for helper in local:  # may be a module of another extension, or an earlier version of this one
         sys.modules.pop(helper, None)
     sys.path = [str(path.parent), *(entry for entry in sys.path if entry != str(path.parent))]  # also for imports in its functions
     with items.extensions.adding(path) as added:
@@ -117,16 +117,21 @@ def _execute(path: Path, source: str) -> None:
         except Exception as error:
             line = next(iter(_lines_in(error, path)), None)
             where = "" if line is None else f" in line {line}"
-            raise refusal(f"it cannot be executed: {type(error).__name__}{where}: {error}") from error
+            raise refusal(f"cannot be executed: {type(error).__name__}{where}: {error}") from error
     if not added:
-        raise refusal("it defines no kind; expected a subclass of Feature, Model or Method with a field `kind`, see docs/extensions.md")
+        raise refusal("defines no kind; expected a subclass of Feature, Model or Method with a field `kind`, see docs/extensions.md")
     taken = [kind for family, kind in added if kind in items.shipped(family)]
     if taken:
-        raise refusal(f"a kind {taken[0]} exists; give this one another name")
+        raise refusal(f"the kind {taken[0]} already exists; choose another name")
+    for family, kind in added:
+        found, base = items.extensions.kinds[family][kind], items.base(family)
+        missing = [name for name in found.required() if getattr(found, name) is getattr(base, name)]
+        if missing:
+            raise refusal(f"the kind {kind} does not define {' and '.join(missing)}; see docs/extensions.md")
 
 
 def _lines_in(error: BaseException, path: Path) -> list[int]:
-    """The lines of a file in a traceback, the innermost first."""
+    """Line numbers of a file in a traceback, innermost first."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame.lineno for frame in reversed(frames) if frame.filename == str(path) and frame.lineno is not None]
 
@@ -137,7 +142,7 @@ def _replace(loaded: tuple[tuple[str, str], ...]) -> None:
 
 
 def _rebuild() -> None:
-    """Have the configuration take the kinds that there are now."""
+    """Rebuild the configuration's types with the kinds registered now."""
     from spikelens.config.explanation import Explanation
     from spikelens.config.run import Config, ConfigFile, RunConfig
 
@@ -149,7 +154,7 @@ def _rebuild() -> None:
 
 
 def _digest_of(path: str) -> str:
-    """What tells whether an extension changed since it was executed."""
+    """Hash of the files of an extension, to detect changes since it was executed."""
     digest = hashlib.sha256()
     for file in files_of(Path(path)):
         digest.update(str(file).encode() + b"\0" + file.read_bytes() + b"\0")
@@ -160,7 +165,7 @@ def _digest_of(path: str) -> str:
 
 
 def record_path(config: Path) -> Path:
-    """The record of a configuration that is kept as JSON."""
+    """Path of the record that belongs to a stored configuration (JSON)."""
     return config.with_suffix(".work.json")
 
 
@@ -171,7 +176,7 @@ def _read(path: Path, _mtime_ns: int) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What a run computes: by its rule, the key, the jobs, their files, and what each reads.
+    """Read what a run computes: for each rule, its key, its jobs with their files, and what it reads.
 
     Raises
     ------

@@ -22,7 +22,7 @@ REFERENCE: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("spike
 Features = Annotated[
     dict[ItemName, Annotated[Feature, AnyKind("features")]],
     BeforeValidator(lambda given: completed(given, REFERENCE)),
-    Field(description="features by name, each of a kind; by default those of the reference run; given ones replace all of these"),
+    Field(description="features by name, each of a kind; default: the features of the reference run, which given features replace"),
 ]
 
 
@@ -33,8 +33,8 @@ def check_features(run: RunConfig) -> Iterator[Problem]:
 
 
 def _check_shards(run: RunConfig, name: str, feature: Feature) -> Iterator[Problem]:
-    """Refuse shards that are too large to be handled whole. Arrays of synapses are not checked, as those of weights are not."""
-    import numpy as np  # not above: the command line reads configurations' types without it
+    """Refuse shards of more than MAX_SHARD_BYTES. Arrays over synapses are not checked, and neither are the weights."""
+    import numpy as np  # imported here, so that the command line can load the configuration's types without it
 
     for arrays, _ in filter(None, (feature.output(run), feature.block_output(run, 0, int(run.has_network)))):
         for array, spec in arrays.items():
@@ -43,6 +43,6 @@ def _check_shards(run: RunConfig, name: str, feature: Feature) -> Iterator[Probl
                 yield Problem(
                     f"features.{name}",
                     feature.kind,
-                    f"a shard of {array} would hold {size / 2**20:,.0f} MB, expected at most {MAX_SHARD_BYTES // 2**20} MB; take a smaller "
+                    f"a shard of {array} would hold {size / 2**20:,.0f} MB, expected at most {MAX_SHARD_BYTES // 2**20} MB; use a smaller "
                     f"{run.segment_s_key}, smaller blocks, or other options",
                 )

@@ -1,8 +1,8 @@
-"""Open sets of a configuration: the user's names -> items of some kind, each with the options of its kind.
+"""Open sets of a configuration: items by name; each item has a kind, and the options of this kind.
 
-A kind is a subclass of `Item` in a file of its own, in the package of its family: `features/kinds/`, `models/kinds/` or
-`explanation/kinds/`. Its fields are its options. Its methods say what it reads, what it writes and what it costs. To add a kind, add a
-file; nothing else names it.
+A kind is a subclass of `Item` in its own file, in the package of its family: `features/kinds/`, `models/kinds/` or `explanation/kinds/`.
+Its fields are its options. Its methods define what it reads, what it writes and what it costs. To add a kind, add a file: all files of
+these packages are loaded, and no list of kinds exists.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAMILIES: dict[str, str] = {
     "models": "spikelens.models.kinds",
     "methods": "spikelens.explanation.kinds",
 }
-"""The package of each family's kinds; a file in it has the name of its kind."""
+"""Package of each family's kinds. A file in it is named after its kind."""
 _BASES: dict[str, tuple[str, str]] = {
     "features": ("spikelens.features.feature", "Feature"),
     "models": ("spikelens.models.model", "Model"),
@@ -45,7 +45,7 @@ class Extensions:
 
     def __init__(self) -> None:
         self.loaded: tuple[tuple[str, str], ...] = ()
-        """What they were added by: path and digest of each file."""
+        """Path and hash of each file that is loaded."""
         self.kinds: dict[str, dict[str, type[Item]]] = {}
         self._sources: dict[type[Item], Path | None] = {}
         self._adding: tuple[Path | None, list[tuple[str, str]]] | None = None
@@ -55,7 +55,7 @@ class Extensions:
 
     @contextmanager
     def adding(self, source: Path | None) -> Iterator[list[tuple[str, str]]]:
-        """Take the kinds that are defined meanwhile for those of a file; gives their families and names."""
+        """Register the kinds that are defined in this context as those of a file; yields the list of their families and names."""
         added: list[tuple[str, str]] = []
         self._adding = source, added
         try:
@@ -64,11 +64,11 @@ class Extensions:
             self._adding = None
 
     def add(self, kind: str, item: type[Item]) -> bool:
-        """Add a kind, if those of a file are being added."""
+        """Register a kind if it is defined in the context `adding`; return whether it is."""
         if self._adding is None:
             return False
         source, added = self._adding
-        if source is not None and item.__module__.startswith("spikelens."):  # a kind of the package, which the file imports
+        if source is not None and item.__module__.startswith("spikelens."):  # a kind of the package that the file imports
             return False
         added.append((item.FAMILY, kind))
         self.kinds.setdefault(item.FAMILY, {})[kind] = item
@@ -76,18 +76,18 @@ class Extensions:
         return True
 
     def source_of(self, item: type[Item]) -> Path | None:
-        """The file that a kind was defined in; None for a kind of the package, or one that stands in for that of a file."""
+        """The file that defines a kind; None for a kind of the package and for a placeholder."""
         return self._sources.get(item)
 
     def stands_in(self, item: type[Item]) -> bool:
-        """Whether a kind stands in for one whose file was not executed: it has options, and computes nothing."""
+        """Whether a kind is a placeholder for one whose file was not executed: it has options, but cannot compute."""
         return item in self._sources and self._sources[item] is None
 
 
 extensions = Extensions()
 _SHIPPED: dict[str, dict[str, type[Item]]] = {family: {} for family in FAMILIES}
 
-KIND = "what it is; its other keys are options of this kind"
+KIND = "kind of the item; its other keys are the options of this kind"
 """The description of the key `kind`."""
 ItemName = Annotated[str, Field(pattern=ITEM_PATTERN)]
 
@@ -104,9 +104,14 @@ class Item(Section):
 
     FAMILY: ClassVar[str]
     NO_RESULTS: ClassVar[tuple[str, ...]] = ()
-    """Options that no result depends on."""
+    """Options that do not enter the key: results do not depend on them, or only through `context`."""
 
     kind: str
+
+    @classmethod
+    def required(cls) -> tuple[str, ...]:
+        """Names of the methods that every kind of the family defines."""
+        return ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -115,29 +120,29 @@ class Item(Section):
             _SHIPPED[cls.FAMILY][kind] = cls
 
     def applies(self, run: RunConfig) -> bool:
-        """Whether the run has what the item needs. One that does not apply is left out."""
+        """Whether the run has what the item needs. Features and methods that do not apply are left out."""
         return True
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
-        """What the item reads; its results follow from it."""
+        """The results that the item is computed from. Their keys enter its own, and its jobs wait for them."""
         raise NotImplementedError
 
     def context(self, run: RunConfig) -> dict[str, Any]:
-        """What its results follow from besides its options and what it reads."""
+        """Everything else that its results depend on, besides its options and what it reads; enters the key."""
         return {}
 
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
-        """Yield every reason why the item cannot be computed; `where` is its place in the configuration."""
+        """Yield every reason why the item cannot be computed; `where` is its dotted key."""
         return iter(())
 
 
 def kinds(family: str) -> dict[str, type[Item]]:
-    """The kinds of a family by name: those of the package, and of the extensions in use."""
+    """The kinds of a family by name: those of the package and of the loaded extensions."""
     return shipped(family) | extensions.kinds.get(family, {})
 
 
 def shipped(family: str) -> dict[str, type[Item]]:
-    """The kinds of a family that the package has."""
+    """The kinds of a family that are part of the package."""
     _load(family)
     return _SHIPPED[family]
 
@@ -157,7 +162,7 @@ def _load(family: str) -> None:
 
 
 class AnyKind:
-    """Marks a type as "an item of any kind of a family", told by its key `kind`."""
+    """Marks a type as "an item of any kind of a family", selected by its key `kind`."""
 
     def __init__(self, family: str) -> None:
         self.family = family
@@ -168,7 +173,7 @@ class AnyKind:
 
 
 def completed(given: Any, reference: dict[str, dict[str, Any]]) -> Any:
-    """The items of a set as given, where those without a kind take what they leave out from the reference's item of their name."""
+    """Complete the given items: an item without `kind` takes its missing keys from the reference item of the same name."""
     if not isinstance(given, dict):
         return given
     return {
@@ -178,5 +183,5 @@ def completed(given: Any, reference: dict[str, dict[str, Any]]) -> Any:
 
 
 def parsed(family: str, content: dict[str, Any]) -> Any:
-    """An item from what `model_dump` made of one."""
+    """Restore an item from its `model_dump`."""
     return TypeAdapter(Annotated[Any, AnyKind(family)]).validate_python(content)

@@ -121,7 +121,7 @@ def look(place: str) -> list[RunConfig]:
             require_tables(run)
         return started
     if any(content.get(KEY) for _, content in file_layers(Path(place))):
-        return look(_folder_of(place))  # looking executes nothing
+        return look(_folder_of(place))  # commands that inspect results do not execute extensions
     runs = load([place], until="network")  # results of a run stay accessible if a later section cannot be run
     started = [run for run in runs if (run.folder / "config.json").is_file()]
     for run in started:
@@ -188,14 +188,14 @@ def file_layers(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Layer]:
 
 
 def _beside(file: Path, given: Any) -> Any:
-    """The path of a file that a configuration names relative to itself."""
+    """The absolute path of a file that a configuration names relative to itself."""
     return str((file.parent / os.path.expanduser(given)).absolute()) if isinstance(given, str) else given
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any], place: tuple[str, ...] = ()) -> dict[str, Any]:
     """Merge two configurations key by key, populations and connections as a whole; `above` overrides `below`.
 
-    In an open set, null removes an item of the file below.
+    In an open set, null removes the item of `below`.
     """
     content: dict[str, Any] = dict(below)
     for key, value in above.items():
@@ -278,7 +278,7 @@ def _setting(text: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _set(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set the value at a path; the other default populations, connections and items stay."""
+    """Set the value at a path. The other default populations, connections and items are kept."""
     node = content
     for depth, part in enumerate(path[:-1], start=1):
         if not isinstance(node.get(part), dict):

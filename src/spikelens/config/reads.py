@@ -1,4 +1,4 @@
-"""What items read of one another: every source exists, and no item reads itself through others."""
+"""Checks of what items read: every source exists, and no item depends on itself."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
 
 _PLACES = {"explanation": "explanation.methods"}
-"""Where the configuration has a stage's items, if not under the stage's name."""
+"""Key of a stage's items, if it is not the name of the stage."""
 
 
 def check_reads(run: RunConfig, stage: Stage) -> Iterator[Problem]:
-    """Refuse items of a stage that read what does not exist, or that read themselves through others."""
+    """Yield a problem for each item of a stage that reads something that does not exist, or that depends on itself."""
     for name, item in run.items(stage).items():
         reader = Read(stage, name)
         for source in _sources(run, reader):
             if source.stage not in run.stages:
                 yield Problem(_key(reader), item.kind, f"it reads {source.stage}, which this run does not have")
             elif source.stage in ("features", "models") and not source.item:
-                yield Problem(_key(reader), item.kind, f"it reads {source.stage} without naming an item")
+                yield Problem(
+                    _key(reader), item.kind, f"it reads {source.stage} without naming an item; expected Read({source.stage!r}, name)"
+                )
             elif source.item and source.item not in run.items(source.stage):
                 yield Problem(_key(reader), item.kind, f"it reads {_key(source)}, which does not exist")
         cycle = _cycle(run, reader, set(), ())
         if cycle:
             chain = " reads ".join(map(_key, cycle))
-            yield Problem(_key(reader), item.kind, f"items cannot read each other in a circle: {chain}")
+            yield Problem(_key(reader), item.kind, f"circular dependency: {chain}")
 
 
 def _sources(run: RunConfig, reader: Read) -> tuple[Read, ...]:
-    """What an item reads; nothing if it does not exist, or has problems of its own. The judge reads all methods."""
+    """What an item reads; empty if it does not exist or is invalid itself. The judge reads all methods."""
     if reader == Read("explanation"):
         return tuple(Read("explanation", name) for name in run.methods)
     item = run.items(reader.stage).get(reader.item)
@@ -42,7 +44,7 @@ def _sources(run: RunConfig, reader: Read) -> tuple[Read, ...]:
 
 
 def _cycle(run: RunConfig, at: Read, done: set[Read], above: tuple[Read, ...]) -> tuple[Read, ...]:
-    """The first cycle that is found from an item on; empty if there is none."""
+    """The first cycle that is reachable from an item; empty if there is none."""
     if at in above:
         return (*above[above.index(at) :], at)
     if at in done:

@@ -1,4 +1,4 @@
-"""The section `recording`: spikes from a file, in the place of a network and its simulation."""
+"""The section `recording`: spikes from a file, instead of a network and its simulation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from spikelens.config.run import RunConfig
 
 MAX_TABLE_S = 2**31 // 1000
-"""A longer recording has steps that do not fit in 32 bits."""
+"""Maximum duration [s]: steps are 32-bit integers."""
 
 
 class Recording(Section):
-    """Where the spikes come from, how long they last, and how they are divided among jobs and files."""
+    """The file of spikes, its populations and duration, and the division into jobs and files."""
 
     file: Annotated[str, Field(min_length=1, description="table (parquet, csv, npz) of time_ms and neuron, relative to the working folder")]
     populations: Annotated[
@@ -34,7 +34,7 @@ class Recording(Section):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        """A segment is at most the duration; a chunk has up to 250 neurons, and divides a block."""
+        """Set defaults: a segment is at most the duration, and a chunk has at most 250 neurons and divides a block."""
         if not isinstance(given, Mapping):
             return given
         duration_s, block_size = whole(given.get("duration_s")), whole(given.get("block_size"))
@@ -64,5 +64,5 @@ def check_recording(run: RunConfig) -> Iterator[Problem]:
         yield Problem(
             "recording.block_size",
             recording.block_size,
-            f"segment x block is over {MAX_SHARD_BYTES // 2**20} MB; take smaller blocks or a smaller recording.segment_s",
+            f"segment x block exceeds {MAX_SHARD_BYTES // 2**20} MB; use smaller blocks or a smaller recording.segment_s",
         )

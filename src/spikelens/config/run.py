@@ -1,4 +1,4 @@
-"""A whole configuration, as in config.yaml, and as a run with its place and sizes."""
+"""The whole configuration: as in config.yaml, and as a run with its folder and sizes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from spikelens.refusals import NAME_PATTERN, RESULTS_PATTERN
 
 
 class Run(Section):
-    """Where the results of this configuration stand."""
+    """Name of the run and folder of its results."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN, description="results go to <results>/<name>/")] = "reference"
     results: Annotated[str, Field(pattern=RESULTS_PATTERN, description="folder that holds all runs")] = "results"
 
 
 class Config(Section):
-    """One run's configuration, complete."""
+    """The complete configuration of one run."""
 
     model_config = ConfigDict(defer_build=True)  # kinds of items import sections of the configuration
 
@@ -60,24 +60,24 @@ class Config(Section):
 
 
 FOLLOWING = ("network.neurons", "network.connections", "simulation.segment_s", "recording.segment_s", "recording.chunk_neurons")
-"""Keys whose default follows from other keys."""
+"""Keys whose default depends on other keys."""
 
 
 class ConfigFile(Config):
-    """What may stand in config.yaml: one run's configuration, another file that it builds on, and a sweep over any of its keys."""
+    """Content of config.yaml: the configuration of one run, an optional base file, and an optional sweep over its keys."""
 
     base: Annotated[
         str | None,
-        Field(min_length=1, description="configuration file that this one builds on, relative to this one; this one's keys count"),
+        Field(min_length=1, description="configuration file to build on, relative to this one, which overrides it"),
     ] = None
     sweep: Annotated[
         dict[str, Annotated[list[Scalar | list[Scalar]], Field(min_length=1)]],
-        Field(description="key (dotted) -> values; each combination is a run of its own"),
+        Field(description="dotted key -> values; each combination is one run"),
     ] = Field(default_factory=dict)
 
 
 class RunConfig(Config):
-    """A `Config` with its place on disk and the sizes that follow from it.
+    """A `Config` with its folder and the sizes derived from it.
 
     Blocks are ranges of `block_size` neurons, segments ranges of `segment_s`; the last of either may be short. All ranges
     are half-open, times in steps of 1 ms from the run's start.
@@ -89,11 +89,11 @@ class RunConfig(Config):
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """What the run computes, as `prepare` recorded it; None unless its extensions were not executed (`config.extensions`)."""
+        """What the run computes, as recorded by `prepare`; None if it has no extensions or they were executed (`config.extensions`)."""
         return None if self._record is None else read_record(self._record)
 
     def recorded(self, record: Path) -> RunConfig:
-        """The same run, which computes what a record says."""
+        """The same run; its keys, jobs and files are those in a record."""
         run = self.model_copy()
         run._record = record
         return run
@@ -117,17 +117,17 @@ class RunConfig(Config):
 
     @property
     def spikes_stage(self) -> Stage:
-        """The stage that makes the spikes."""
+        """The stage that produces the spikes."""
         return "simulation" if self.recording is None else "recording"
 
     @property
     def _spikes(self) -> Simulation | Recording:
-        """The section that says how long the spikes last."""
+        """The section with the duration, segments and chunks of the spikes."""
         return self.simulation if self.recording is None else self.recording
 
     @property
     def _neurons(self) -> Network | Recording:
-        """The section that says how many neurons there are."""
+        """The section with the number of neurons and the block size."""
         return self.network if self.recording is None else self.recording
 
     @property
@@ -232,17 +232,17 @@ class RunConfig(Config):
 
     @property
     def records(self) -> bool:
-        """Whether anything of single neurons or synapses is kept."""
+        """Whether variables of single neurons or synapses are recorded."""
         return self.has_network and bool(self.simulation.record.neurons or self.simulation.record.synapses)
 
     @property
     def expected_synapses(self) -> float:
         return expected_synapses(self.network) if self.has_network else 0.0
 
-    # --- items, and the time that models see
+    # --- items, and the time ranges of models
 
     def items(self, stage: Stage) -> Mapping[str, Item]:
-        """The items of a stage that are computed, by name; of a stage without items, none."""
+        """The items of a stage that are computed, by name; empty for a stage without items."""
         match stage:
             case "features":
                 return self.computed_features
@@ -275,7 +275,7 @@ class RunConfig(Config):
     def time_ranges(self, gap_ms: int) -> dict[str, tuple[int, int]]:
         """Divide the time after training.start_s into training, validation and test [ms], in this order, `gap_ms` apart.
 
-        Half of each gap is taken from either neighbour; the ranges are half-open.
+        Half of each gap is taken from each of its neighbours. Ranges are half-open.
         """
         start, end = self.training.start_s * STEPS_PER_SECOND, self.n_steps
         train, validation, _ = self.training.split

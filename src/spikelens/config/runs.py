@@ -67,7 +67,7 @@ def load_runs(content: Mapping[str, Any], source: str = "the configuration", unt
     twice = sorted(path for path, n in Counter(run.path for run in runs).items() if n > 1)
     found = [
         *problems.values(),
-        *(Problem("sweep", Path(path).name, "expected distinct values; two of them give this folder") for path in twice),
+        *(Problem("sweep", Path(path).name, "expected distinct values; two combinations have this folder") for path in twice),
     ]
     if found:
         raise ConfigError(source, found)
@@ -89,7 +89,7 @@ def _home_expanded(results: str, source: str) -> str:
 def load_run(folder: str | Path, *, execute: bool = False) -> RunConfig:
     """Read the configuration in a run's folder, `results/<run>/config.json`.
 
-    With `execute`, its extensions are executed: only what computes or plans does that.
+    With `execute`, its extensions are executed; only commands that compute or plan need that.
     """
     path = Path(folder) / "config.json"
     if not os.path.lexists(path):

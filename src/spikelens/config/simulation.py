@@ -130,7 +130,7 @@ def shards_per_block(run: RunConfig) -> dict[Stage, int]:
 
 
 def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Check the number of files of the spikes and of what they come from."""
+    """Check the number of files of the stages up to the spikes."""
     a_segment = _files_per_segment(run)
     if a_segment > MAX_SHARDS_PER_JOB:
         yield Problem(
@@ -142,18 +142,18 @@ def check_shard_numbers(run: RunConfig) -> Iterator[Problem]:
 
 
 def check_feature_shard_numbers(run: RunConfig) -> Iterator[Problem]:
-    """Check the number of files of the network, the simulation and the features."""
+    """Check the number of files of the stages up to the features."""
     of_features = run.n_segments * run.n_blocks * (shards_per_block(run)["features"] + 1)
     yield from _check_files(run, "the stages up to the features", _simulated_files(run) + of_features)
 
 
 def _files_per_segment(run: RunConfig) -> int:
-    """Files that the job of a segment writes, its stamp included."""
+    """Number of files that the job of a segment writes, including its manifest."""
     return run.n_blocks * shards_per_block(run)[run.spikes_stage] + record_shards(run) + 1
 
 
 def _simulated_files(run: RunConfig) -> int:
-    """Files of the network and the simulation, stamps included: one per block and one per segment."""
+    """Number of files of the stages up to the spikes, including one manifest per job."""
     of_network = run.n_blocks * (shards_per_block(run)["network"] + 1) if run.has_network else 0
     return of_network + run.n_segments * _files_per_segment(run)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 MAX_DELAY_MS = 255
 """Delays are stored as one byte."""
 MAX_WEIGHT_MV = 32_768
-"""Weights are 32-bit integers in units of 2^-16 mV: their size is below this."""
+"""Weights are 32-bit integers in units of 2^-16 mV, so their absolute value is below this."""
 MIN_SHARE_WITHIN = 0.01
 """Minimum probability of a truncated distribution within its bounds; values outside are drawn again."""
 MAX_TABLE_NEURONS = 2**28

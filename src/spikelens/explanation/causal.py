@@ -1,4 +1,4 @@
-"""Causal components of pairs of neurons, summed from the features that hold them."""
+"""Causal components of pairs of neurons, summed over the windows and synapses of the features."""
 
 from __future__ import annotations
 

@@ -62,6 +62,10 @@ class Method(Item):
     BY_TARGETS: ClassVar[bool] = False
     """Whether jobs are divided by blocks of target neurons; arrays then have `by` with "block" for their targets."""
 
+    @classmethod
+    def required(cls) -> tuple[str, ...]:
+        return "reads", "output", "scores", "compute_targets" if cls.BY_TARGETS else "compute"
+
     def output(self, run: RunConfig) -> Layout:
         """Arrays and coordinates of its output."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""What the workflow needs to know of this stage: the jobs of each method and of the judge, their costs, and what their results follow from.
+"""Interface of this stage to the workflow: the jobs of each method and of the judge, their costs, and what their results depend on.
 
-An empty item is the judge.
+The item of the judge is an empty name.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def jobs(run: RunConfig, item: str) -> Jobs:
 
 
 def memory(run: RunConfig, item: str, rate_hz: float) -> float:
-    """Of the judge: matrices of all pairs (a score, edge classes, shuffled labels) and the synapses of a block."""
+    """For the judge: matrices of all pairs (a score, edge classes, shuffled labels) and the synapses of a block."""
     if item:
         return run.methods[item].memory(run)
     return float(COMPILED_BASE + 128 * min(run.n_neurons, MAX_DENSE_NEURONS) ** 2 + 40 * expected(run).of_block.max())
 
 
 def seconds(run: RunConfig, item: str, speeds: Speeds, rate_hz: float) -> float:
-    """Of the judge: about one score for each method, and those of attention with shuffled labels."""
+    """For the judge: about one score per method, and the attention scores with shuffled labels."""
     if item:
         return run.methods[item].seconds(run, speeds)
     explanation, n = run.explanation, run.n_neurons

@@ -1,1 +1,1 @@
-"""The features stage: what the formulas of the paper make of the spikes (traces, rates, causal components)."""
+"""The features stage: quantities computed from the spikes by the formulas of the paper (traces, rates, causal components)."""

@@ -3,9 +3,9 @@
 Omega_ji = sum over the spikes t_j of source j and t_i of target i of W_ji exp(-(t_i - t_j - delta_ji) / tau) H(t_i - t_j - delta_ji)
 with H(0) = 1 (Kulkarni et al., NICE 2023; the plus sign in the exponent on their slides is a misprint), cut where the lag is over
 20 tau. A pair belongs to the window of t_i, and W is the weight in force at t_i. STDP changes weights at whole seconds only, so
-sums are gathered second by second, each with its weights, which are known exactly by replaying STDP on the spikes.
+sums are taken second by second with the weights of that second, which are reconstructed exactly by replaying STDP on the spikes.
 
-Sums are float64, in the order of time. A window consists of whole seconds: no bit of it depends on where a segment begins.
+Sums are float64, in the order of time. Windows consist of whole seconds, so the results are bit-identical for any division into segments.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _pair_sums(
     end: int,
     table: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Sum the exponentials of each synapse's pairs whose target spike lies in [start, end)."""
+    """Sum the exponentials of each synapse's pairs whose target spike is in [start, end)."""
     cutoff = len(table) - 2
     sums = np.zeros(len(source))
     for k in range(len(source)):
@@ -72,24 +72,24 @@ def causal_components(
     tau_ms: float,
     weight_max: int | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Compute each synapse's causal component in windows that follow each other, and replay STDP on the way.
+    """Compute each synapse's causal component in consecutive windows, replaying STDP.
 
     Parameters
     ----------
     synapses : Synapses
-        With the weights at the first window's start; afterwards with those at the last one's end.
+        With the weights at the start of the first window; updated in place to those at the end of the last one.
     change : (n_synapses,) int32
-        Weight changes that STDP gathered and not yet spent, likewise [2^-16 mV].
+        Pending weight changes of STDP, likewise [2^-16 mV].
     steps, ids : (n_spikes,) int64
         Time [ms] and neuron of each spike, ordered by time, from `history_steps` before the first window on.
     n_neurons : int
-        Neurons; ids lie below it.
+        Number of neurons; ids are below it.
     windows : sequence of (start, end)
-        Ranges of whole seconds [ms], each beginning where the one before ends.
+        Ranges of whole seconds [ms], each starting at the end of the previous one.
     tau_ms : float
         Time constant [ms].
     weight_max : int or None
-        Upper bound of plastic weights [2^-16 mV]; None: weights stay as they are.
+        Upper bound of plastic weights [2^-16 mV]; None: weights are constant.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def causal_components(
 
 
 def history_steps(tau_ms: float, max_delay_ms: int) -> int:
-    """How far before a second its causal components and its STDP reach back [ms]."""
+    """Time before a second on which its causal components and its STDP depend [ms]."""
     return max(cutoff_steps(tau_ms), STDP_LAGS) + max_delay_ms
 
 
@@ -125,7 +125,7 @@ def replay_second(
     end: int,
     weight_max: int,
 ) -> None:
-    """Bring weights and their changes from a second's start to its end, as the simulation does."""
+    """Advance weights and pending changes from the start of a second to its end, as the simulation does."""
     columns = (synapses.source, synapses.target, synapses.delay, synapses.plastic)
     gather_changes(change, *columns, *trains, start, end, *stdp_tables())
     apply_changes(synapses.weight, change, synapses.plastic, weight_max)
@@ -141,7 +141,7 @@ def _add_dense(
     first_target: int,
     table: NDArray[np.float64],
 ) -> None:
-    """Add to sums (n_targets, n_neurons), at every spike of a target in [start, end), the traces of all neurons."""
+    """Add the traces of all neurons to sums (n_targets, n_neurons) at every spike of a target in [start, end)."""
     n_targets, n_neurons = sums.shape
     trace = np.zeros(n_neurons)
     in_sum = np.zeros(n_neurons, np.int64)
@@ -172,7 +172,7 @@ def dense_causal_components(
     steps, ids : (n_spikes,) int64
         Time [ms] and neuron of each spike, ordered by time, from 20 tau before the first window on.
     n_neurons : int
-        Neurons; ids lie below it.
+        Number of neurons; ids are below it.
     targets : (first, end)
         Range of the targets' ids.
     windows : sequence of (start, end)

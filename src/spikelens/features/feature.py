@@ -1,7 +1,8 @@
-"""What a feature is to the rest of the workflow: the base of all kinds. Nothing that takes time is imported here.
+"""The base class of all kinds of features: their interface to the workflow. No slow imports here.
 
-A feature is computed from the spikes, a segment and a block of neurons at a time: one job each. A job writes the shards of its segment
-and block, so that a run that grows keeps all its features, and blocks are computed side by side.
+A feature is computed from the spikes, one segment and one block of neurons at a time. A job computes one segment and several blocks
+(`features.stage`) and writes only the shards of these. So a run that is extended keeps its features, and segments and blocks are computed
+in parallel.
 """
 
 from __future__ import annotations
@@ -28,45 +29,49 @@ class Feature(Item):
 
     FAMILY = "features"
 
+    @classmethod
+    def required(cls) -> tuple[str, ...]:
+        return ("compute",)
+
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
         return (Read(run.spikes_stage),)
 
     def output(self, run: RunConfig) -> Layout:
-        """Arrays and coordinates of the whole run; arrays are divided by segment and block."""
+        """Arrays and coordinates of the whole run; arrays are divided into shards by segment and block."""
         return {}, {}
 
     def block_output(self, run: RunConfig, block: int, n_synapses: int) -> Layout | None:
-        """Arrays and coordinates that a block keeps in a group of its own, divided by segment; None: nothing.
+        """Arrays and coordinates of a block in its own group, divided into shards by segment; None: no group.
 
-        `n_synapses` is the number of synapses onto the block's neurons, at least 1, since an array needs a cell; 0 in a run without
-        a network.
+        `n_synapses` is the number of synapses onto the block's neurons, at least 1, since an array needs a cell. It is 1 for a feature
+        that does not read the network.
         """
         return None
 
     def compute(self, run: RunConfig, segment: int, block: int) -> Mapping[str, NDArray[Any]]:
-        """The shards of a segment and block by the names of their arrays."""
+        """Compute the shards of one segment and block, by the names of their arrays."""
         raise NotImplementedError
 
     def memory(self, run: RunConfig, rate_hz: float) -> float:
-        """Memory that a job is expected to need [bytes]."""
+        """Expected memory of a job [bytes]; default: reading the spikes."""
         return BASE + spikes_memory(run, rate_hz)
 
     def seconds(self, run: RunConfig, speeds: Speeds, rate_hz: float) -> float:
-        """Expected time of a job [s]."""
+        """Expected time of a job with one block [s]; default: reading the spikes."""
         return reading_seconds(run, speeds)
 
     def figures(self, name: str) -> tuple[Shown, ...]:
-        """Its figures in the report, where it is called `name`."""
+        """Its figures in the report; `name` is its name in the configuration."""
         return ()
 
 
 def spikes_memory(run: RunConfig, rate_hz: float, reach_ms: float = 0) -> float:
-    """The spikes of all neurons in a segment and `reach_ms` before it, while they are sorted, and one shard of the raster [bytes]."""
+    """Memory to sort the spikes of all neurons in a segment and `reach_ms` before it, and of one shard of the raster [bytes]."""
     return 56 * run.n_neurons * rate_hz * (run.segment_s + reach_ms / 1000) + 2 * run.segment_steps * min(run.block_size, run.n_neurons)
 
 
 def reading_seconds(run: RunConfig, speeds: Speeds) -> float:
-    """Start of a process, and the spikes of all neurons in a segment, read [s]."""
+    """Time to start a process, read the spikes of all neurons for one segment, and write one file [s]."""
     n_files = min(2, run.n_segments) * run.n_blocks
     cells = run.segment_steps * run.n_neurons
     return speeds.start_s + 1e-3 * (n_files * speeds.read_ms_per_file + speeds.write_ms_per_file) + 1e-9 * cells * speeds.read_ns_per_cell

@@ -1,7 +1,7 @@
 """Running rates: R_i(t) = number of spikes of i in [t, t + T_w), over T_w (Kulkarni et al., NICE 2023).
 
-Spikes are counted in bins, and the rate of a window is the sum of its bins. So stored counts depend neither on T_w nor on what comes
-after a segment. A window that reaches beyond the end of the run has no rate (NaN).
+Spikes are counted in bins, and the rate of a window is the sum of its bins. So stored counts depend neither on T_w nor on later
+segments. A window that extends beyond the end of the run has no rate (NaN).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def running_rate(spikes: xr.DataArray, window_ms: int, step_ms: int = 1) -> xr.D
     Raises
     ------
     SpikelensError
-        If the window is no multiple of the step, a dimension is missing, or time does not go up by 1 ms.
+        If the window is not a multiple of the step, a dimension is missing, or time does not go up by 1 ms.
     """
     import xarray as xr
 

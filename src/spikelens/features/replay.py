@@ -1,8 +1,8 @@
-"""STDP replayed on stored spikes, synapse by synapse: which weight was in force when.
+"""Replay STDP on stored spikes, synapse by synapse, to reconstruct the weights within a segment.
 
-Stores hold weights at the ends of segments only. Changes of weights are sums of integers over pairs of spikes, so that from a
-segment's start they can be computed anew from the spike trains of source and target, exactly and for any subset of synapses. The
-simulation gathers the same sums in another order (simulation/plasticity.py); tests hold the two together.
+Stores contain weights at the ends of segments only. Weight changes are sums of integers over pairs of spikes. So they can be recomputed
+exactly from the spike trains of source and target, from the start of a segment on and for any subset of synapses. The simulation computes
+the same sums in another order (simulation/plasticity.py); tests compare the two.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def gather_changes(
     ltd: NDArray[np.int32],
     ltp: NDArray[np.int32],
 ) -> None:
-    """Add to each plastic synapse's change what arrivals and target spikes in [start, end) do to it.
+    """Add the depression by arrivals and the potentiation by target spikes in [start, end) to the pending changes.
 
     Parameters
     ----------
     change : (n_synapses,) int32
-        Changed in place [2^-16 mV].
+        Pending change of each synapse, updated in place [2^-16 mV]; static synapses are skipped.
     source, target, delay, plastic : (n_synapses,)
         The synapses, in any order; ids index the trains.
     first, times
@@ -105,7 +105,7 @@ def gather_changes(
 
 @compiled
 def apply_changes(weight: NDArray[np.int32], change: NDArray[np.int32], plastic: NDArray[np.bool_], weight_max: int) -> None:
-    """Spend the gathered changes at the end of a second: W = min(W_max, max(0, W + drift + dw)), then dw = floor(9 dw / 10)."""
+    """Apply the pending changes at the end of a second: W = min(W_max, max(0, W + drift + dw)), then dw = floor(9 dw / 10)."""
     for k in range(len(weight)):
         if plastic[k]:
             weight[k] = min(weight_max, max(0, weight[k] + DRIFT + change[k]))

@@ -1,7 +1,7 @@
-"""The features stage: compute a feature of one segment and some blocks, and write its shards.
+"""The features stage: compute a feature for one segment and some blocks, and write its shards.
 
-A shard depends on its own segment and on the spikes up to 20 tau and a longest delay before it, never on later ones. The same spikes
-give the same bytes in any segments and blocks.
+A shard depends on the spikes of its own segment and of the end of the previous one (20 tau plus the longest delay), never on later spikes.
+The kinds of the package give the same values for any division into segments and blocks.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 
 def compute(run: RunConfig, name: str, segment: int, blocks: Iterable[int]) -> None:
-    """Compute and write a feature of a segment and some blocks.
+    """Compute a feature for one segment and some blocks, and write it.
 
     Raises
     ------
     StoreError
         If a shard that it reads is missing, empty or damaged.
     SpikelensError
-        If what it computed does not fit its layout.
+        If the computed arrays do not match the layout.
     """
     whole = feature_output(run, name)
     ensure(whole)

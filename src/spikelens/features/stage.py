@@ -1,4 +1,4 @@
-"""What the workflow needs to know of this stage: the jobs of each feature, their costs, and what their results follow from."""
+"""Interface of this stage to the workflow: the jobs of each feature, their costs, and what their results depend on."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def reads(run: RunConfig, item: str) -> tuple[Read, ...]:
 
 
 def configured(run: RunConfig, item: str) -> dict[str, Any]:
-    """The duration is not in it: a run that grows keeps its features."""
+    """Without the duration, so that a run that is extended keeps its features."""
     return item_options(run, run.features[item])
 
 
 def blocks_per_job(run: RunConfig) -> int:
-    """Blocks for which one job computes a feature: enough that its start does not dominate."""
+    """Number of blocks that one job computes: enough that the start of the process does not dominate."""
     return max(1, JOB_NEURONS // run.block_size)
 
 
 def jobs(run: RunConfig, item: str) -> Jobs:
-    """One job per segment and some blocks, named by the first."""
+    """One job per segment and group of blocks, named after the first block."""
     paths = shards_of(run, [feature_output(run, item), of_any_block(feature_block(run, item, 0, 1))])
     firsts = range(run.n_blocks)[:: blocks_per_job(run)]
     return Jobs("{segment}-{block}", paths, numbered(segment=range(run.n_segments), block=firsts), (*firsts, run.n_blocks))

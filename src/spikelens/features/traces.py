@@ -1,9 +1,9 @@
-"""Spike traces: each spike leaves exp(-t / tau) behind, cut after 20 tau.
+"""Spike traces: each spike adds exp(-t / tau), cut off after 20 tau.
 
 The trace of neuron i is S~_i(t) = sum over its spikes s <= t, t - s <= 20 tau, of exp(-(t - s) / tau): the filtered spike train
 of Kulkarni et al. (NICE 2023). It is computed by the recursion S~(t) = exp(-1 / tau) S~(t - 1) + S(t), for all neurons at once.
-The recursion starts anew at every whole second from the sum itself, and a spike is taken out again after 20 tau: so a trace
-depends on nothing but the spikes of the last 20 tau, and its bits not on where a segment begins.
+At every whole second the recursion restarts from the explicit sum, and a spike is subtracted again after 20 tau. So a trace depends only
+on the spikes of the last 20 tau, and it is bit-identical for any division into segments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def cutoff_steps(tau_ms: float) -> int:
-    """Last lag [ms] at which the exponential is not zero by definition."""
+    """Largest lag at which the exponential is not zero by definition [ms]."""
     return int(CAUSAL_CUTOFF_TAUS * tau_ms)
 
 
@@ -43,20 +43,20 @@ def advance(
     table: NDArray[np.float64],
     begin: bool,
 ) -> tuple[int, int]:
-    """Bring the traces of all neurons from step t - 1 to t; at whole seconds, and to begin with, they are summed anew.
+    """Advance the traces of all neurons from step t - 1 to t; in the first step and at whole seconds, compute the sums from scratch.
 
     Parameters
     ----------
     trace, in_sum : (n_neurons,)
-        Each neuron's trace, and how many spikes make it up; changed in place.
+        Each neuron's trace and the number of spikes in its sum; updated in place.
     steps, ids : (n_spikes,) int64
         Spikes, ordered by time.
     oldest, following : int
-        Spikes oldest .. following - 1 make up the traces.
+        The traces are the sums over spikes oldest .. following - 1.
     table : (20 tau + 2,) float64
         As from `decay_table`.
     begin : bool
-        Whether this is the first step; what `trace` and `in_sum` held is then forgotten.
+        Whether this is the first step; the contents of `trace` and `in_sum` are then discarded.
 
     Returns
     -------
@@ -108,9 +108,9 @@ def spike_traces(
     steps, ids : (n_spikes,) int64
         Time [ms] and neuron of each spike, ordered by time, from 20 tau before `start` on.
     n_neurons : int
-        Neurons; ids lie below it.
+        Number of neurons; ids are below it.
     start, end : int
-        Range of steps. Ranges that begin at whole seconds join bit by bit.
+        Range of steps. Ranges that start at whole seconds give the same bits as one long range.
     tau_ms : float
         Time constant [ms].
 

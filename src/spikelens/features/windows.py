@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from spikelens.stores import Coordinate
 
 WINDOW = "window_s"
-"""The key."""
+"""Name of the option."""
 _LONGEST_S = 20
-Window = Annotated[Positive | None, Field(description="window of each sum [s]; null: 20 s, or its largest common divisor with the segment")]
+Window = Annotated[Positive | None, Field(description="length of the windows [s]; null: greatest common divisor of 20 s and the segment")]
 
 
 def window_s(run: RunConfig, given: int | None) -> int:
@@ -35,15 +35,20 @@ def check_window(run: RunConfig, where: str, given: int | None) -> Iterator[Prob
 
 
 def check_reach(run: RunConfig, where: str, tau_ms: float, longest_delay: int = 0) -> Iterator[Problem]:
-    """Refuse kernels that reach beyond the segment before."""
+    """Refuse a kernel that extends beyond the previous segment."""
     if CAUSAL_CUTOFF_TAUS * tau_ms + longest_delay > run.segment_steps:
-        delay = f" and the longest delay, {longest_delay} ms," if longest_delay else ""
-        must = f"{CAUSAL_CUTOFF_TAUS} tau{delay} must fit in a segment, {run.segment_steps} ms"
-        yield Problem(f"{where}.tau_ms", tau_ms, must)
+        delay = f" plus the longest delay, {longest_delay} ms," if longest_delay else ""
+        largest = (run.segment_steps - longest_delay) / CAUSAL_CUTOFF_TAUS
+        yield Problem(
+            f"{where}.tau_ms",
+            tau_ms,
+            f"{CAUSAL_CUTOFF_TAUS} tau_ms{delay} is longer than a segment, {run.segment_steps:,} ms; expected at most {largest:.9g} ms; "
+            f"use a smaller tau_ms or a larger {run.segment_s_key}",
+        )
 
 
 def n_windows(run: RunConfig, length_s: int) -> int:
-    """Windows of the run; the last may be short."""
+    """Number of windows in the run; the last may be short."""
     return -(-run.duration_s // length_s)
 
 
@@ -61,7 +66,7 @@ def window_coordinate(run: RunConfig, length_s: int) -> dict[str, Coordinate]:
 
 
 def windows_within(run: RunConfig, time_range: tuple[int, int], length_s: int) -> range:
-    """The windows that lie wholly in a range [ms]."""
+    """The windows that are completely inside a range [ms]."""
     length, (start, end) = length_s * STEPS_PER_SECOND, time_range
     # the run's last window may be short
     last = n_windows(run, length_s) if end >= run.n_steps else end // length

@@ -1,7 +1,7 @@
-"""What the models are trained on: sequences of spike traces, and running rates that share no spike.
+"""Training data of the models: sequences of spike traces, and rates in non-overlapping bins.
 
-Both are cut out of a run's stores piece by piece, so that memory follows what is kept and not the run's length or size. Means and
-standard deviations are those of the training range alone: nothing of validation or test reaches a model through its scaling.
+Both are computed from a run's spikes piece by piece, so that memory depends on the size of the result, not on that of the run. Means and
+standard deviations are those of the training range alone, so that no validation or test data leak into a model through its scaling.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from spikelens.models.kinds.tft import Tft
 
 _PIECE_STEPS = 10_000
-"""Traces are computed for so many steps at a time [ms]; whole seconds, so that the pieces join bit by bit."""
+"""Traces are computed for this number of steps at a time [ms]: whole seconds, so that the result does not depend on it."""
 
 
 # --- sequences of traces ------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def neuron_rates(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDA
 def training_scale(
     values: NDArray[np.float32], train: tuple[int, int], hz_per_spike: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of each series over the training samples alone; a silent series gets one spike's deviation."""
+    """Mean and standard deviation of each series over the training samples alone; the latter is at least that of a single spike."""
     trained = values[slice(*train)].astype(np.float64)
     share = 1 / len(trained)
     floor = hz_per_spike * np.sqrt(share * (1 - share))

@@ -1,4 +1,4 @@
-"""What training is given, and what it gives back. Importing this takes no time."""
+"""Input and result of a training run. No slow imports here."""
 
 from __future__ import annotations
 

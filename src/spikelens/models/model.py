@@ -36,6 +36,10 @@ class Model(Item):
 
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False, description="one model is trained for each")] = (1,)
 
+    @classmethod
+    def required(cls) -> tuple[str, ...]:
+        return "reads", "output", "fit"
+
     @property
     def n_ranks(self) -> int:
         """MPI ranks that train it together."""

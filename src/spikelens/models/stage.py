@@ -1,4 +1,4 @@
-"""What the workflow needs to know of this stage: the jobs of each model, their costs, and what their results follow from."""
+"""Interface of this stage to the workflow: the jobs of each model, their costs, and what their results depend on."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from spikelens.tables import read_table, refuse_rows
 log = logging.getLogger(__name__)
 
 EDGE_COLUMNS = {"source": int, "target": int, "delay_ms": int, "weight_mv": float, "plastic": bool}
-"""Bound of the sum of |weight| onto a target, so that its input fits in 32 bits."""
+"""Columns of the edge table and their types."""
 _NEARLY_ALL = 0.9
 """If more than this fraction of the other neurons have an edge, a neuron 0 without edges is suspicious."""
 
@@ -41,7 +41,7 @@ def build_blocks(run: RunConfig, blocks: Iterable[int]) -> None:
     """
     ensure(layout(run, "network"))
     edges = None if run.network.edges is None else read_edges(run)
-    if edges is not None and 0 in (blocks := list(blocks)):  # all blocks' jobs read it; one warns
+    if edges is not None and 0 in (blocks := list(blocks)):  # every job reads the table; only the job of block 0 warns
         warn_if_implausible(run, edges)
     for block in blocks:
         synapses = drawn_synapses(run, block) if edges is None else edges_onto(edges, *run.block_range(block))

@@ -1,4 +1,4 @@
-"""What the workflow needs to know of this stage: its jobs, their costs, and what their results follow from."""
+"""Interface of this stage to the workflow: its jobs, their costs, and what their results depend on."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def jobs(run: RunConfig, item: str) -> Jobs:
 
 
 def memory(run: RunConfig, item: str, rate_hz: float) -> float:
-    """A block's synapses as drawn (5 bytes each) and as placed (14), the shard in its codec; of a table all rows, and their order."""
+    """A block's synapses as drawn (5 bytes each) and as placed (14), a shard being encoded, and the rows of an edge table, sorted."""
     table = 80.0 * n_rows(run.network.edges) if run.network.edges is not None else 0.0
     return float(COMPILED_BASE + table + 40 * expected(run).of_block.max())
 
 
 def seconds(run: RunConfig, item: str, speeds: Speeds, rate_hz: float) -> float:
-    """Seconds for a block."""
+    """Time of one block [s]."""
     files = shards_per_block(run)["network"] * speeds.write_ms_per_file * 1e-3
     return speeds.start_s + files + expected(run).all / run.n_blocks * speeds.network_ns_per_synapse * 1e-9

@@ -1,1 +1,1 @@
-"""Spikes, and the wiring where it is known: what features, models, explanation and report read, wherever it comes from."""
+"""Access to the spikes of a simulation or recording and, if it is known, to the wiring; all later stages read both from here."""

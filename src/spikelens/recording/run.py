@@ -1,4 +1,4 @@
-"""The recording stage: spikes from a user's file, counted per millisecond, in the store that everything later reads."""
+"""The recording stage: count the spikes of a user's file per millisecond and write them to the store of spikes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spikelens.tables import read_table, refuse_rows
 log = logging.getLogger(__name__)
 
 _MOST = 255
-"""Spikes that a cell of the raster can count."""
+"""Maximum count in a cell of the raster (uint8)."""
 
 
 def import_segment(run: RunConfig, segment: int) -> None:
@@ -51,4 +51,4 @@ def import_segment(run: RunConfig, segment: int) -> None:
                 f"{_MOST}; is time_ms in ms?"
             )
         write_shard(group, "spikes", (segment, block), counts.reshape(end - start, last - first).astype(np.uint8))
-    log.info("segment %d: %d spikes of %d in the file", segment, len(steps), len(times))
+    log.info("segment %d: %d of the %d spikes in the file", segment, len(steps), len(times))

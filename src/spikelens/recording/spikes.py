@@ -1,7 +1,7 @@
 """Spikes as lists: two arrays, the step [ms] and the neuron of each spike, ordered by step, then neuron.
 
-This is the one door to spikes: features, models, explanation and report read them here. They work on lists: at 1 % occupancy they are
-far shorter than the raster. The stores keep rasters.
+Features, models and explanation read spikes here, and so does the report, except where it needs a raster. They work on lists, which are far
+shorter than a raster at 1 % occupancy. The stores contain rasters.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Read a run's spikes in [start, end), as far as the run lasts; only shards that overlap are opened, one at a time.
+    """Read a run's spikes in [start, end), clipped to the run. Only shards that overlap are read, one at a time.
 
     Parameters
     ----------
     start, end : int
-        Range of steps; what lies before 0 or after the run's end is empty.
+        Range of steps; it may extend beyond the run.
     blocks : iterable of int, optional
         Blocks of neurons; None: all.
 
@@ -61,16 +61,16 @@ def read_spikes(run: RunConfig, start: int, end: int, blocks: Iterable[int] | No
 
 
 _recent: OrderedDict[tuple[Path, int, int, int, int], NDArray[np.uint32]] = OrderedDict()
-"""Spikes of the shards that this process decoded last, the oldest first. Jobs of a stage read the same spikes for each item and block."""
+"""Spikes of the shards that this process decoded, least recently used first. A job often reads the same spikes again for its next block."""
 
 RECENT_BYTES = 2**26
-"""So little that the memory that jobs request, which has a margin of 400 MB, covers it."""
+"""Maximum size of this cache. It is covered by the margin of 400 MB in the memory that jobs request."""
 
 
 def _occupied(group: Group, index: Sequence[int], first: int, last: int) -> NDArray[np.uint32]:
-    """Cells of a shard's rows [first, last) that hold a spike, counted row by row; a cell that counts n spikes is there n times.
+    """Flat indices of the cells with a spike in rows [first, last) of a shard; the index of a cell with n spikes occurs n times.
 
-    A decoded shard is kept until `RECENT_BYTES` are full. A shard that was written again is another file, and is decoded again.
+    Decoded shards are cached, up to `RECENT_BYTES`. A shard that has been rewritten is another file, so it is decoded again.
     """
     path = group.shard_path("spikes", index)
     require([path])
@@ -81,7 +81,7 @@ def _occupied(group: Group, index: Sequence[int], first: int, last: int) -> NDAr
         return _recent[key]
     raster = read_shard(group, "spikes", index, slice(first, last))
     cells = np.flatnonzero(raster)
-    if raster.dtype != np.bool_:  # of a recording, in which a cell may count several spikes
+    if raster.dtype != np.bool_:  # a recording: a cell may count several spikes
         cells = np.repeat(cells, raster.ravel()[cells])
     _recent[key] = kept = cells.astype(np.uint32)  # a shard has less than 2^32 cells: MAX_SHARD_BYTES
     while sum(spikes.nbytes for spikes in _recent.values()) > RECENT_BYTES:
@@ -90,7 +90,7 @@ def _occupied(group: Group, index: Sequence[int], first: int, last: int) -> NDAr
 
 
 def neuron_counts(run: RunConfig, neurons: NDArray[np.int64], bin_ms: int) -> NDArray[np.int64]:
-    """Count the spikes of some neurons, in increasing order, in bins from the run's start, (n_bins, n_neurons); whole bins only."""
+    """Count the spikes of some neurons (ids in increasing order) in bins from the run's start, (n_bins, n_neurons); whole bins only."""
     counts = np.zeros((run.n_steps // bin_ms, len(neurons)), np.int64)
     blocks = np.unique(neurons // run.block_size)
     for bins, ids in _binned(run, bin_ms, blocks.tolist()):
@@ -110,7 +110,7 @@ def population_counts(run: RunConfig, bin_ms: int) -> NDArray[np.int64]:
 
 
 def _binned(run: RunConfig, bin_ms: int, blocks: Iterable[int] | None = None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Bin and neuron of each spike, a segment and block at a time; spikes after the last whole bin are left out."""
+    """Yield bin and neuron of each spike, one segment and block at a time; spikes after the last whole bin are omitted."""
     end = run.n_steps // bin_ms * bin_ms
     for segment, block in itertools.product(range(run.n_segments), range(run.n_blocks) if blocks is None else list(blocks)):
         start, stop = run.segment_range(segment)
@@ -125,7 +125,7 @@ def between(steps: NDArray[np.int64], ids: NDArray[np.int64], start: int, end: i
 
 
 def of_neurons(steps: NDArray[np.int64], ids: NDArray[np.int64], neurons: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The spikes of some neurons which are numbered anew from 0 in their order."""
+    """The spikes of some neurons, which are renumbered from 0 in the given order."""
     place = np.full(max(ids.max(initial=0), neurons.max(initial=0)) + 1, -1, np.int64)
     place[neurons] = np.arange(len(neurons))
     local = place[ids]
@@ -162,7 +162,7 @@ def raster_spikes(spikes: xr.DataArray) -> tuple[NDArray[np.int64], NDArray[np.i
         raise SpikelensError("expected spikes whose coordinate time goes up by 1 ms; select a range of time without gaps")
     raster = spikes.transpose("time", "neuron").to_numpy()
     cells = np.flatnonzero(raster)
-    if raster.dtype.kind in "ui":  # of a recording, in which a cell may count several spikes
+    if raster.dtype.kind in "ui":  # a recording: a cell may count several spikes
         cells = np.repeat(cells, raster.ravel()[cells])
     steps, ids = np.divmod(cells, raster.shape[1])
     return start + steps, ids, start, start + len(time)

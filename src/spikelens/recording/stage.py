@@ -1,4 +1,4 @@
-"""What the workflow needs to know of this stage: its jobs, their costs, and what their results follow from."""
+"""Interface of this stage to the workflow: its jobs, their costs, and what their results depend on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reads(run: RunConfig, item: str) -> tuple[Read, ...]:
 
 def configured(run: RunConfig, item: str) -> dict[str, Any]:
     section = {**keyed(run.recording), "file": content_of(_file(run))}
-    if run.n_steps % run.segment_steps == 0:  # a longer recording has the same segments
+    if run.n_steps % run.segment_steps == 0:  # a longer recording has the same first segments
         del section["duration_s"]
     return section
 
@@ -37,7 +37,7 @@ def memory(run: RunConfig, item: str, rate_hz: float) -> float:
 
 
 def seconds(run: RunConfig, item: str, speeds: Speeds, rate_hz: float) -> float:
-    """Seconds for a segment: it reads the whole table."""
+    """Time of one segment, which reads the whole table [s]."""
     cells = run.segment_steps * run.n_neurons
     return speeds.start_s + 200e-9 * n_rows(_file(run)) + 1e-3 * run.n_blocks * speeds.write_ms_per_file + 10e-9 * cells
 

@@ -1,4 +1,4 @@
-"""Synapses as arrays, which the network builds and the wiring is read as."""
+"""Synapses as arrays: as built by the network stage and as read by `recording.wiring`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The wiring of the network that made the spikes: its synapses as built, and their weights over the run.
 
-Only the judge, the report, and features and methods that declare it import this module. Synapses are read block by block, and matrices
-contain only the given neurons.
+Only the judge, the report, and features and methods that declare the network in `reads` import this module. Synapses are read block by
+block, and matrices contain only the given neurons.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _synapses(run: RunConfig, block: int, store: StoreName, array: str, segment:
 
 
 def _mean_weight(run: RunConfig, block: int) -> Floats:
-    """Weight of each of a block's synapses, averaged over the run, (n_synapses,) [mV]; at the run's end if averages are not kept."""
+    """Weight of each of a block's synapses, averaged over the run, (n_synapses,) [mV]; at the run's end if averages are not stored."""
     if not run.weight_average:
         end: Floats = _synapses(run, block, "weights", "weight", run.n_segments - 1)[0] / UNITS_PER_MV
         return end
@@ -65,14 +65,14 @@ def read_wiring(run: RunConfig, neurons: Ids) -> Wiring:
 
 
 def places_of(run: RunConfig, neurons: Ids) -> Ids:
-    """Place of each neuron among some, (n_neurons,); -1 for the others."""
+    """Index of each neuron in `neurons`, (n_neurons,); -1 for all others."""
     place = np.full(run.n_neurons, -1, np.int64)
     place[neurons] = np.arange(len(neurons))
     return place
 
 
 def pairs_among(run: RunConfig, place: Ids, block: int) -> tuple[tuple[Ids, Ids], NDArray[np.bool_]]:
-    """Places of source and target of the block's synapses among some neurons (`places_of`), and which synapses these are."""
+    """Indices of source and target of a block's synapses among some neurons (`places_of`), and a mask of these synapses."""
     source, target = (place[_synapses(run, block, "network", end)] for end in ("source", "target"))
     kept = (source >= 0) & (target >= 0)
     return (source[kept], target[kept]), kept

@@ -1,4 +1,4 @@
-"""Figures of the network as built and of what the simulation did: wiring, raster, rates, weights."""
+"""Figures of the network and of its activity: wiring, raster, rates, weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_BOUNDARIES = 6
 
 
 def network(run: RunConfig) -> Figure:
-    """Draw in-degrees by population, delays, and weights by class of edges at the start and at the end."""
+    """Draw in-degrees by population, delays, and weights by edge class at the start and at the end."""
     classes = len(run.edge_classes)
     figure = style.new_figure(10, 3.6 + 1.1 * classes)
     above, below = style.stacked(figure, 3, 0.6 + 1.1 * classes)
@@ -81,13 +81,13 @@ def _weights_by_class(figure: SubFigure, run: RunConfig) -> None:
         axes.set_ylabel(style.arrow(name))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         style.light_grid(axes)
-    rows[0].set(title="Weights of each class of edges, source\N{RIGHTWARDS ARROW}target: share of its synapses", ylim=(0, 1.08))
+    rows[0].set(title="Weights in each edge class, source\N{RIGHTWARDS ARROW}target: share of its synapses", ylim=(0, 1.08))
     rows[0].legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     rows[-1].set_xlabel("weight [mV]")
 
 
 def weights(run: RunConfig) -> Figure:
-    """Draw how plastic weights are distributed at the start and at each segment's end, a panel for each class of edges."""
+    """Draw the distribution of plastic weights at the start and at the end of segments, one panel per edge class."""
     histograms = data.weight_histograms(run)
     plastic = histograms.counts[:, :, 1]
     shown_classes = [i for i in range(len(run.edge_classes)) if plastic[0, i].any()]
@@ -119,7 +119,7 @@ def _weights_over_time(axes: Axes, run: RunConfig, edges: NDArray[np.float64], c
 
 
 def raster_and_rates(run: RunConfig) -> Figure:
-    """Draw the spikes of the run's last seconds above the running rates, and the rates of the whole run."""
+    """Draw the spikes and running rates of the last seconds of the run, and the rates of the whole run."""
     figure = style.new_figure(10, 9)
     above, below = style.stacked(figure, 2.4, 1)
     raster, rates = above.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
@@ -176,7 +176,7 @@ def _rates_over_time(axes: Axes, run: RunConfig) -> None:
     if 0 < run.training.start_s < run.duration_s:
         axes.axvline(run.training.start_s, color=style.GREY, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
-            "models see what follows",
+            "models use data from here on",
             (run.training.start_s, 1),
             (5, -2),
             xycoords=axes.get_xaxis_transform(),

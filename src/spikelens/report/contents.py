@@ -1,7 +1,7 @@
-"""What the report of a run holds: its figures in the order in which a reader meets them, each with a caption.
+"""Contents of the report: its figures in order, each with a caption.
 
-Figures of a stage are listed here; those of an item its kind gives (`Model.figures`). The rules ask for the names of all files, so that
-this module imports nothing that takes time.
+Figures of stages are listed here. Figures of items are defined by their kinds (e.g. `Model.figures`). The workflow declares the names of
+all files, so this module avoids slow imports.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 SUMMARY = "summary.json"
-"""Below the stage's folder."""
+"""Names of files in the folder of the stage."""
 
 
 class Shown(NamedTuple):
     """One figure of the report."""
 
     name: str
-    """Of its file, without the suffix."""
+    """Name of its file, without the suffix."""
     title: str
     caption: str
     draw: Callable[[RunConfig], Figure]
     stage: Stage
-    """The section it is shown in: the stage that made what it shows."""
+    """Section of the page: the stage that computed what it shows."""
 
     @property
     def file(self) -> str:
@@ -38,7 +38,7 @@ class Shown(NamedTuple):
 
 
 def drawn_by(module: str, function: str, *arguments: str) -> Callable[[RunConfig], Figure]:
-    """A function that draws a figure; its module is imported when it is called."""
+    """A function that draws a figure; it imports its module only when it is called."""
 
     def draw(run: RunConfig) -> Figure:
         figure: Figure = getattr(importlib.import_module(f"spikelens.report.{module}"), function)(run, *arguments)

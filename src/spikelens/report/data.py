@@ -1,4 +1,4 @@
-"""What the figures and the summary read from a run's stores: one block or shard at a time, reduced to what is shown."""
+"""Data for the figures and the summary, read from a run's stores one block or shard at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RATE_STEP_MS = 10
 
 
 def edge_classes_of(run: RunConfig, synapses: Synapses) -> NDArray[np.int64]:
-    """Place of each synapse's class in `run.edge_classes`; (n_synapses,)."""
+    """Index of each synapse's edge class in `run.edge_classes`, (n_synapses,)."""
     ranges = run.populations
     ends = [end for _, end in ranges.values()]
     table = np.full((len(ends), len(ends)), -1)
@@ -72,7 +72,7 @@ def weight_histograms(run: RunConfig) -> WeightHistograms:
 
 
 def _weight_bins(run: RunConfig) -> NDArray[np.float64]:
-    """Bins from the lowest weight, or 0, to the highest that there can be; 0 and the upper bound are edges."""
+    """Bin edges [mV] from the lowest weight, or 0, to the highest possible weight; 0 and the highest weight are edges."""
     weights = [built_synapses(run, block).weight for block in range(run.n_blocks)]
     low = min(0.0, *(float(block.min(initial=0)) / UNITS_PER_MV for block in weights))
     high = max(run.network.weight_max_mv, *(float(block.max(initial=0)) / UNITS_PER_MV for block in weights))
@@ -82,7 +82,7 @@ def _weight_bins(run: RunConfig) -> NDArray[np.float64]:
 
 
 def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDArray[np.float32]:
-    """Weights [mV] among the given neurons, (source, target), added up over the synapses of a pair; NaN where there is none."""
+    """Weights [mV] among the given neurons, (source, target), summed over the synapses of a pair; NaN without a synapse."""
     place = np.full(run.n_neurons, -1)
     place[ids] = np.arange(len(ids))
     matrix = np.zeros((len(ids), len(ids)), np.float32)
@@ -98,7 +98,7 @@ def weight_matrix(run: RunConfig, ids: NDArray[np.int64], boundary: int) -> NDAr
 
 
 def rate_step_ms(run: RunConfig) -> int:
-    """Time between the running rates that are shown [ms]."""
+    """Sampling interval of the running rates in the figures [ms]."""
     return math.gcd(_RATE_STEP_MS, run.report.window_ms)
 
 
@@ -126,9 +126,9 @@ def omega_of_all_pairs(run: RunConfig, feature: str) -> NDArray[np.float32]:
 
 
 def mean_omega_by_class(run: RunConfig, feature: str) -> NDArray[np.float64] | None:
-    """Mean causal component of a synapse, with weight and delay, [mV] by window and class of edges; (n_windows, n_edge_classes).
+    """Mean causal component of a synapse, with weight and delay, [mV] by window and edge class, (n_windows, n_edge_classes).
 
-    NaN for a class without synapses; None for a network without any.
+    NaN for an edge class without synapses; None if the network has no synapses.
     """
     n_classes = len(run.edge_classes)
     sums, counts = None, np.zeros(n_classes)
@@ -144,22 +144,22 @@ def mean_omega_by_class(run: RunConfig, feature: str) -> NDArray[np.float64] | N
 
 
 def output(run: RunConfig, name: str) -> xr.Dataset:
-    """What a model, with its first seed, makes of the test range, lazily."""
+    """Output of a model, with its first seed, on the test range; loaded lazily."""
     return open_group(model_output(run, name, run.models[name].seeds[0]))
 
 
 def computed(run: RunConfig, name: str) -> xr.Dataset:
-    """What a method of the explanation computed, lazily."""
+    """Output of a method of the explanation; loaded lazily."""
     return open_group(method_output(run, name))
 
 
 def training_history(run: RunConfig, model: str, seed: int) -> list[dict[str, Any]]:
-    """One entry for each epoch of a training."""
+    """One entry per epoch of a training run."""
     return read_json_lines(model_folder(run, model, seed) / HISTORY, _HISTORY_FIELDS)
 
 
 def model_facts(run: RunConfig, model: str, seed: int) -> dict[str, Any]:
-    """What training left about a model: ranges, scores, baselines."""
+    """Content of model.json: options, time ranges, scores, baselines."""
     return read_json(model_folder(run, model, seed) / DESCRIPTION, _MODEL_FIELDS)
 
 
@@ -183,14 +183,14 @@ def _base(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def _shown_name(run: RunConfig, row: dict[str, Any], several: bool) -> str:
-    """The name of a score, with its method if several have it, and with the time range if that is not the test range."""
+    """The name of a score, with its method if several methods have it, and with "whole run" if that is its time range."""
     whole = row["time_range_ms"] == [0, run.n_steps]
     name = str(row["score"]).replace("_", " ")
     return name + (f" ({row['method']})" if several else "") + (", whole run" if whole else "")
 
 
 def kind_of_score(row: dict[str, Any]) -> str:
-    """Whether a score is of trained "attention", a "control", of spikes with no "model", or "circular": it was given the wiring."""
+    """Kind of a score: "attention" (trained), "control", "no model" (from the spikes), or "circular" (uses the wiring)."""
     if "wiring" in row["saw"]:
         return "circular"
     if row["score"].endswith((UNTRAINED, SHUFFLED)):

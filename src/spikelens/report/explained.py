@@ -148,7 +148,7 @@ def omega_of_pairs(run: RunConfig, feature: str) -> Figure:
 
 
 def omega_of_synapses(run: RunConfig, feature: str) -> Figure:
-    """Draw the mean causal component of the synapses of each class over time."""
+    """Draw the mean causal component of the synapses in each edge class over time."""
     figure = style.new_figure(10, 3.6)
     _course(figure.add_subplot(), run, feature)
     return figure

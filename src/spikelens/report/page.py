@@ -38,7 +38,7 @@ _SCORES_NOTE = (
 _MODEL_COLUMNS = ("model", "seed", "predictor", "measure", "unit", "value")
 
 
-_ITEM_COLUMNS = ("name", "kind", "what it is", "options", "it read")
+_ITEM_COLUMNS = ("name", "kind", "description", "options", "computed from")
 
 
 def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
@@ -51,7 +51,7 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
     """
     sections = {stage: [_figure(shown, drawings[shown.name]) for shown in figures_of(run) if shown.stage == stage] for stage in STAGES}
     for stage in (stage for stage in STAGES if run.items(stage)):
-        sections[stage].append(_table(f"{stage.capitalize()}: what was computed", _ITEM_COLUMNS, _item_rows(run, stage)))
+        sections[stage].append(_table(f"{stage.capitalize()}: computed items", _ITEM_COLUMNS, _item_rows(run, stage)))
     if run.models:
         of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
         sections["models"].append(_table("Scores of models and baselines on the test range", _MODEL_COLUMNS, of_models))
@@ -118,7 +118,7 @@ def _score_cells(row: dict[str, Any]) -> list[Any]:
 
 
 def _item_rows(run: RunConfig, stage: Stage) -> Iterator[list[str]]:
-    """The items of a stage: kind, options, and what each was computed from."""
+    """The items of a stage: kind, description, options, and what each was computed from."""
     for name, item in run.items(stage).items():
         options = ", ".join(f"{key}: {value}" for key, value in item.model_dump(mode="json", exclude={"kind"}).items())
         about = inspect.cleandoc(type(item).__doc__ or "").split("\n")[0]

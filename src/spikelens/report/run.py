@@ -1,4 +1,4 @@
-"""The report of a run: every figure, the page that shows them with tables, and the summary, made from its stores."""
+"""The report of a run, made from its stores: the figures, the page with figures and tables, and the summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def make_report(run: RunConfig) -> None:
-    """Write the figures, the page and summary.json into the stage's folder; the same stores give the same bytes, wall times apart.
+    """Write the figures, the page and summary.json into the stage's folder; the same stores give the same bytes, except for wall times.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the workflow needs to know of this stage: its job, its costs, and what its results follow from."""
+"""Interface of this stage to the workflow: its job, its cost, and what its results depend on."""
 
 from __future__ import annotations
 

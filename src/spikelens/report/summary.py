@@ -27,7 +27,7 @@ _FIRST_S = 10
 
 
 def write_summary(run: RunConfig, report_seconds: float) -> None:
-    """Write summary.json: for each of the six stages its key numbers and the time of its jobs.
+    """Write summary.json: for each stage its key numbers and the time of its jobs.
 
     The benchmark of the report is written only after it has finished. Its wall time so far is therefore
     passed as `report_seconds` [s].

@@ -1,4 +1,4 @@
-"""What the workflow needs to know of this stage: its jobs, their costs, and what their results follow from."""
+"""Interface of this stage to the workflow: its jobs, their costs, and what their results depend on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from spikelens.speeds import Speeds
 
 _NOT_RESULTS = ("ranks", "duration_s")
-"""Keys that do not change what any one shard holds."""
+"""Keys that do not change the content of any shard."""
 LOADED_FILES = 10
-"""Shards that the simulation reads of a block: its five columns, twice."""
+"""Number of shards that the simulation reads per block: five columns, twice."""
 _ONE_CALL_NEURONS = 20_000
-"""Fewer, on one rank, are stepped a second at a time by compiled code."""
+"""A single rank with fewer neurons runs whole seconds in compiled code."""
 
 
 def reads(run: RunConfig, item: str) -> tuple[Read, ...]:
@@ -32,7 +32,7 @@ def configured(run: RunConfig, item: str) -> dict[str, Any]:
     section = {key: value for key, value in keyed(run.simulation).items() if key not in _NOT_RESULTS}
     section["drive"] = {**keyed(run.drive), "events": content_of(run.drive.events)}
     section["weight_average"] = run.weight_average
-    if run.n_steps % run.segment_steps:  # the shards of a short last segment are short: a longer run can't go on from them
+    if run.n_steps % run.segment_steps:  # the last segment is short: a longer run cannot continue from its shards
         section["duration_s"] = run.duration_s
     return section
 
@@ -54,7 +54,7 @@ def memory(run: RunConfig, item: str, rate_hz: float) -> float:
 def rank_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_HZ) -> float:
     """Memory of the rank that needs most, during one segment [bytes].
 
-    Terms are added up also where they do not stand at one time: freed parts below malloc's threshold stay with the process.
+    All terms are added, also those not allocated at the same time: memory freed below malloc's threshold stays with the process.
     """
     synapses = expected(run)
     n, blocks = run.network.neurons, -(-run.n_blocks // ranks)
@@ -64,13 +64,14 @@ def rank_memory(run: RunConfig, ranks: int, rate_hz: float = ASSUMED_RATE_HZ) ->
     block = synapses.of_block.max()
     averaged = 8 * run.weight_average
     held = own * (plastic_share * (12 + averaged) + (1 - plastic_share) * 8)
-    # first_synapse of both kinds (and as counted, while loading), last spikes, the second's sources; recent spikes as stored, dense
+    # first synapses of both kinds (twice while loading), last spikes, sources of a second's spikes; recent spikes as a dense array
     of_network = n * (32 + 8 + 60 + run.max_delay)
     of_own_neurons = own_neurons * 64  # state, inputs, largest inputs, queues
-    spikes_hz = rate_hz * (4 * own_neurons * run.simulation.segment_s + 40 * n)  # the segment's own; the second's, of all, being sorted
-    loading = 40 * block  # columns in the order of storage, 18 bytes each, and a shard in its codec
+    # own spikes of the segment; spikes of all neurons in a second, while they are sorted
+    spikes_hz = rate_hz * (4 * own_neurons * run.simulation.segment_s + 40 * n)
+    loading = 40 * block  # columns in storage order, 18 bytes per synapse, and a shard being decoded
     shard_spikes = rate_hz * run.simulation.segment_s * min(run.network.block_size, n)
-    raster = 2 * BYTES_A_SPIKE * shard_spikes + 2 * run.simulation.chunk_ms * run.simulation.chunk_neurons  # dense only by the chunk
+    raster = 2 * BYTES_A_SPIKE * shard_spikes + 2 * run.simulation.chunk_ms * run.simulation.chunk_neurons  # dense one chunk at a time
     record = run.simulation.record
     recorded = 3 * (8 * len(record.neurons) + 4 * len(record.synapses)) * run.segment_steps / record.every_ms  # kept, gathered, joined
     way_back = max(own / 8, block) * (8 + averaged) + block * 1.5 * averaged
@@ -82,9 +83,10 @@ def seconds(run: RunConfig, item: str, speeds: Speeds, rate_hz: float) -> float:
 
 
 def segment_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RATE_HZ, seconds: float | None = None) -> float:
-    """Seconds of wall time for one segment of the simulation, on simulation.ranks ranks that have a core each.
+    """Wall time of one segment of the simulation on simulation.ranks ranks, with one core per rank [s].
 
-    `seconds` of biological time instead of simulation.segment_s; the start, and loading and writing synapses do not depend on it.
+    `seconds` is the biological time of the segment; default: simulation.segment_s. The time to start the process and to load and write
+    synapses does not depend on it.
     """
     ranks, neurons = run.simulation.ranks, run.network.neurons
     seconds = min(run.simulation.segment_s, run.simulation.duration_s) if seconds is None else seconds
@@ -99,8 +101,8 @@ def segment_seconds(run: RunConfig, speeds: Speeds, rate_hz: float = ASSUMED_RAT
 
 
 def writing_seconds(run: RunConfig, speeds: Speeds, seconds: float) -> float:
-    """Seconds of wall time in which a rank writes a segment of so many seconds of biological time."""
-    # blocks are whole: one rank may have one more than another
+    """Wall time in which a rank writes a segment with `seconds` of biological time [s]."""
+    # a rank owns whole blocks, so one rank may have one more than another
     blocks = -(-run.n_blocks // run.simulation.ranks)
     share = blocks / run.n_blocks
     cells = seconds * STEPS_PER_SECOND * share * run.network.neurons

@@ -1,7 +1,8 @@
-"""Zarr stores of sharded arrays. This package knows the layout of a group, and no stage.
+"""Zarr stores of sharded arrays. This package defines layouts of groups in general and does not depend on stages.
 
-Every array is divided into shards: each shard is one file, written whole by exactly one job. A store is kept below its stage's key
-(`places`). Metadata (`zarr.json`) and coordinates are a pure function of the layout; no job owns them.
+Every array is divided into shards. Each shard is one file, which exactly one job writes, as a whole. A store is
+in the folder of its stage's key (`places`). Metadata (`zarr.json`) and coordinates follow from the layout alone,
+so no job owns them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Layouts of Zarr groups: arrays that are divided into shards, coordinates, and where the files of a shard are."""
+"""Layouts of Zarr groups: arrays that are divided into shards, coordinates, and the paths of shards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COORDINATE_CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Array:
-    """One sharded array: what zarr needs to know, and along which dimensions shards are divided by segment and block."""
+    """One sharded array: its properties in zarr, and the dimensions along which shards are divided by segment and block."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class Array:
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
-        """Cells of a chunk along each dimension: what is compressed, and read, as one."""
+        """Cells of a chunk along each dimension. A chunk is compressed and read as one unit."""
         return tuple(min(chunk, shard) for chunk, shard in zip(self.chunks or self.shards, self.shards, strict=True))
 
     @property
@@ -41,7 +41,7 @@ class Array:
         return tuple(-(-length // shard) for length, shard in zip(self.shape, self.shards, strict=True))
 
     def region(self, index: Sequence[int]) -> tuple[slice, ...]:
-        """The cells of shard `index`; the last of a dimension may be short."""
+        """The cells of shard `index`; the last shard along a dimension may be short."""
         return tuple(
             slice(i * shard, min((i + 1) * shard, length)) for i, shard, length in zip(index, self.shards, self.shape, strict=True)
         )
@@ -58,7 +58,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Coordinate:
-    """Values known from the configuration alone, or a function that makes them: who only wants a layout need not wait for them."""
+    """Values that follow from the configuration alone, or a function that computes them on first use."""
 
     dims: tuple[str, ...]
     made: NDArray[Any] | Callable[[], NDArray[Any]]
@@ -81,18 +81,18 @@ class Group:
 
     @property
     def n_metadata_files(self) -> int:
-        """Files that follow from the configuration: each zarr.json, and the coordinates' chunks."""
+        """Number of files that follow from the configuration: each zarr.json, and the chunks of coordinates."""
         chunks = sum(-(-len(coordinate.values) // COORDINATE_CHUNK) for coordinate in self.coordinates.values())
         return 1 + len(self.subgroups) + len(self.arrays) + len(self.coordinates) + chunks
 
     def shard_path(self, array: str, index: Sequence[int | str]) -> Path:
-        """The file of a shard; of all shards, where words stand for indices."""
+        """The file of a shard; indices may be templates, like "{block}"."""
         return self.path / array / "c" / "/".join(map(str, index))
 
     def shard_paths(
         self, arrays: Iterable[str] | None = None, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None
     ) -> list[Path]:
-        """Files that hold the given segments and blocks of the given arrays (None: all)."""
+        """Files of the given segments and blocks of the given arrays (None: all)."""
         segments, blocks = (None if items is None else list(items) for items in (segments, blocks))
         return [
             self.shard_path(name, index)
@@ -106,10 +106,10 @@ Layout = tuple[dict[str, Array], dict[str, Coordinate]]
 
 
 def time_coordinate(n: int, step_ms: int = 1, first_ms: int = 0, dim: str = "time", long_name: str = "time") -> dict[str, Coordinate]:
-    # the key is not "units": xarray would turn "ms" into timedelta64 only where asked to, but tools differ
+    # xarray may convert the unit "ms" to timedelta64, so this package opens stores with decode_timedelta=False
     return {dim: Coordinate((dim,), lambda: first_ms + step_ms * np.arange(n, dtype=np.int64), {"long_name": long_name, "units": "ms"})}
 
 
 def beside_dimensions(coordinates: Mapping[str, Coordinate]) -> str:
-    """Names of the coordinates that are not those of a dimension itself, as xarray wants them told."""
+    """Names of the coordinates that are not dimension coordinates, for the attribute "coordinates" that xarray reads."""
     return " ".join(name for name, coordinate in coordinates.items() if name not in coordinate.dims)

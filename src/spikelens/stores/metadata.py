@@ -1,4 +1,4 @@
-"""Metadata of Zarr groups (`zarr.json` and coordinates): a function of the layout, written and restored without an owner."""
+"""Metadata of Zarr groups (`zarr.json` and coordinates). They follow from the layout, so any process can restore them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _Files = dict[str, bytes]
 
 
 def metadata_files(group: Group) -> _Files:
-    """The files of a group that follow from the configuration: every zarr.json, and the coordinates' chunks."""
-    import zarr  # not above: `spikelens status` needs the layouts alone
+    """The files of a group that follow from the configuration: every zarr.json, and the chunks of coordinates."""
+    import zarr  # imported here, since `spikelens status` needs only layouts
     from zarr.storage import MemoryStore
 
     store = MemoryStore()
@@ -48,7 +48,7 @@ def metadata_files(group: Group) -> _Files:
 
 
 def create_array(root: zarr.Group, name: str, array: Array) -> None:
-    """Create an array without cells."""
+    """Create an array without writing cells."""
     dtype = np.dtype(array.dtype)
     root.create_array(
         name,
@@ -68,23 +68,26 @@ def files_of(store: MemoryStore) -> _Files:
 
 
 def codecs(dtype: np.dtype[Any]) -> list[Any]:
-    """Level 1 everywhere: 5 takes three to six times as long, and saves 2 % on weights; writing must not cost more than simulating."""
+    """Codecs with compression level 1 for all data types.
+
+    Level 5 takes three to six times as long and saves 2 % on weights; writing must not cost more than simulating.
+    """
     from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-    if dtype == np.bool_:  # rasters are nearly all zeros: blosc, which shuffles and cuts them into blocks first, halves the speed
+    if dtype == np.bool_:  # rasters are mostly zeros; blosc shuffles and splits them into blocks first, which halves the speed
         return [ZstdCodec(level=1), Crc32cCodec()]
     return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle", typesize=dtype.itemsize), Crc32cCodec()]
 
 
 def compressor(dtype: np.dtype[Any]) -> Any:
-    """What compresses the chunks that are described by `codecs`."""
+    """The compressor of the chunks that `codecs` describes."""
     import numcodecs
 
     return numcodecs.Zstd(level=1) if dtype == np.bool_ else numcodecs.Blosc("zstd", clevel=1, shuffle=numcodecs.Blosc.BITSHUFFLE)
 
 
 def ensure(group: Group, *, only_missing: bool = False) -> None:
-    """Make a group's metadata and coordinates on disk what the configuration says; `only_missing` restores lost files alone."""
+    """Write the metadata and coordinates of a group that are missing or, without `only_missing`, differ from its layout."""
     changed = False
     # group metadata come last: a group whose zarr.json is up to date is complete
     for key, content in sorted(metadata_files(group).items(), key=lambda item: item[0] == "zarr.json"):
@@ -100,7 +103,7 @@ def ensure(group: Group, *, only_missing: bool = False) -> None:
 
 
 def without_consolidated(content: bytes) -> bytes:
-    """A group's metadata as written at first; as they are if they hold no consolidated ones, or are damaged."""
+    """A group's metadata without consolidated metadata; unchanged if they have none, or are damaged."""
     try:
         metadata = json.loads(content)
     except ValueError:
@@ -116,9 +119,9 @@ def without_consolidated(content: bytes) -> bytes:
 
 
 def consolidate_group(root: Group, groups: Iterable[Group]) -> None:
-    """Write the metadata of a store's groups and arrays into that of its root.
+    """Write the metadata of a store's groups and arrays into the metadata of its root.
 
-    They are those of the layouts: a folder of someone else's in the store is not looked into.
+    They are taken from the layouts, so unrelated folders in the store are ignored.
     """
     import zarr
     from zarr.core.buffer import default_buffer_prototype
@@ -129,14 +132,14 @@ def consolidate_group(root: Group, groups: Iterable[Group]) -> None:
     }
     held = MemoryStore({key: default_buffer_prototype().buffer.from_bytes(content) for key, content in files.items()})
     with warnings.catch_warnings():
-        # zarr warns that other implementations may not know them: these read every zarr.json instead
+        # zarr warns that other implementations may not support them; these read every zarr.json instead
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
         zarr.consolidate_metadata(held, zarr_format=3)
     write_atomically(root.path / "zarr.json", files_of(held)["zarr.json"])
 
 
 def is_consolidated(path: Path) -> bool:
-    """Whether a group's consolidated metadata, if it has any, are what the zarr.json of its members say."""
+    """Whether a group's consolidated metadata, if any, match the zarr.json of its members."""
     content = json.loads(path.read_bytes())
     consolidated = content.get("consolidated_metadata") or {}
     members = consolidated.get("metadata", {}) if isinstance(consolidated, dict) else None

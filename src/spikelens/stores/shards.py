@@ -1,6 +1,7 @@
-"""Reading and writing of shards.
+"""Read and write shards.
 
-Two things zarr would do silently are refused: a missing or empty shard reads as zeros, and a write may leave a chunk of zeros out.
+Two silent behaviours of zarr are avoided: it reads a missing or empty shard as zeros, and it may omit chunks of
+zeros when it writes a shard.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ if TYPE_CHECKING:
     import zarr
 
 Cells = Callable[[tuple[slice, ...]], NDArray[Any]]
-"""Makes the cells of one chunk; slices count from the shard's first cell."""
+"""Returns the cells of one chunk; the slices are relative to the first cell of the shard."""
 
 
 def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[Any] | Cells) -> Path:
-    """Write one shard whole, chunks of zeros too, and wait until it is on disk.
+    """Write one complete shard, including chunks of zeros, and sync it to disk.
 
-    The group's metadata must stand (`ensure`). The file appears under its name only when it is on disk; one that is there already is
-    not read.
+    If the array has no zarr.json, the metadata of the group are written first (`ensure`). The file gets its name
+    only when it is on disk. An existing file is replaced without being read.
 
     Parameters
     ----------
     values : array or function
-        The shard's cells; or a function that is asked for one chunk after the other, in C order, where they would be too many at once.
+        The shard's cells; or, to save memory, a function that is called for each chunk, in C order.
 
     Raises
     ------
     StoreError
-        If the disk is full, or not writable.
+        If the file cannot be written, e.g. because the disk is full.
     """
     spec = group.arrays[array]
     region = spec.region(index)
@@ -57,10 +58,10 @@ def write_shard(group: Group, array: str, index: Sequence[int], values: NDArray[
 
 
 def _encoded_shard(spec: Array, shape: tuple[int, ...], cells: Cells) -> bytearray:
-    """The bytes of a shard of the given shape, as Zarr v3's codec "sharding_indexed" (1.0) has them: chunks, index, checksum.
+    """Encode a shard of the given shape with Zarr v3's codec "sharding_indexed" (1.0): chunks, index, checksum.
 
-    zarr would do the same, with several copies of the shard on the way: of rasters, which compress fast, these take most of the time.
-    A short last shard lacks the chunks beyond its end.
+    zarr itself copies the shard several times, which takes most of the time for rasters, since they compress
+    fast. A short last shard has no chunks beyond its end.
     """
     import google_crc32c
 
@@ -87,12 +88,12 @@ def _encoded_shard(spec: Array, shape: tuple[int, ...], cells: Cells) -> bytearr
 
 
 def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = slice(None)) -> NDArray[Any]:
-    """Read one shard as stored (integers stay integers), or only some of its rows: chunks without them are not decoded.
+    """Read one shard as stored (integers stay integers), or only some of its rows; other chunks are not decoded.
 
     Raises
     ------
     StoreError
-        If it is missing, empty or damaged.
+        If the shard is missing, empty or damaged.
     """
     path = group.shard_path(array, index)
     require([path])
@@ -105,12 +106,12 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise StoreError(f"{path} cannot be read ({error}); delete it, and the next call of snakemake makes it again") from error
+        raise StoreError(f"{path} cannot be read ({error}); delete it and run snakemake, which recreates it") from error
     return np.asarray(values)
 
 
 def _open_array(group: Group, array: str) -> zarr.Array[Any]:
-    """Open an array to read it, as its layout says; its zarr.json on disk is not read."""
+    """Open an array for reading with the metadata of its layout; its zarr.json on disk is not read."""
     import zarr
 
     from spikelens.laid_out import LaidOut
@@ -129,7 +130,7 @@ def _cells_metadata(
     dtype: str,
     fill_value: float,
 ) -> bytes:
-    """The zarr.json of an array as far as its cells need it: without attributes. To make it takes longer than to read a small shard."""
+    """The zarr.json of an array without attributes. Cached, since creating it takes longer than reading a small shard."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -153,24 +154,24 @@ def read_array(group: Group, array: str, segments: Iterable[int] | None = None, 
 
 
 def require(paths: Iterable[Path]) -> None:
-    """Refuse missing and empty shards, which zarr would read as zeros."""
+    """Raise a StoreError if shards are missing or empty, since zarr would read them as zeros."""
     bad = [path for path in paths if not is_there(path)]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         fault, remedy = ("is empty", "delete it and run") if bad[0].is_file() else ("is missing", "run")
         obstacle = in_its_place(bad[0])
         remedy = f"{obstacle}, then {remedy}" if obstacle else remedy
-        raise StoreError(f"{bad[0]}{more}: shard {fault}; {remedy} snakemake, which makes it again")
+        raise StoreError(f"{bad[0]}{more}: shard {fault}; {remedy} snakemake, which recreates it")
 
 
 def is_there(path: Path) -> bool:
-    """Whether a shard is a file that is not empty."""
+    """Whether a shard exists and is not empty."""
     return path.is_file() and path.stat().st_size > 0
 
 
 def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iterable[int] | None = None) -> xr.Dataset:
-    """Open a group lazily as xarray, after making sure that the shards of the given segments and blocks (None: all) are there."""
-    import xarray as xr  # not above: its import takes longer than many a job that only reads and writes shards
+    """Open a group lazily with xarray, after checking that the shards of the given segments and blocks (None: all) exist."""
+    import xarray as xr  # imported here, since this takes longer than many jobs that only read and write shards
 
     from spikelens.laid_out import LaidOut
 
@@ -181,12 +182,12 @@ def open_group(group: Group, segments: Iterable[int] | None = None, blocks: Iter
 
 @contextmanager
 def naming_damage(*groups: Group) -> Iterator[None]:
-    """Name the shard if what is read lazily (`open_group`) cannot be decoded: zarr's own errors do not say which file it was.
+    """Name the damaged shard if lazily read data (`open_group`) cannot be decoded: zarr's own errors do not name the file.
 
     Raises
     ------
     StoreError
-        In place of any other exception, if a file of the groups is missing or damaged.
+        Instead of any other exception, if a file of the groups is missing or damaged.
     """
     try:
         yield
@@ -199,7 +200,7 @@ def naming_damage(*groups: Group) -> Iterator[None]:
 
 
 def faults_of(group: Group, checked: frozenset[Path] = frozenset()) -> Iterator[str]:
-    """What is wrong with the metadata and the shards of one group; shards of arrays with wrong metadata are not decoded."""
+    """Faults of the metadata and shards of one group. Shards of arrays with wrong metadata are not decoded."""
     unreadable: set[str] = set()
     for key, content in metadata_files(group).items():
         path = group.path / key
@@ -208,10 +209,10 @@ def faults_of(group: Group, checked: frozenset[Path] = frozenset()) -> Iterator[
             current = without_consolidated(current)
         if current != content:
             unreadable.add(key.split("/")[0])
-            fault, remedy = ("is missing", "run") if current is None else ("is not what config.json says", "delete it and run")
-            yield f"{path}: {fault}; {remedy} snakemake, which writes it again"
+            fault, remedy = ("is missing", "run") if current is None else ("does not match config.json", "delete it and run")
+            yield f"{path}: {fault}; {remedy} snakemake, which recreates it"
         elif key == "zarr.json" and not is_consolidated(path):
-            yield f"{path}: its consolidated metadata are not those of the arrays; delete it and run snakemake, which writes it again"
+            yield f"{path}: its consolidated metadata do not match the arrays; delete it and run snakemake, which recreates it"
     for name, spec in group.arrays.items():
         for index in (index for index in spec.indices() if group.shard_path(name, index) not in checked):
             try:
@@ -224,7 +225,10 @@ def faults_of(group: Group, checked: frozenset[Path] = frozenset()) -> Iterator[
 
 
 def of_longer_runs(group: Group) -> Iterator[Path]:
-    """Shards of segments beyond the run's end, and coordinates of their times: a longer run of the same configuration shares the store."""
+    """Files that belong to a longer run of the same configuration, which shares the store.
+
+    These are shards of segments beyond the end of this run, and chunks of coordinates.
+    """
     for name, array in group.arrays.items():
         if "segment" in array.by:
             place, folder = array.by.index("segment"), group.path / name / "c"

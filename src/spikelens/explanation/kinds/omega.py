@@ -1,7 +1,7 @@
 """Causal components of the whole run and of its test range, as scores of pairs.
 
-Without weight and delay, for all pairs, they are what spikes tell (Kulkarni et al., NICE 2023). With them they are circular: they are 0
-where there is no synapse, so that the answer is in the question.
+Without weight and delay, they exist for all pairs and use the spikes alone (Kulkarni et al., NICE 2023). With weight and delay, they are
+circular: they are 0 where there is no synapse, so they contain the answer.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Omega(Method):
 
     kind: Annotated[Literal["omega"], Field(description=KIND)] = "omega"
     model: Annotated[
-        str | None, Field(description="a TFT of single neurons, whose neurons and test range are taken; auto: the first one; null: none")
+        str | None, Field(description="a TFT of single neurons, whose neurons and test range are used; auto: the first one; null: none")
     ] = "auto"
     pairs: Annotated[str | None, Field(description="a feature of kind omega_pairs; auto: the first one; null: none")] = "auto"
     synapses: Annotated[str | None, Field(description="a feature of kind omega_synapses; auto: the first one; null: none")] = "auto"
 
     def _features(self, run: RunConfig) -> dict[str, str]:
-        """Kind -> name of the features that it reads."""
+        """Name of the feature that it reads, by kind."""
         found = {}
         for kind, option in ((PAIRS, self.pairs), (SYNAPSES, self.synapses)):
             known = [name for name, feature in run.computed_features.items() if feature.kind == kind]
@@ -68,7 +68,7 @@ class Omega(Method):
         for key, kind, option in (("pairs", PAIRS, self.pairs), ("synapses", SYNAPSES, self.synapses)):
             known = [name for name, feature in run.features.items() if feature.kind == kind]
             if option not in (AUTO, None, *known):
-                yield Problem(f"{where}.{key}", option, f"expected a feature of kind {kind}: {', '.join(known) or 'there is none'}")
+                yield Problem(f"{where}.{key}", option, f"expected a feature of kind {kind}: {', '.join(known) or 'none is configured'}")
 
     def _tft(self, run: RunConfig) -> Any:
         return model_of(run, self.model)
@@ -147,7 +147,7 @@ class Omega(Method):
             for matrix, windows in zip(read_array(output, OMEGA_DENSE), ranges, strict=True):
                 yield PairScore(OMEGA_DENSE, self.SAW, neurons, matrix, windows_range(run, windows, self._window_s(run)), {})
         for name, saw in CIRCULAR.items():
-            if name in output.arrays:  # an inhibitory synapse's component is negative: its size is what tells of a synapse
+            if name in output.arrays:  # negative for an inhibitory synapse: the score is its absolute value
                 yield PairScore(name, saw, neurons, np.abs(read_array(output, name)), (0, run.n_steps), {})
 
     def memory(self, run: RunConfig) -> float:

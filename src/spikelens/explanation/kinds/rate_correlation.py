@@ -1,4 +1,4 @@
-"""Plain correlation between neurons of their rates: what can be known without any model. It is a control of the others."""
+"""Correlation between neurons of their rates: a control that needs no model."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class RateCorrelation(Method):
     kind: Annotated[Literal["rate_correlation"], Field(description=KIND)] = "rate_correlation"
     model: Annotated[
         str | None,
-        Field(description="a TFT of single neurons, whose neurons, bins and test range are taken; auto: the first one; null: none"),
+        Field(description="a TFT of single neurons, whose neurons, bins and test range are used; auto: the first one; null: none"),
     ] = "auto"
-    bin_ms: Annotated[Positive, Field(description="without a model, time over which spikes are counted [ms]")] = 100
+    bin_ms: Annotated[Positive, Field(description="width of the bins without a model [ms]")] = 100
 
     def reads(self, run: RunConfig) -> tuple[Read, ...]:
         return (Read(run.spikes_stage),)
@@ -42,12 +42,12 @@ class RateCorrelation(Method):
     def check(self, run: RunConfig, where: str) -> Iterator[Problem]:
         yield from check_model(run, where, self.model)
         if self.bin_ms > min(run.segment_steps, 60_000):
-            yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most a segment, and at most 60 s")
+            yield Problem(f"{where}.bin_ms", self.bin_ms, "expected at most one segment and at most 60 s")
         elif model_of(run, self.model) is None and run.training.start_s < run.duration_s:
             _, _, [(first, end), _] = self._seen(run)
             if end - first < 2:
-                held = f"the test range holds {max(end - first, 0)} of the two bins that it needs"
-                yield Problem(f"{where}.bin_ms", self.bin_ms, f"{held}; simulate longer, start earlier, or take shorter bins")
+                held = f"the number of bins in the test range is {max(end - first, 0)}, expected at least 2"
+                yield Problem(f"{where}.bin_ms", self.bin_ms, f"{held}; simulate longer, start earlier, or use shorter bins")
 
     def _seen(self, run: RunConfig) -> tuple[NDArray[Any], int, list[tuple[int, int]]]:
         """Ids of the neurons, width of the bins [ms], and ranges of bins: the test range and the whole run."""

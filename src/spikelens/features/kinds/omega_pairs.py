@@ -1,4 +1,4 @@
-"""Causal components of all pairs of neurons, without weight and with delay 0: what spikes alone tell (features/causal.py)."""
+"""Causal components of all pairs of neurons, without weight and with delay 0, from the spikes alone (features/causal.py)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ class OmegaPairs(Feature):
 CAPTION = (
     "Causal components Ω of source j onto target i: the sum over all pairs of spikes, i after j, of exp(−(t_i − t_j) / τ), cut at "
     "20 τ, over the whole run [1]; without weight and delay, so that it uses the spikes alone. (The paper's slides print a plus in the "
-    "exponent: a misprint.) Left: all pairs, on a logarithmic scale; it follows mostly from the two rates. Middle: weights at the end "
-    "[mV], 0 without a synapse. Each cell is the mean over a small group of neurons. Right: Ω of pairs with and without a synapse, share "
-    "of pairs [%]; the distance between a solid line and its dotted one is what Ω alone tells of the wiring."
+    "exponent: a misprint.) Left (the only panel for a recording): all pairs, on a logarithmic scale; Ω follows mostly from the two rates. "
+    "Each cell is the mean over a small group of neurons. With a known network: middle, weights at the end [mV], 0 without a synapse; "
+    "right, distribution of Ω over pairs with a synapse (solid) and without (dotted), as share of pairs [%]. The difference between the "
+    "two is what Ω alone shows about the wiring."
 )

@@ -100,5 +100,5 @@ class OmegaSynapses(Feature):
 CAPTION = (
     "Causal components Ω with weight and true delay δ: the sum over pairs of spikes, target after source, of W exp(−(t_i − t_j − δ) / τ), "
     "cut at 20 τ. Mean over the synapses of a class, per second [mV/s], in each window of time. It is 0 by definition where there is no "
-    "synapse: as a sign of connectivity it would be circular."
+    "synapse, so it would be circular as evidence of connectivity."
 )

@@ -1,4 +1,4 @@
-"""Spike counts per bin, of neurons and of populations: rates of any window are sums of them."""
+"""Spike counts per bin, of neurons and of populations. Counts in longer windows are sums of them."""
 
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ class SpikeCounts(Feature):
         return BASE + spikes + 2 * run.segment_steps * block + 26 * block * run.segment_steps / self.step_ms
 
     def seconds(self, run: RunConfig, speeds: Speeds, rate_hz: float) -> float:
-        """It reads the spikes of its own block alone."""
+        """It reads only the spikes of its own block."""
         return speeds.start_s + (reading_seconds(run, speeds) - speeds.start_s) / run.n_blocks

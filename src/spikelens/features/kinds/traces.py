@@ -1,4 +1,4 @@
-"""Spike traces of some neurons: each spike leaves exp(-t / tau) behind, cut after 20 tau (features/traces.py)."""
+"""Spike traces of some neurons: each spike adds exp(-t / tau), cut off after 20 tau (features/traces.py)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Traces(Feature):
         yield from check_reach(run, where, self.tau_ms)
 
     def neurons_of(self, run: RunConfig, block: int) -> NDArray[np.int64]:
-        """Ids of the neurons of a block whose traces are stored: the same number in every block, but for a short last one."""
+        """Ids of the neurons of a block whose traces are stored: the same number in every block, except in a short last one."""
         from spikelens.numerics import evenly_spaced
 
         first, end = run.block_range(block)
@@ -70,5 +70,5 @@ class Traces(Feature):
         return BASE + spikes + 2 * run.segment_steps * block + 8 * run.segment_steps * traced
 
     def seconds(self, run: RunConfig, speeds: Speeds, rate_hz: float) -> float:
-        """It reads the spikes of its own block alone."""
+        """It reads only the spikes of its own block."""
         return speeds.start_s + (reading_seconds(run, speeds) - speeds.start_s) / run.n_blocks

@@ -166,7 +166,12 @@ class LstmAutoencoder(NetworkModel):
         elif self.sequences < 20:
             yield Problem(f"{where}.sequences", self.sequences, "expected at least 20")
         elif self.reach_ms > run.segment_steps:
-            yield Problem(f"{where}.tau_ms", self.tau_ms, f"{CAUSAL_CUTOFF_TAUS} tau must fit in a segment, {run.segment_steps} ms")
+            yield Problem(
+                f"{where}.tau_ms",
+                self.tau_ms,
+                f"{CAUSAL_CUTOFF_TAUS} tau_ms is longer than a segment, {run.segment_steps:,} ms; expected at most "
+                f"{run.segment_steps / CAUSAL_CUTOFF_TAUS:.9g} ms; use a smaller tau_ms or a larger {run.segment_s_key}",
+            )
         else:
             yield from self.check_sequences(run, where)
 
