@@ -34,7 +34,7 @@ run: $(READY)
 
 # the cluster tests mostly wait for SLURM, so they run beside the others; make waits for both if one fails
 test: lint
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-local test-slurm
+	@$(MAKE) --no-print-directory --jobs=2 test-local test-slurm
 
 test-local: $(READY_DEV)
 	pytest -n 2 --dist worksteal --ignore tests/slurm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from spikelens import places, snakefile
 from spikelens.clean import unused
 from spikelens.cli import main
 from spikelens.config import load_run
@@ -114,3 +115,39 @@ def test_a_job_refuses_results_that_were_not_planned(two, capsys):
     prepare(first)
     assert main(["network", first.path, "--blocks", "0", "--planned", planned]) == 0
     assert load_run(first.path).network.seed == 1
+
+
+@pytest.mark.parametrize("command", [("clean", "--yes"), ("verify", "--repair"), ("prepare",)])
+def test_commands_that_change_a_folder_are_refused_while_another_call_works_on_it(two, capsys, command):
+    first, second = two
+    shard = next(place_of(second, "network").rglob("in_degree/c/0"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    writing = shard.with_name(".0.partial")
+    writing.write_bytes(b"the other call is writing this")
+    (first.folder / "network" / ("0" * 16)).mkdir()
+    name, *options = command
+    capsys.readouterr()
+    with places.hold(first.folder):
+        before = {path: path.lstat().st_mtime_ns for path in first.folder.rglob("*")}
+        assert main([name, first.path, *options]) == 2
+        assert {path: path.lstat().st_mtime_ns for path in first.folder.rglob("*")} == before
+    assert "another call is working on this run" in capsys.readouterr().err
+    assert writing.exists()
+
+
+def test_metadata_are_not_restored_while_another_call_works_on_the_folder(two):
+    _, second = two
+    lost = place_of(second, "network") / "network.zarr/in_degree/zarr.json"
+    lost.unlink()
+    with places.hold(second.folder):
+        snakefile.heal([second])
+        assert not lost.exists()
+    snakefile.heal([second])
+    assert lost.is_file()
+
+
+def test_restoring_metadata_creates_no_folder(make_run, tmp_path):
+    run = make_run()
+    absent = run.model_copy(update={"path": str(tmp_path / "nowhere/small")})
+    snakefile.heal([absent])
+    assert not (tmp_path / "nowhere").exists()

@@ -106,7 +106,7 @@ def go_on(run, ranks):
 def check_nothing_is_half_written(run):
     """Files can be missing, and unfinished ones have temporary names; all others are complete."""
     for fault in verify(run):
-        assert "is missing; run" in fault or re.match(r"\S+/\.[^/]+\.partial: not part of this configuration", fault), fault
+        assert "is missing; run" in fault or re.match(r"\S+/\.[^/]+\.partial: unexpected file", fault), fault
 
 
 # --- a killed job --------------------------------------------------------------------------------------------------------

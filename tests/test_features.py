@@ -24,10 +24,11 @@ from spikelens.cli import main
 from spikelens.config import RunConfig, load_runs
 from spikelens.config.items import kinds
 from spikelens.errors import SpikelensError, StoreError
-from spikelens.features.causal import causal_component, causal_components, dense_causal_components, history_steps
-from spikelens.features.rates import bin_counts, running_rate, window_counts
+from spikelens.features import causal_component, running_rate, spike_trace
+from spikelens.features.causal import causal_components, dense_causal_components, history_steps
+from spikelens.features.rates import bin_counts, window_counts
 from spikelens.features.run import compute
-from spikelens.features.traces import advance, decay_table, spike_trace, spike_traces
+from spikelens.features.traces import advance, decay_table, spike_traces
 from spikelens.jobs import work_of
 from spikelens.layouts import block_group, layout
 from spikelens.network.build import build_blocks

@@ -44,7 +44,7 @@ def test_unexpected_content_is_reported_as_damage_with_a_remedy(tmp_path, conten
     with pytest.raises(StoreError, match=r"file\.json is damaged: .+; run snakemake"):
         read_json(path, {"n": int}, "run snakemake")
     if content != b"[]":
-        with pytest.raises(StoreError, match=r"file\.json is damaged: .+; delete it and run snakemake"):
+        with pytest.raises(StoreError, match=r"file\.json is damaged: .+; delete it, then run snakemake"):
             read_json_rows(path, {"n": int})
 
 
@@ -58,7 +58,7 @@ def test_messages_name_the_row_or_line_and_what_was_expected_and_found(tmp_path)
         read_json_lines(path, {"n": int})
     path.write_text('{"n": 1}\n\n{"n": 2, "m": null}\n')
     assert read_json_lines(path, {"n": (int, float)}) == [{"n": 1}, {"n": 2, "m": None}]
-    with pytest.raises(StoreError, match=r"nothing\.json is missing; run snakemake, which recreates it"):
+    with pytest.raises(StoreError, match=r"nothing\.json is missing; run snakemake to recreate it"):
         read_json(tmp_path / "nothing.json", {})
 
 

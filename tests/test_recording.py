@@ -168,6 +168,7 @@ def test_an_item_that_reads_the_network_is_refused(tmp_path, monkeypatch):
     extension = (
         "from typing import Literal\nfrom spikelens.extension import Feature, Read\n"
         "class Wired(Feature):\n    kind: Literal['wired'] = 'wired'\n    def reads(self, run): return (Read('network'),)\n"
+        "    def compute(self, run, segment, block): return {}\n"
     )
     (tmp_path / "wired.py").write_text(extension)
     content = {**configuration(), "extensions": ["wired.py"], "features": {"wired": {"kind": "wired"}}}
@@ -201,4 +202,4 @@ def test_a_stage_that_the_run_does_not_have_is_refused(project):
     for command in ([*snakemake], ["spikelens", "run", "recorded.yaml", "--until", "network", "--cores", "1"]):
         done = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, timeout=300)
         assert done.returncode == 2, done.stdout + done.stderr
-        assert "this run has a recording instead of a network, so it has no stage network" in done.stderr
+        assert "there is no stage network: this run imports a recording" in done.stderr

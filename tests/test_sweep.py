@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from conftest import small_config
 
 import spikelens
@@ -13,6 +14,8 @@ from spikelens import manifests, places
 from spikelens.cli import main
 from spikelens.config import RunConfig, load_run
 from spikelens.jobs import Job, jobs_of
+from spikelens.layouts import block_group, layout
+from spikelens.stores import consolidate_group
 
 SWEPT = {
     "network.block_size": 100,
@@ -101,3 +104,11 @@ def test_runs_of_two_durations_share_a_store_that_is_valid_for_both(tmp_path, mo
     assert "/simulation/" not in told
     assert "/network/" not in told
     assert load_run(f"{PLACE}/simulation.duration_s=6").n_segments == 3
+    short, long = (load_run(f"{PLACE}/simulation.duration_s={seconds}") for seconds in (6, 8))
+    for run in (long, short):  # the report of the shorter run is the last one
+        for store in ("network", "spikes"):
+            groups = [block_group(run, store, block) for block in range(run.n_blocks)] if store == "network" else []
+            consolidate_group(layout(run, store), groups)
+    assert xr.open_zarr(layout(long, "spikes").path).spikes.load().sizes["time"] == 8000
+    main(["verify", PLACE])
+    assert "consolidated" not in capsys.readouterr().err

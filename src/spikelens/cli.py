@@ -86,7 +86,7 @@ def _add_stages(add: Add) -> None:
         sub = add(name, command, text)
         sub.add_argument("run", help="the run's folder, e.g. results/reference (made by `spikelens prepare`)")
         sub.add_argument("--log", help="also write plain lines to this file")
-        sub.add_argument("--planned", metavar="KEY", help="refuse unless the results belong to this key: what snakemake planned")
+        sub.add_argument("--planned", metavar="KEY", help="stop unless the results have this key (set by snakemake)")
         return sub
 
     network = stage("network", stages.network_command, "stage 1: draw the synapses")
@@ -108,7 +108,7 @@ def _add_stages(add: Add) -> None:
     _limit(train)
     infer = stage("infer", stages.infer_command, "stage 5: compute the scores of pairs by the methods of the explanation")
     infer.add_argument("--method", action="append", metavar="NAME", help="which method (default: all); may be given more than once")
-    infer.add_argument("--part", metavar="JOB", help="a block of targets, of a method that has jobs for these (default: all)")
+    infer.add_argument("--part", metavar="JOB", help="name of one job of the method: its first block of targets (default: all)")
     stage("explain", stages.explain_command, "stage 5: compare the scores of all methods with the wiring")
     stage("report", stages.report_command, "stage 6: figures, tables and summary.json")
 

@@ -91,10 +91,12 @@ def _with_limit(runs: list[RunConfig], options: argparse.Namespace) -> list[RunC
 
 def prepare_command(options: argparse.Namespace) -> None:
     """Write config.json and the metadata of the stores of each run. Snakemake does the same before its first job."""
+    from spikelens import places
     from spikelens.prepare import prepare_all
 
     runs = _loaded(options)
-    prepare_all(runs)
+    with places.hold(places.root(runs[0])):
+        prepare_all(runs)
     for run in runs:
         print(run.path)
 
@@ -133,7 +135,7 @@ def status_command(options: argparse.Namespace) -> None:
 
 def verify_command(options: argparse.Namespace) -> None:
     """Check every file of a run or sweep against its job's manifest, and the stores' metadata against config.json."""
-    from spikelens import sweep
+    from spikelens import places, sweep
     from spikelens.config.load import look
 
     runs = look(options.config)
@@ -145,26 +147,30 @@ def verify_command(options: argparse.Namespace) -> None:
     listed = "\n".join([*found.faults, f"{len(found.faults)} faults in {found.name} ({looked})"])
     if not options.repair:
         raise SpikelensError(f"{listed}; run `spikelens verify {options.config} --repair`, then snakemake")
-    n_jobs = sweep.repair(runs, found)
+    with places.hold(places.root(runs[0])):
+        n_jobs = sweep.repair(runs, found)
     print(f"{listed}; metadata are restored; the next call of snakemake runs {n_jobs:,} jobs again")
 
 
 def clean_command(options: argparse.Namespace) -> None:
     """List results of a run that no registered configuration uses with the current code; only --yes removes them."""
-    from spikelens import clean
+    import contextlib
+
+    from spikelens import clean, places
     from spikelens.config.load import look
 
     run = look(options.config)[0]  # the runs of a sweep share one folder of results
-    found = clean.unused(run, options.configuration)
-    if not found:
-        print(f"{run.path}: all results are in use (`--configuration NAME` lists those that only one configuration uses)")
-        return
-    print(clean.as_text(found))
-    if options.yes:
-        clean.remove(run, found, options.configuration)
-        print(f"removed: {len(found)} folders")
-    else:
-        print("nothing was removed; --yes removes these folders")
+    with places.hold(places.root(run)) if options.yes else contextlib.nullcontext():
+        found = clean.unused(run, options.configuration)
+        if not found:
+            print(f"{run.path}: all results are in use (`--configuration NAME` lists those that only one configuration uses)")
+            return
+        print(clean.as_text(found))
+        if options.yes:
+            clean.remove(run, found, options.configuration)
+            print(f"removed: {len(found)} folders")
+        else:
+            print("nothing was removed; --yes removes these folders")
 
 
 def schema_command(options: argparse.Namespace) -> None:

@@ -55,9 +55,8 @@ def _planned_run(options: argparse.Namespace, stage: Stage) -> RunConfig:
 def _refuse_unplanned(options: argparse.Namespace, key: str) -> None:
     if options.planned not in (None, key):
         raise SpikelensError(
-            f"{options.run}: this job was planned for the results {options.planned}, and the run's configuration, its tables and the code "
-            f"now give {key}; something changed them since, perhaps another snakemake on the same folder. Nothing was written; run "
-            "snakemake again, or give one of the two another run.name"
+            f"{options.run}: this job was planned for key {options.planned}, but the configuration, its tables and the code now give "
+            f"key {key}. Nothing was written. Run snakemake again; if two calls share this folder, change the run.name of one of them"
         )
 
 
@@ -204,11 +203,12 @@ def report_command(options: argparse.Namespace) -> None:
     """Draw the figures and write the tables and summary.json; `spikelens html` then makes the one report file."""
     from spikelens import manifests
     from spikelens.prepare import consolidate
-    from spikelens.report.run import make_report
+    from spikelens.report.run import embed, make_report
 
     run = _planned_run(options, "report")
     with manifests.doing(run, "report") as to_do:
         if to_do:
             manifests.refuse_damaged(run, "report")
             make_report(run)
+    embed(run)
     consolidate(run)

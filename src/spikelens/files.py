@@ -23,7 +23,7 @@ Fields = Mapping[str, type | tuple[type, ...]]
 NUMBER = (int, float)
 _UNFINISHED = ".partial"
 """Suffix of files that are being written. Complete ones are renamed."""
-AGAIN = "delete it and run snakemake, which recreates it"
+AGAIN = "delete it, then run snakemake to recreate it"
 
 _SHOWN: dict[type, str] = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -96,7 +96,7 @@ def _text(path: Path, remedy: str) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"{path} is missing; {in_its_place(path) or remedy.removeprefix('delete it and ')}") from None
+        raise StoreError(f"{path} is missing; {in_its_place(path) or remedy.removeprefix('delete it, then ')}") from None
     except IsADirectoryError:
         raise StoreError(f"{path}: {in_its_place(path)}") from None
     except OSError as error:

@@ -24,7 +24,7 @@ _REMEMBERED: ContextVar[dict[tuple[int, Stage, str], tuple[RunConfig, str]] | No
 @contextmanager
 def remembered() -> Iterator[None]:
     """Cache fingerprints in this context, since those of later stages contain those of earlier ones. Runs must not be changed in it."""
-    token = _REMEMBERED.set(_REMEMBERED.get() or {})
+    token = _REMEMBERED.set({} if (known := _REMEMBERED.get()) is None else known)
     try:
         yield
     finally:

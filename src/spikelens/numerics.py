@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 UNITS_PER_MV = 65_536
 """Weights, weight changes and input currents are int32 in units of 2^-16 mV."""
 NO_SPIKE = -1_000_000_000
-"""Stands for the time of a spike that never was: far before the start, and no overflow when subtracted."""
+"""Time of the last spike of a neuron that has not spiked: far before the start, and no overflow when subtracted."""
 DRIFT = 655
 """Increment of each plastic weight per second [2^-16 mV]: 0.01 mV."""
 MAX_WEIGHT_SUM = 2**31

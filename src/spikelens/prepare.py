@@ -196,5 +196,5 @@ def verify(run: RunConfig, checked: frozenset[Path] = frozenset(), seen: frozens
         for path in sorted(folder.rglob("*")):
             named = _OURS.fullmatch(path.relative_to(folder).as_posix())
             if named and path.is_file() and path not in expected and unknown.isdisjoint(path.parents):
-                faults.append(f"{path}: not part of this configuration; delete it")
+                faults.append(f"{path}: unexpected file; delete it if you do not need it")
     return faults

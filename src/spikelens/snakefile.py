@@ -111,6 +111,20 @@ def at_start(workflow: Workflow, action: Callable[[], object]) -> None:
     workflow.onstart = lambda theirs: register(also(theirs))  # and below it
 
 
+def heal(runs: list[RunConfig]) -> None:
+    """Restore lost metadata of the runs before jobs are planned, unless another call is working on their folder."""
+    folder = places.root(runs[0])
+    if not folder.is_dir():
+        return
+    try:
+        lock = places.hold(folder)
+    except (SpikelensError, OSError):  # `start` refuses; --report and --summary start no jobs
+        return
+    with lock:
+        for run in runs:
+            prepare.heal(run)
+
+
 def start(runs: list[RunConfig]) -> None:
     """Lock and prepare the folder of runs, once per process: a Snakefile may use a module's rules in several statements.
 

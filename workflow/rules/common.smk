@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from spikelens import jobs, manifests, places, prepare, snakefile
+from spikelens import jobs, manifests, places, snakefile
 from spikelens.config import STAGES
 from spikelens.errors import SpikelensError
 from spikelens.features.stage import blocks_per_job
@@ -43,8 +43,7 @@ try:
     # while this is read, snakemake (9.27) does not tell yet whether it is a dry run, which must not write
     dry_run = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", argument) for argument in sys.argv[1:])
     if workflow.is_main_process and not dry_run:
-        for run in RUNS:
-            prepare.heal(run)
+        snakefile.heal(RUNS)
     WORK = {run.path: list(jobs.work_of(run)) for run in RUNS}
     if workflow.is_main_process:
         manifests.restore_flags(places.root(RUNS[0]), (work for of_run in WORK.values() for work in of_run))

@@ -1,9 +1,9 @@
-# Stage 3: one job a feature, segment and some blocks, named by the first. A job reads the spikes of its own segment and of the one before, where kernels reach
-# back. Nothing looks ahead: a run that grows keeps all its features.
+# Stage 3: one job per feature, segment and group of blocks, named after the first block. A job reads the spikes of its own segment and
+# of the one before, where kernels reach back. Nothing looks ahead: a run that grows keeps all its features.
 
 
 def read_by_feature(wildcards):
-    """The flags of what a job reads: of the spikes two segments, of the network and of other features its own block alone."""
+    """Flags of a job's inputs: spikes of two segments; network and other features of its own blocks only."""
     run, work = owner("features", wildcards)
     segment, block, per_job = int(wildcards.segment), int(wildcards.block), blocks_per_job(run)
     found = []

@@ -1,4 +1,4 @@
-# Stage 1 without a network: spikes from a user's file, one job a segment. No job needs another.
+# Stage 1 without a network: spikes from a user's file, one job per segment. The jobs are independent.
 
 
 rule import_spikes:

@@ -1,12 +1,12 @@
 # Stage 6: figures, the HTML page, summary.json.
 
-from spikelens.report.contents import PAGE, SUMMARY
+from spikelens.report.contents import EMBEDDED, PAGE, SUMMARY
 
 
 def embedded(file, caption):
     """A file embedded in snakemake's own report; for a sweep, one per run."""
     labels = {"file": file} if len(RUNS) == 1 else {"file": file, "key": "{key}"}
-    return report(below(f"report/{{key}}/{file}"), caption=f"../report/{caption}", category="report", labels=labels)
+    return report(below(f"report/{{key}}/{EMBEDDED}/{file}"), caption=f"../report/{caption}", category="report", labels=labels)
 
 
 rule make_report:

@@ -59,8 +59,8 @@ def require_stage(run: RunConfig, stage: Stage) -> None:
         If the run does not have the stage or cannot run it; the message names the first problem.
     """
     if stage not in run.stages:
-        has = "a recording instead of a network" if not run.has_network else "a network instead of a recording"
-        raise SpikelensError(f"{run.path}: this run has {has}, so it has no stage {stage}")
+        has = "simulates a network" if run.has_network else "imports a recording"
+        raise SpikelensError(f"{run.path}: there is no stage {stage}: this run {has}")
     if stage not in valid_stages(run):
         raise SpikelensError(f"{run.path}: {why_invalid(run) or f'{stage} was not planned'}")
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from spikelens.speeds import Speeds
     from spikelens.stores import Layout
 
-BASE = 220e6
-"""Memory of a process with compiled code [bytes]."""
+BASE = 290e6
+"""Memory of a process with compiled code and with the spikes that it caches (`recording.spikes`) [bytes]."""
 
 
 class Feature(Item):

@@ -24,7 +24,7 @@ from spikelens.models.model import DESCRIPTION, WEIGHTS, NetworkModel
 from spikelens.places import model_folder
 
 _FIELDS: Fields = {"options": dict, "scaling": dict, "weights_sha256": str}
-_AGAIN = "delete it and train the model again with `spikelens train`"
+_AGAIN = "delete it, then train the model again with `spikelens train`"
 
 
 def load(run: RunConfig, name: str, seed: int, trained: bool = True) -> Any:
@@ -40,7 +40,7 @@ def load(run: RunConfig, name: str, seed: int, trained: bool = True) -> Any:
         weights = read_weights(folder / WEIGHTS, description["weights_sha256"])
         if {key: value.shape for key, value in weights.items()} != {key: value.shape for key, value in module.named_parameters()}:
             raise SpikelensError(
-                f"{folder} contains a model from another version of the code or its libraries; delete it and train the model again"
+                f"{folder} contains a model from another version of the code or its libraries; delete it, then train the model again"
             )
         module.load_state_dict(weights, strict=False)
     module.eval()

@@ -64,7 +64,7 @@ _recent: OrderedDict[tuple[Path, int, int, int, int], NDArray[np.uint32]] = Orde
 """Spikes of the shards that this process decoded, least recently used first. A job often reads the same spikes again for its next block."""
 
 RECENT_BYTES = 2**26
-"""Maximum size of this cache. It is covered by the margin of 400 MB in the memory that jobs request."""
+"""Maximum size of this cache; part of `features.feature.BASE`."""
 
 
 def _occupied(group: Group, index: Sequence[int], first: int, last: int) -> NDArray[np.uint32]:
@@ -84,6 +84,7 @@ def _occupied(group: Group, index: Sequence[int], first: int, last: int) -> NDAr
     if raster.dtype != np.bool_:  # a recording: a cell may count several spikes
         cells = np.repeat(cells, raster.ravel()[cells])
     _recent[key] = kept = cells.astype(np.uint32)  # a shard has less than 2^32 cells: MAX_SHARD_BYTES
+    kept.flags.writeable = False
     while sum(spikes.nbytes for spikes in _recent.values()) > RECENT_BYTES:
         _recent.popitem(last=False)
     return kept

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 SUMMARY = "summary.json"
 """Names of files in the folder of the stage."""
+EMBEDDED = "embedded"
+"""Folder with copies of the two for snakemake's own report: snakemake deletes the files that it embeds when the job starts again."""
 
 
 class Shown(NamedTuple):

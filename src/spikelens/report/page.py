@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -71,12 +72,20 @@ def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
     parts = [f"<h1>{escape(run.run.name)}</h1>", *noted, *_answer(run), f"<nav>{links}</nav>"]
     for stage in shown_stages:
         parts += [f'<section id="{stage}"><h2>{stage.capitalize()}</h2>', *sections[stage], "</section>"]
-    configuration = escape(run.model_dump_json(indent=2))
+    configuration = escape(json.dumps(_configuration(run), indent=2))
     parts.append(f"<section><h2>Configuration</h2><details><summary>All keys</summary><pre>{configuration}</pre></details></section>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(run.run.name)}</title>'
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
     )
+
+
+def _configuration(run: RunConfig) -> dict[str, Any]:
+    """All keys that results can depend on: the report is shared by configurations that differ in others."""
+    content: dict[str, Any] = run.model_dump(mode="json", exclude={"run": True, "cluster": True, "path": True})
+    for part in (content.get("simulation") or {}, *content["models"].values()):
+        part.pop("ranks", None)
+    return content
 
 
 def _answer(run: RunConfig) -> list[str]:
@@ -120,7 +129,7 @@ def _score_cells(row: dict[str, Any]) -> list[Any]:
 def _item_rows(run: RunConfig, stage: Stage) -> Iterator[list[str]]:
     """The items of a stage: kind, description, options, and what each was computed from."""
     for name, item in run.items(stage).items():
-        options = ", ".join(f"{key}: {value}" for key, value in item.model_dump(mode="json", exclude={"kind"}).items())
+        options = ", ".join(f"{key}: {value}" for key, value in item.model_dump(mode="json", exclude={"kind", "ranks"}).items())
         about = inspect.cleandoc(type(item).__doc__ or "").split("\n")[0]
         yield [name, item.kind, about, options, ", ".join(read.item or read.stage for read in item.reads(run))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _network(run: RunConfig) -> dict[str, Any]:
 
 
 def _simulation(run: RunConfig) -> dict[str, Any]:
-    return {**_spikes(run), "ranks": run.simulation.ranks, "plastic_weights_at_end": _plastic_weights(run)}
+    return {**_spikes(run), "plastic_weights_at_end": _plastic_weights(run)}
 
 
 def _recording(run: RunConfig) -> dict[str, Any]:
@@ -144,15 +145,22 @@ def _explanation(run: RunConfig) -> dict[str, Any]:
     return {"scores": scores, "associations": associations, "verdict": verdict(scores)}
 
 
-def _benchmarks(run: RunConfig, stage: Stage) -> list[Path]:
-    """Snakemake's benchmark files of the jobs of a stage."""
+def _benchmarks(run: RunConfig, stage: Stage) -> Iterator[Path]:
+    """Snakemake's benchmark files of the jobs of a stage. Files of longer runs and of other seeds in the same folder do not count."""
     folders = [place_of(run, stage, name) for name in run.items(stage)]
     if stage not in ("features", "models"):
         folders.append(place_of(run, stage))
-    return [path for folder in folders for path in (folder / "benchmarks").glob("*.tsv")]
+    for folder in folders:
+        for path in sorted((folder / "benchmarks").glob("*.tsv")):
+            first = path.stem.split("-")[0]  # of a job: its segment, its seed, or a name
+            if stage in ("simulation", "recording", "features") and not (first.isdecimal() and int(first) < run.n_segments):
+                continue
+            if stage == "models" and first not in map(str, run.models[folder.parent.name].seeds):
+                continue
+            yield path
 
 
 def _job_seconds(run: RunConfig, stage: Stage) -> dict[str, Any]:
     """Total wall time [s] and number of jobs of a stage, from Snakemake's benchmarks; None without."""
-    seconds = [job_s for path in sorted(_benchmarks(run, stage)) for job_s, _ in read_benchmark(path)]
+    seconds = [job_s for path in _benchmarks(run, stage) for job_s, _ in read_benchmark(path)]
     return {"wall_seconds": round(sum(seconds), 3) if seconds else None, "jobs": len(seconds) or None}

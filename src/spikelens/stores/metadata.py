@@ -121,7 +121,8 @@ def without_consolidated(content: bytes) -> bytes:
 def consolidate_group(root: Group, groups: Iterable[Group]) -> None:
     """Write the metadata of a store's groups and arrays into the metadata of its root.
 
-    They are taken from the layouts, so unrelated folders in the store are ignored.
+    They are those on disk: a longer run may share the store, so its arrays may be longer than in this layout. Unrelated folders in the
+    store are ignored.
     """
     import zarr
     from zarr.core.buffer import default_buffer_prototype
@@ -130,6 +131,10 @@ def consolidate_group(root: Group, groups: Iterable[Group]) -> None:
     files = metadata_files(root) | {
         f"{group.path.relative_to(root.path)}/{key}": content for group in groups for key, content in metadata_files(group).items()
     }
+    for key in files:
+        path = root.path / key
+        if path.name == "zarr.json" and path.is_file():
+            files[key] = without_consolidated(path.read_bytes())
     held = MemoryStore({key: default_buffer_prototype().buffer.from_bytes(content) for key, content in files.items()})
     with warnings.catch_warnings():
         # zarr warns that other implementations may not support them; these read every zarr.json instead

@@ -106,7 +106,7 @@ def read_shard(group: Group, array: str, index: Sequence[int], rows: slice = sli
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise StoreError(f"{path} cannot be read ({error}); delete it and run snakemake, which recreates it") from error
+        raise StoreError(f"{path} cannot be read ({error}); delete it, then run snakemake to recreate it") from error
     return np.asarray(values)
 
 
@@ -158,10 +158,10 @@ def require(paths: Iterable[Path]) -> None:
     bad = [path for path in paths if not is_there(path)]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        fault, remedy = ("is empty", "delete it and run") if bad[0].is_file() else ("is missing", "run")
+        fault, remedy = ("is empty", "delete it, then run") if bad[0].is_file() else ("is missing", "run")
         obstacle = in_its_place(bad[0])
         remedy = f"{obstacle}, then {remedy}" if obstacle else remedy
-        raise StoreError(f"{bad[0]}{more}: shard {fault}; {remedy} snakemake, which recreates it")
+        raise StoreError(f"{bad[0]}{more}: shard {fault}; {remedy} snakemake to recreate it")
 
 
 def is_there(path: Path) -> bool:
@@ -209,10 +209,10 @@ def faults_of(group: Group, checked: frozenset[Path] = frozenset()) -> Iterator[
             current = without_consolidated(current)
         if current != content:
             unreadable.add(key.split("/")[0])
-            fault, remedy = ("is missing", "run") if current is None else ("does not match config.json", "delete it and run")
-            yield f"{path}: {fault}; {remedy} snakemake, which recreates it"
+            fault, remedy = ("is missing", "run") if current is None else ("does not match config.json", "delete it, then run")
+            yield f"{path}: {fault}; {remedy} snakemake to recreate it"
         elif key == "zarr.json" and not is_consolidated(path):
-            yield f"{path}: its consolidated metadata do not match the arrays; delete it and run snakemake, which recreates it"
+            yield f"{path}: its consolidated metadata do not match the arrays; delete it, then run snakemake to recreate it"
     for name, spec in group.arrays.items():
         for index in (index for index in spec.indices() if group.shard_path(name, index) not in checked):
             try:

@@ -102,9 +102,9 @@ class RateCorrelation(Method):
 
     def memory(self, run: RunConfig) -> float:
         """The rates, and matrices of all pairs."""
-        n, samples = self._n_neurons(run), run.n_steps / self.bin_ms
+        n, samples = self._n_neurons(run), run.n_steps / self._seen(run)[1]
         return 300e6 + 24 * samples * n + 64 * n**2
 
     def seconds(self, run: RunConfig, speeds: Speeds) -> float:
         n = self._n_neurons(run)
-        return speeds.start_s + speeds.reading_seconds(run) + 1e-9 * n**2 * run.n_steps / self.bin_ms
+        return speeds.start_s + speeds.reading_seconds(run) + 1e-9 * n**2 * run.n_steps / self._seen(run)[1]
