@@ -235,12 +235,15 @@ class OfMethod(Model):
     method: str = "m"
     def reads(self, run): return (Read("explanation", self.method),)
     def output(self, run): return {}, {}
+    def fit(self, run, name, seed, setting): ...
 
 class OfModel(Method):
     kind: Literal["of_model"] = "of_model"
     model: str = "a"
     def reads(self, run): return (Read("models", self.model),)
     def output(self, run): return {}, {}
+    def compute(self, run): ...
+    def scores(self, run, output): ...
 """
 
 
