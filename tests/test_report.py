@@ -29,7 +29,7 @@ from spikelens.outputs import feature_block, item_outputs
 from spikelens.places import model_folder, place_of
 from spikelens.prepare import prepare
 from spikelens.report import data
-from spikelens.report.contents import PAGE, SUMMARY, figures_of
+from spikelens.report.contents import COPIES, PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
 from spikelens.report.summary import write_summary
 from spikelens.stores import Array, ensure, write_shard
@@ -228,7 +228,9 @@ def test_a_second_report_has_the_same_bytes(reported):
     second_summary = summary(run)
     assert 0 < second_summary["report"].pop("wall_seconds") != first_summary["report"].pop("wall_seconds")
     assert second_summary == first_summary
-    names = [path.name for path in (run.folder / "current" / "report").iterdir()]
+    names = [path.name for path in (run.folder / "current" / "report").iterdir() if path.is_file()]
+    copies = [(run.folder / "current" / "report" / copy).read_bytes() for copy in COPIES]
+    assert copies == [(run.folder / "current" / "report" / file).read_bytes() for file in (PAGE, SUMMARY)]
     assert sorted(names) == sorted([*(path.name for path in files), SUMMARY])
 
 

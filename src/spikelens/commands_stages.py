@@ -203,12 +203,11 @@ def report_command(options: argparse.Namespace) -> None:
     """Draw the figures and write the tables and summary.json; `spikelens html` then makes the one report file."""
     from spikelens import manifests
     from spikelens.prepare import consolidate
-    from spikelens.report.run import embed, make_report
+    from spikelens.report.run import make_report
 
     run = _planned_run(options, "report")
     with manifests.doing(run, "report") as to_do:
         if to_do:
             manifests.refuse_damaged(run, "report")
             make_report(run)
-    embed(run)
     consolidate(run)

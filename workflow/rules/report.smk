@@ -1,20 +1,19 @@
 # Stage 6: figures, the HTML page, summary.json.
 
-from spikelens.report.contents import EMBEDDED, PAGE, SUMMARY
+from spikelens.report.contents import COPIES
 
 
 def embedded(file, caption):
     """A file embedded in snakemake's own report; for a sweep, one per run."""
-    labels = {"file": file} if len(RUNS) == 1 else {"file": file, "key": "{key}"}
-    return report(below(f"report/{{key}}/{EMBEDDED}/{file}"), caption=f"../report/{caption}", category="report", labels=labels)
+    labels = {"file": os.path.basename(file)} | ({} if len(RUNS) == 1 else {"key": "{key}"})
+    return report(below(f"report/{{key}}/{file}"), caption=f"../report/{caption}", category="report", labels=labels)
 
 
 rule make_report:
     input:
         ancient(made("report")),
     output:
-        embedded(PAGE, "page.rst"),
-        embedded(SUMMARY, "summary.rst"),
+        *map(embedded, COPIES, ("page.rst", "summary.rst")),
         made=touch(below("report/{key}/done/report.made")),
         whole=touch(below("report/{key}/done/report.whole")),
     log:

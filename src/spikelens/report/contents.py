@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 SUMMARY = "summary.json"
 """Names of files in the folder of the stage."""
-EMBEDDED = "embedded"
-"""Folder with copies of the two for snakemake's own report: snakemake deletes the files that it embeds when the job starts again."""
+COPIES = (f"embedded/{PAGE}", f"embedded/{SUMMARY}")
+"""Copies of the two for snakemake's own report. Snakemake deletes the files that it embeds when their job starts again."""
 
 
 class Shown(NamedTuple):

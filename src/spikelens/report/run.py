@@ -11,7 +11,7 @@ from spikelens.layouts import layout
 from spikelens.outputs import item_outputs
 from spikelens.places import place_of
 from spikelens.report import page, style
-from spikelens.report.contents import EMBEDDED, PAGE, SUMMARY, Shown, figures_of
+from spikelens.report.contents import COPIES, PAGE, SUMMARY, Shown, figures_of
 from spikelens.report.remarks import remarks
 from spikelens.report.summary import write_summary
 from spikelens.stores import naming_damage
@@ -36,14 +36,9 @@ def make_report(run: RunConfig) -> None:
         log.info("report: %s, %d kB", shown.file, len(drawings[shown.name]) // 1000)
     write_atomically(folder / PAGE, page.page(run, drawings).encode())
     write_summary(run, time.monotonic() - started)
+    for file, copy in zip((PAGE, SUMMARY), COPIES, strict=True):
+        write_atomically(folder / copy, (folder / file).read_bytes())
     log.info("report: %d figures in %.1f s", len(drawings), time.monotonic() - started)
-
-
-def embed(run: RunConfig) -> None:
-    """Copy the page and the summary to where snakemake finds them for its own report."""
-    folder = place_of(run, "report")
-    for file in (PAGE, SUMMARY):
-        write_atomically(folder / EMBEDDED / file, (folder / file).read_bytes())
 
 
 def render(run: RunConfig, shown: Shown) -> bytes:

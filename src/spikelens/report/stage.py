@@ -10,7 +10,7 @@ from spikelens.expected import expected
 from spikelens.jobs import Jobs, below, numbered
 from spikelens.keys import keyed
 from spikelens.places import place_of
-from spikelens.report.contents import PAGE, SUMMARY, figures_of
+from spikelens.report.contents import COPIES, PAGE, SUMMARY, figures_of
 
 if TYPE_CHECKING:
     from spikelens.speeds import Speeds
@@ -32,7 +32,7 @@ def configured(run: RunConfig, item: str) -> dict[str, Any]:
 
 
 def jobs(run: RunConfig, item: str) -> Jobs:
-    place, files = below(run, place_of(run, "report")), (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY)
+    place, files = below(run, place_of(run, "report")), (*(shown.file for shown in figures_of(run)), PAGE, SUMMARY, *COPIES)
     return Jobs("report", tuple(f"{place}/{file}" for file in files), numbered())
 
 
