@@ -107,4 +107,5 @@ def test_a_copy_goes_on_under_another_configuration_and_the_original_stays_as_it
     assert spikelens.open(place).summary["models"]["tft_neuron"]["1"]["scores"] == model["scores"]
     assert {path: path.read_bytes() for path in of_copy} == of_copy
     assert contents(project) == before
-    assert project.spikelens("verify", "other/old").returncode == 0
+    told = project.spikelens("verify", "other/old")
+    assert told.returncode == 0, told.stdout

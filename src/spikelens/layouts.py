@@ -84,7 +84,7 @@ def layout(run: RunConfig, store: StoreName) -> Group:
     }[store](run)
     owner = owner_of(run, store)
     attrs = {
-        "title": f"spikelens {run.run.name}: {store}",
+        "title": f"spikelens: {store}",
         "stage": owner,
         "fingerprint": fingerprint(run, owner),
         "coordinates": beside_dimensions(coordinates),

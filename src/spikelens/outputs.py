@@ -78,7 +78,7 @@ def _output(
     arrays, coordinates = layout
     attrs = {
         **about,
-        "title": f"spikelens {run.run.name}: {about['title']}",
+        "title": f"spikelens: {about['title']}",
         "fingerprint": fingerprint(run, stage, name),
         "coordinates": beside_dimensions(coordinates),
     }

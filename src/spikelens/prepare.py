@@ -125,6 +125,7 @@ def consolidate(run: RunConfig) -> None:
         blocks = [feature_block(run, name, block) for block in range(run.n_blocks)] if has_blocks(run, name) else []
         consolidate_group(feature_output(run, name), blocks)
     for output in itertools.chain(model_outputs(run), (method_output(run, name) for name in run.methods)):
+        ensure(output)  # `prepare` does not: the store may not exist yet
         consolidate_group(output, [])
 
 

@@ -117,8 +117,9 @@ def disk(run: RunConfig, rate_hz: float = ASSUMED_RATE_HZ, stages: Collection[St
     n_tables, n_figures = len(TABLES) * ("explanation" in stages), len(figures_of(run)) if "report" in stages else 0
     n_jobs = sum(len(work.numbers) for work in works)
     n_model_files = sum(len(model.FILES) * len(model.seeds) for model in models.values())
-    # config.json, the registered configuration, the lock; report.html, summary.json; per job two flags, a manifest, a log, a benchmark
-    others = n_model_files + n_tables + n_figures + 3 + 2 * ("report" in stages) + 5 * n_jobs
+    # config.json, the registered configuration, the lock; report.html, summary.json and their copies; per job two flags, a manifest, a log,
+    # a benchmark
+    others = n_model_files + n_tables + n_figures + 3 + 4 * ("report" in stages) + 5 * n_jobs
     weights = {name: 4.0 * model.n_weights(run) * len(model.seeds) for name, model in models.items()}
     if "models" in stages:
         bytes_of["models"] = bytes_of.get("models", 0) + sum(weights.values())
