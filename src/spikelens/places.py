@@ -82,6 +82,21 @@ def hold(place: Path) -> IO[str]:
         If another process holds the lock; the message names the process.
     """
     place.mkdir(parents=True, exist_ok=True)
+    file = lock(place)
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def lock(place: Path) -> IO[str]:
+    """Like `hold`, for an existing folder; nothing is written.
+
+    Raises
+    ------
+    SpikelensError
+        If another process holds the lock; the message names the process.
+    """
     file = (place / LOCK).open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,10 +107,6 @@ def hold(place: Path) -> IO[str]:
         ) from None
     except OSError as error:  # a file system without locks
         log.warning("%s cannot be locked (%s): do not start a second call on this run", place, error.strerror)
-        return file
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
     return file
 
 

@@ -117,7 +117,7 @@ def heal(runs: list[RunConfig]) -> None:
     if not folder.is_dir():
         return
     try:
-        lock = places.hold(folder)
+        lock = places.lock(folder)
     except (SpikelensError, OSError):  # `start` refuses; --report and --summary start no jobs
         return
     with lock:
