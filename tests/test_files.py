@@ -15,7 +15,7 @@ from spikelens import manifests
 from spikelens.cli import main
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.files import in_its_place, read_benchmark, read_json, read_json_lines, read_json_rows
-from spikelens.jobs import job_of
+from spikelens.jobs import benchmarks_of, job_of
 from spikelens.layouts import layout
 from spikelens.models.load import load
 from spikelens.places import model_folder, place_of, root
@@ -169,7 +169,7 @@ def test_report_and_plan_ignore_damaged_timings(run):
     (folder / "0.tsv").write_bytes(b"\xff\x00\n\x00")
     (folder / "1.tsv").write_text("s\tmax_rss\n2.5\t10\n")
     (folder / "2.tsv").mkdir()
-    write_summary(run, 0.0)
+    write_summary(run, 0.0, benchmarks_of(run))
     summary = json.loads((place_of(run, "report") / "summary.json").read_text())
     assert (summary["simulation"]["wall_seconds"], summary["simulation"]["jobs"]) == (2.5, 1)
     assert measured_jobs(run) == {"simulation": (2.5, 10.0)}

@@ -23,6 +23,7 @@ from conftest import REPOSITORY, SIMULATED, small_config
 
 from spikelens.config import RunConfig, load_runs, read_yaml
 from spikelens.errors import SpikelensError, StoreError
+from spikelens.jobs import benchmarks_of
 from spikelens.layouts import block_layout, layout
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.outputs import feature_block, item_outputs
@@ -361,7 +362,8 @@ def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
     folder.mkdir(parents=True)
     for segment, seconds in enumerate((1.25, 2.5)):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")
-    write_summary(copied, 1.5)
+    (folder / "7.tsv").write_text("s\n100\n")  # of a longer run, which shares the folder
+    write_summary(copied, 1.5, benchmarks_of(copied))
     content = summary(copied)
     assert set(content["features"]) == {"spike_counts", "traces", "omega_pairs", "omega_synapses", "wall_seconds", "jobs"}
     assert content["features"]["traces"] == {"kind": "traces", "tau_ms": 20.0, "neurons": 20}

@@ -118,12 +118,13 @@ def features_command(options: argparse.Namespace) -> None:
         for name in names:
             _refuse_unplanned(options, fingerprint(run, "features", name))
         for job in jobs_of(run):
-            stage, _, name = job.rule.partition(".")
-            if stage != "features" or name not in names or job.numbers["segment"] not in segments or set(blocks).isdisjoint(job.blocks):
+            if job.stage != "features" or job.work.item not in names:
+                continue
+            if job.numbers["segment"] not in segments or set(blocks).isdisjoint(job.blocks):
                 continue
             with manifests.doing(run, job.rule, job.numbers) as to_do:
                 if to_do:
-                    compute(run, name, job.numbers["segment"], job.blocks)
+                    compute(run, job.work.item, job.numbers["segment"], job.blocks)
 
 
 def train_command(options: argparse.Namespace) -> None:
@@ -202,6 +203,7 @@ def explain_command(options: argparse.Namespace) -> None:
 def report_command(options: argparse.Namespace) -> None:
     """Draw the figures and write the tables and summary.json; `spikelens html` then makes the one report file."""
     from spikelens import manifests
+    from spikelens.jobs import benchmarks_of
     from spikelens.prepare import consolidate
     from spikelens.report.run import make_report
 
@@ -209,5 +211,5 @@ def report_command(options: argparse.Namespace) -> None:
     with manifests.doing(run, "report") as to_do:
         if to_do:
             manifests.refuse_damaged(run, "report")
-            make_report(run)
+            make_report(run, benchmarks_of(run))
     consolidate(run)

@@ -190,6 +190,14 @@ def job_of(run: RunConfig, rule: Rule, numbers: Mapping[str, int]) -> Job:
         return Job(_work(run, stage_of(rule), item_of(rule)), numbers)
 
 
+def benchmarks_of(run: RunConfig) -> dict[Stage, list[Path]]:
+    """Snakemake's benchmark files of all jobs of a run, by stage. A job that has not run has none yet."""
+    found: dict[Stage, list[Path]] = {}
+    for job in jobs_of(run):
+        found.setdefault(job.stage, []).append(root(run) / job.benchmark)
+    return found
+
+
 def shards(run: RunConfig, *stores: StoreName) -> tuple[str, ...]:
     """Path templates of all shards of some stores."""
     return shards_of(run, [group for store in stores for group in _groups(run, store)])

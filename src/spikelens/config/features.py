@@ -36,7 +36,7 @@ def _check_shards(run: RunConfig, name: str, feature: Feature) -> Iterator[Probl
     """Refuse shards of more than MAX_SHARD_BYTES. Arrays over synapses are not checked, and neither are the weights."""
     import numpy as np  # imported here, so that the command line can load the configuration's types without it
 
-    for arrays, _ in filter(None, (feature.output(run), feature.block_output(run, 0, int(run.has_network)))):
+    for arrays, _ in filter(None, (feature.output(run), feature.block_output(run, 0, 1))):
         for array, spec in arrays.items():
             size = math.prod(spec.shards) * np.dtype(spec.dtype).itemsize
             if size > MAX_SHARD_BYTES:

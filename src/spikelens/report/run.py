@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from spikelens.config import RunConfig
+from spikelens.config import RunConfig, Stage
 from spikelens.files import write_atomically
 from spikelens.layouts import layout
 from spikelens.outputs import item_outputs
@@ -19,8 +21,13 @@ from spikelens.stores import naming_damage
 log = logging.getLogger(__name__)
 
 
-def make_report(run: RunConfig) -> None:
+def make_report(run: RunConfig, benchmarks: Mapping[Stage, Iterable[Path]] | None = None) -> None:
     """Write the figures, the page and summary.json into the stage's folder; the same stores give the same bytes, except for wall times.
+
+    Parameters
+    ----------
+    benchmarks
+        Snakemake's benchmark files of the jobs of each stage (`jobs.benchmarks_of`), for the times in summary.json.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def make_report(run: RunConfig) -> None:
         write_atomically(folder / shown.file, drawings[shown.name])
         log.info("report: %s, %d kB", shown.file, len(drawings[shown.name]) // 1000)
     write_atomically(folder / PAGE, page.page(run, drawings).encode())
-    write_summary(run, time.monotonic() - started)
+    write_summary(run, time.monotonic() - started, benchmarks)
     for file, copy in zip((PAGE, SUMMARY), COPIES, strict=True):
         write_atomically(folder / copy, (folder / file).read_bytes())
     log.info("report: %d figures in %.1f s", len(drawings), time.monotonic() - started)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ _FIRST_S = 10
 """Rates of this first period are listed separately, because STDP has hardly settled [s]."""
 
 
-def write_summary(run: RunConfig, report_seconds: float) -> None:
+def write_summary(run: RunConfig, report_seconds: float, benchmarks: Mapping[Stage, Iterable[Path]] | None = None) -> None:
     """Write summary.json: for each stage its key numbers and the time of its jobs.
 
     The benchmark of the report is written only after it has finished. Its wall time so far is therefore
-    passed as `report_seconds` [s].
+    passed as `report_seconds` [s]. `benchmarks`: the files of the jobs of each stage (`jobs.benchmarks_of`).
     """
     spikes = {"network": _network(run), "simulation": _simulation(run)} if run.has_network else {"recording": _recording(run)}
     stages: dict[Any, dict[str, Any]] = {
@@ -41,7 +41,7 @@ def write_summary(run: RunConfig, report_seconds: float) -> None:
         "explanation": _explanation(run),
         "report": {"figures": [shown.file for shown in figures_of(run)], "remarks": remarks(run)},
     }
-    content = {stage: {**facts, **_job_seconds(run, stage)} for stage, facts in stages.items()}
+    content = {stage: {**facts, **_job_seconds((benchmarks or {}).get(stage, ()))} for stage, facts in stages.items()}
     content["report"] |= {"wall_seconds": round(report_seconds, 3), "jobs": 1}
     text = json.dumps(content, indent=2, allow_nan=False)
     write_atomically(place_of(run, "report") / SUMMARY, f"{text}\n".encode())
@@ -145,22 +145,7 @@ def _explanation(run: RunConfig) -> dict[str, Any]:
     return {"scores": scores, "associations": associations, "verdict": verdict(scores)}
 
 
-def _benchmarks(run: RunConfig, stage: Stage) -> Iterator[Path]:
-    """Snakemake's benchmark files of the jobs of a stage. Files of longer runs and of other seeds in the same folder do not count."""
-    folders = [place_of(run, stage, name) for name in run.items(stage)]
-    if stage not in ("features", "models"):
-        folders.append(place_of(run, stage))
-    for folder in folders:
-        for path in sorted((folder / "benchmarks").glob("*.tsv")):
-            first = path.stem.split("-")[0]  # of a job: its segment, its seed, or a name
-            if stage in ("simulation", "recording", "features") and not (first.isdecimal() and int(first) < run.n_segments):
-                continue
-            if stage == "models" and first not in map(str, run.models[folder.parent.name].seeds):
-                continue
-            yield path
-
-
-def _job_seconds(run: RunConfig, stage: Stage) -> dict[str, Any]:
-    """Total wall time [s] and number of jobs of a stage, from Snakemake's benchmarks; None without."""
-    seconds = [job_s for path in _benchmarks(run, stage) for job_s, _ in read_benchmark(path)]
+def _job_seconds(files: Iterable[Path]) -> dict[str, Any]:
+    """Total wall time [s] and number of the jobs with a benchmark file; None without."""
+    seconds = [job_s for path in files for job_s, _ in read_benchmark(path)]
     return {"wall_seconds": round(sum(seconds), 3) if seconds else None, "jobs": len(seconds) or None}
