@@ -8,13 +8,16 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from spikelens.config import STAGES, RunConfig, load_runs, read_yaml
 from spikelens.fingerprint import fingerprint
 from spikelens.prepare import prepare
+
+if TYPE_CHECKING:
+    from projects import Project
 
 MODEL_NAMES = ("autoencoder", "tft_population", "tft_neuron")
 """The models of the reference run."""
@@ -108,3 +111,19 @@ def make_run(tmp_path: Path) -> Callable[..., RunConfig]:
         return run
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The finished run. It is shared by all workers, which may look at it at the same time: tests only read it, and copy it else."""
+    from projects import Project, finish
+
+    return Project(made_once(tmp_path_factory, "finished", finish))
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished run, which two ranks made; here one goes on: ranks that wait spin, on cores that others need."""
+    project = finished.copy(tmp_path / "project")
+    project.change({"simulation.ranks": 1})
+    return project

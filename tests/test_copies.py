@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import made_once
-from test_workflow import CAUSAL, END, JUDGED, MODELS, Project, contents, finish, of_features, planned
+from projects import CAUSAL, END, JUDGED, MODELS, Project, contents, finish, of_features, planned
 
 import spikelens
 

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import small_config
+from projects import kill_all
 from test_report import synthetic_run
 from test_simulation import MPIEXEC, QUICK
 
@@ -146,20 +147,6 @@ def wait_for(kill, paths, job):
     while not begun[kill.phase]() and job.poll() is None:
         time.sleep(0.005)
     time.sleep(kill.after_s)
-
-
-def kill_all(job):
-    """Stop the launcher and its processes, then send SIGKILL to all; return whether they were working."""
-    at_work = job.poll() is None
-    stopped = []
-    while found := [process for process in [job, *job.children(recursive=True)] if process not in stopped] if at_work else []:
-        for process in found:
-            process.suspend()
-        stopped += found
-    for process in stopped:
-        process.kill()
-    assert not psutil.wait_procs(stopped, timeout=10)[1]
-    return at_work
 
 
 def survive(kill, built, expected, folder):

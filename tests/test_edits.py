@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 from conftest import REPOSITORY, made_once
+from projects import CAUSAL, END, FEATURES, JUDGED, MODELS, NETWORK, SIMULATION, TFTS, Project, contents, finish, of_features
 from test_versions import Reworded
-from test_workflow import CAUSAL, END, FEATURES, JUDGED, MODELS, NETWORK, SIMULATION, TFTS, Project, contents, finish, of_features
 
 from spikelens import manifests
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from conftest import made_once, small_config
-from test_workflow import CAUSAL, FEATURE_NAMES, JUDGED, RUN, SEGMENTS, Project, finish, of_features
+from projects import CAUSAL, FEATURE_NAMES, JUDGED, RUN, SEGMENTS, Project, finish, of_features
 
 from spikelens import manifests
 from spikelens.config import load_run, load_runs

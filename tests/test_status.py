@@ -13,8 +13,8 @@ import time
 
 import pytest
 from conftest import made_once
+from projects import RUN, Project, finish
 from simulations import QUICK
-from test_workflow import RUN, Project, finish
 
 from spikelens import cli, manifests, status
 from spikelens.config import load_run

@@ -1,4 +1,4 @@
-"""The workflow's promises: what is run again, and what is not; what a crash costs; what a wrong configuration does.
+"""The workflow's promises: what is run again, and what is not; what a wrong configuration does.
 
 One small run is finished once, for all workers of a session; every test works on a copy of it, through the `snakemake` that users
 call. Plans are read from dry runs. The code is the repository's, which is compiled already; where a test changes it, the copy of it
@@ -11,16 +11,14 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import xarray as xr
 import yaml
-from conftest import REPOSITORY, made_once, small_config, with_keys
+from conftest import REPOSITORY
+from projects import BLOCKS, CAUSAL, END, FEATURE_NAMES, FEATURES, JUDGED, MODELS, NETWORK, RUN, SIMULATION, Project, contents, of_features
 
 import spikelens
 from spikelens import layouts, places
@@ -28,139 +26,6 @@ from spikelens.config import load_run, load_runs
 from spikelens.jobs import job_of
 
 pytestmark = pytest.mark.slow
-
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
-RUN = "results/small"
-TWO_BLOCKS = {
-    "network.block_size": 100,
-    "simulation.chunk_neurons": 100,
-    "simulation.record.neurons": [5, 170],
-    "run.results": "results",
-}
-
-
-class Project:
-    """A folder with the code, a configuration and results, as a user's clone has them."""
-
-    def __init__(self, folder: Path, code: Path = REPOSITORY / "src") -> None:
-        self.folder, self.code = folder, code
-
-    @classmethod
-    def new(cls, folder: Path, changes=None) -> Project:
-        for name in ("src", "workflow", "profiles"):
-            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        shutil.copy(REPOSITORY / "Snakefile", folder)
-        (folder / "README.md").write_text("A readme.\n")
-        project = cls(folder)
-        project.configure(small_config(folder, {**TWO_BLOCKS, **(changes or {})}))
-        return project
-
-    def copy(self, folder: Path) -> Project:
-        shutil.copytree(self.folder, folder, symlinks=True)  # keeps modification times
-        return Project(folder, self.code)
-
-    def with_own_code(self) -> Project:
-        """The same project, run by the copy of the code in its own folder."""
-        return Project(self.folder, self.folder / "src")
-
-    def configure(self, content) -> None:
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-    def change(self, changes) -> None:
-        self.configure(with_keys(yaml.safe_load((self.folder / "config.yaml").read_text()), changes))
-
-    def command(self, *arguments: str):
-        environment = {**os.environ, "PYTHONPATH": str(self.code)}
-        return {"args": [str(SNAKEMAKE), "--cores", "2", *arguments], "cwd": self.folder, "env": environment, "text": True}
-
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(**self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
-
-    def run(self, *arguments: str) -> str:
-        finished = self.snakemake(*arguments)
-        assert finished.returncode == 0, finished.stdout[-4000:]
-        return finished.stdout
-
-    def plan(self) -> set[str]:
-        """Jobs that would run, like "simulation 0", "features.traces 1 0", "tft_neuron 1"."""
-        finished = self.snakemake("--dry-run")
-        assert finished.returncode == 0, finished.stdout[-4000:]
-        return planned(finished.stdout)
-
-    def spikelens(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = self.command()
-        command["args"] = [sys.executable, "-m", "spikelens", *arguments]
-        return subprocess.run(**command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
-
-    def verify(self) -> None:
-        """Every file is there and whole, and nothing else."""
-        finished = self.spikelens("verify", RUN)
-        assert finished.returncode == 0, finished.stdout[-3000:]
-
-    @property
-    def results(self) -> Path:
-        return self.folder / RUN
-
-    def times(self, pattern: str) -> dict[str, int]:
-        return {str(path.relative_to(self.folder)): path.stat().st_mtime_ns for path in self.results.glob(pattern) if path.is_file()}
-
-
-def planned(output: str) -> set[str]:
-    jobs = set()
-    for message in re.findall(r"^ *Job \d+: (.*)$", output, flags=re.MULTILINE):
-        stage = message.split(":")[0]
-        if stage == "models":
-            jobs.add(re.sub(r"models: (\w+), seed (\d+).*", r"\1 \2", message))
-        elif stage == "features":
-            jobs.add(re.sub(r"features: (\w+), segment (\d+), block (\d+).*", r"features.\1 \2 \3", message))
-        elif stage == "explanation" and (method := re.match(r"explanation: (\w+), method, of ", message)):
-            jobs.add(method[1])
-        elif stage != "complete":
-            jobs.add(" ".join([stage, *re.findall(r"(?:segment|block) (\d+)", message)]))
-    return jobs
-
-
-SEGMENTS, BLOCKS = range(3), range(2)
-NETWORK = {f"network {b}" for b in BLOCKS}
-SIMULATION = {f"simulation {s}" for s in SEGMENTS}
-FEATURE_NAMES = ("spike_counts", "traces", "omega_pairs", "omega_synapses")
-
-
-def of_features(*names: str, segments=SEGMENTS) -> set[str]:
-    """The jobs of features: one for each segment computes both blocks."""
-    return {f"features.{name} {segment} 0" for name in names for segment in segments}
-
-
-FEATURES = of_features(*FEATURE_NAMES)
-TFTS = {"tft_population 1", "tft_neuron 1"}
-MODELS = {"autoencoder 1", *TFTS}
-METHODS = {"attention", "rate_correlation", "omega"}
-JUDGED = {"explanation", "report"}
-END = METHODS | JUDGED
-CAUSAL = {"omega"} | JUDGED
-"""What reads causal components."""
-
-
-def finish(folder: Path) -> None:
-    """Run a new project from its start to its end."""
-    project = Project.new(folder)
-    assert project.plan() == NETWORK | SIMULATION | FEATURES | MODELS | END
-    assert not (project.folder / "results").exists(), "a dry run writes nothing"
-    project.run()
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Project:
-    """The finished run. It is shared by all workers, which may look at it at the same time: tests only read it, and copy it else."""
-    return Project(made_once(tmp_path_factory, "finished", finish))
-
-
-@pytest.fixture
-def project(finished, tmp_path) -> Project:
-    """A copy of the finished run, which two ranks made; here one goes on: ranks that wait spin, on cores that others need."""
-    project = finished.copy(tmp_path / "project")
-    project.change({"simulation.ranks": 1})
-    return project
 
 
 def test_a_second_call_has_nothing_to_do(project):
@@ -227,12 +92,6 @@ def test_nothing_is_lost_by_another_configuration_and_going_back_plans_nothing(p
     assert contents(project).items() >= before.items()
 
 
-def contents(project) -> dict[Path, bytes]:
-    """Every file of the results but those that say which configuration is current."""
-    files = [path for path in project.results.rglob("*") if path.is_file() and "current" not in path.relative_to(project.results).parts]
-    return {path: path.read_bytes() for path in files if path.name not in ("config.json", ".lock") and path.suffix != ".log"}
-
-
 def test_slurm_without_sbatch_is_refused_at_once(tmp_path):
     """Each job would be submitted again and again, for ten minutes and without a word."""
     project, commands = Project.new(tmp_path / "project"), tmp_path / "bin"
@@ -264,55 +123,6 @@ def test_a_comment_in_the_readme_changes_nothing(project):
     assert project.plan() == set()
 
 
-def test_a_lost_shard_costs_the_job_that_makes_it_and_no_other(project):
-    """Results are deterministic: what was made with the lost shard stays valid."""
-    (project.results / "current/spikes.zarr/spikes/c/0/1").unlink()
-    later = project.times("current/spikes.zarr/spikes/c/[12]/*")
-    assert project.plan() == {"simulation 0"}
-    project.run()
-    assert project.times("current/spikes.zarr/spikes/c/[12]/*") == later
-    assert project.plan() == set()
-
-
-@pytest.mark.parametrize(
-    "lost",
-    [
-        ["current/state.zarr/v/c/0/1"],
-        ["current/state.zarr/stamp/c/2/0/0"],
-        ["current/spikes.zarr/spikes/c/0/0", "current/spikes.zarr/spikes/c/2/1"],
-        ["current/network.zarr/blocks/1/delay/c/0", "current/features/spike_counts/output.zarr/count/c/1/1"],
-    ],
-    ids=["a state", "the last state", "two shards", "a synapse array and a feature"],
-)
-def test_what_is_lost_is_made_again_in_one_call_and_equals_what_it_was(project, lost):
-    before = {name: (project.results / name).read_bytes() for name in lost}
-    for name in lost:
-        (project.results / name).unlink()
-    project.run()
-    assert {name: (project.results / name).read_bytes() for name in lost} == before
-    assert project.plan() == set()
-
-
-@pytest.mark.parametrize(
-    "lost",
-    [
-        "current/spikes.zarr/zarr.json",
-        "current/spikes.zarr/spikes/zarr.json",
-        "current/weights.zarr/1/weight/zarr.json",
-        "current/features/spike_counts/output.zarr/time/c/0",
-        "current/features/omega_synapses/output.zarr/blocks/1/omega/zarr.json",
-    ],
-)
-def test_lost_metadata_are_restored_in_one_call_without_a_job(project, lost):
-    path = project.results / lost
-    before = path.read_bytes()
-    path.unlink()
-    assert "Nothing to be done" in project.run()
-    restored = path.read_bytes()
-    assert json.loads(restored)["node_type"] == json.loads(before)["node_type"] if path.name == "zarr.json" else restored == before
-    project.verify()
-
-
 @pytest.mark.parametrize("option", ["--dry-run", "-n", "-np"])
 def test_a_dry_run_writes_nothing(project, option):
     (project.results / "current/spikes.zarr/spikes/zarr.json").unlink()
@@ -329,17 +139,6 @@ def test_in_an_allocation_of_the_user_jobs_start_as_anywhere(project, monkeypatc
     assert shown.returncode == 0
     assert "mpi=mpiexec" in shown.stdout
     assert "srun" not in shown.stdout
-
-
-def test_what_was_lost_and_what_was_changed_are_both_in_the_plan(project):
-    (project.results / "current/network.zarr/in_degree/c/0").unlink()
-    (project.results / "current/spikes.zarr/spikes/c/0/0").unlink()
-    project.change({"features.omega_synapses.tau_ms": 10.0})
-    assert project.plan() == {"network 0", "simulation 0"} | of_features("omega_synapses") | CAUSAL
-    project.run()
-    (project.results / "current/spikes.zarr/spikes/c/0/0").unlink()
-    project.change({"features.omega_synapses.tau_ms": 15.0})
-    assert project.plan() == {"simulation 0"} | of_features("omega_synapses") | CAUSAL
 
 
 COUNTS = "current/features/spike_counts/output.zarr/count/c/*/*"
@@ -384,44 +183,6 @@ def check_same_shards(project, fresh):
     files = [path.relative_to(fresh.results) for path in shards if path.is_file()]
     assert len(files) > 50
     assert [path for path in files if (fresh.results / path).read_bytes() != (project.results / path).read_bytes()] == []
-
-
-def test_after_kill_9_of_the_driver_in_the_second_segment_the_first_is_not_simulated_again(tmp_path):
-    """The documented recovery (docs/recovery.md): see that no job is left, `snakemake --unlock`, then snakemake again."""
-    # segments long enough that the second is still running when the driver is killed, as soon as its log file is there
-    longer = {"simulation.duration_s": 36, "simulation.segment_s": 12}
-    longer |= {f"features.{name}.window_s": 12 for name in ("omega_pairs", "omega_synapses")}
-    project = Project.new(tmp_path / "project", longer)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    driver = subprocess.Popen(**project.command(), **quiet)
-    second = project.results / "current/logs/simulation/1.log"
-    wait_for(second.exists)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    wait_for(lambda: not processes_of(project))
-    first = project.times("current/spikes.zarr/spikes/c/0/*")
-    assert len(first) == 2
-    assert not project.times("current/spikes.zarr/spikes/c/2/*")
-    assert project.snakemake("--unlock").returncode == 0
-    jobs = planned(project.run())
-    # the features of the first segment may have been done before the kill
-    assert jobs | of_features(*FEATURE_NAMES, segments=[0]) == {"simulation 1", "simulation 2"} | FEATURES | MODELS | END
-    assert project.times("current/spikes.zarr/spikes/c/0/*") == first
-    assert len(project.times("current/spikes.zarr/spikes/c/*/*")) == 6
-    assert project.plan() == set()
-
-
-def processes_of(project):
-    """Processes that work in a project's folder."""
-    folders = [path.resolve() for path in Path("/proc").glob("[0-9]*/cwd") if os.access(path, os.R_OK)]
-    return [folder for folder in folders if folder == project.folder.resolve()]
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def test_a_sweep_gives_runs_side_by_side(finished, project):

@@ -9,7 +9,7 @@ module is not part of the code hash of a stage (`versions`), since it cannot cha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +145,17 @@ def work_of(run: RunConfig) -> Iterator[Work]:
     with remembered():
         found = [_work(run, stage, item) for stage, item in results_of(run)]
     yield from found
+
+
+def needed_by(run: RunConfig, works: Iterable[Work], stages: Collection[Stage]) -> Iterator[str]:
+    """Folders of the results of some stages of a run, and of all results that these depend on."""
+    folders = {(work.stage, work.item): work.folder for work in works}
+    pending, seen = [of for of in folders if of[0] in stages], set[tuple[Stage, str]]()
+    while pending:
+        if (of := pending.pop()) not in seen:
+            seen.add(of)
+            yield folders[of]
+            pending += [(read.stage, read.item) for read in reads_of(run, *of)]
 
 
 def _work(run: RunConfig, stage: Stage, item: str) -> Work:

@@ -14,7 +14,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from test_workflow import RUN, TWO_BLOCKS, Project, wait_for
+from projects import RUN, TWO_BLOCKS, Project, wait_for
 
 from slurm.conftest import stored
 from slurm.workflow import OnCluster

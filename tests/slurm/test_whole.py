@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from conftest import MODEL_NAMES
-from test_workflow import RUN, TWO_BLOCKS, Project
+from projects import RUN, TWO_BLOCKS, Project
 
 from slurm.conftest import stored
 from slurm.workflow import OnCluster

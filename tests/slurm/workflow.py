@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import psutil
-from test_workflow import SNAKEMAKE, Project, wait_for
+from projects import SNAKEMAKE, Project, wait_for
 
 PROFILE = ["--workflow-profile", "profiles/slurm"]
 IN_TESTS = ["--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1", "--latency-wait", "10"]

@@ -130,9 +130,11 @@ def made(stage):
 
 
 def whole(*stages):
-    """The input of a target rule: for each job of some stages, of all runs, the flag that its results are complete.
+    """The input of a target rule: the flags that the results of all jobs of some stages, and those they read, are complete.
 
     Evaluated when the target is planned. A configuration that cannot be run up to the last of the stages is refused.
+    Snakemake (9.27) does not check the jobs that follow one that it plans, and starts them only for a target, if
+    their inputs are ancient. So a target requests each job that it depends on, not the last ones alone.
     """
 
     def found(wildcards):
@@ -140,7 +142,11 @@ def whole(*stages):
             snakefile.refuse_unless_valid(LOAD, RUNS, SOURCE, stages[-1])
         except SpikelensError as error:
             refuse(error)
-        return [below(job.whole) for _, work in OWNERS.values() if work.stage in stages for job in work.jobs]
+        if not snakefile.is_module(workflow):
+            # whether a job has finished, manifests tell: also if snakemake was killed before it took note
+            workflow.dag.ignore_incomplete = True
+        needed = {folder for run in RUNS for folder in jobs.needed_by(run, WORK[run.path], stages)}
+        return [below(job.whole) for folder in OWNERS if folder in needed for job in OWNERS[folder][1].jobs]
 
     return found
 
