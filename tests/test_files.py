@@ -23,7 +23,7 @@ from spikelens.plan import measured_jobs
 from spikelens.prepare import consolidate, heal, prepare, verify
 from spikelens.report.contents import figures_of
 from spikelens.report.run import render
-from spikelens.report.summary import write_summary
+from spikelens.report.summary import facts_of, write_summary
 from spikelens.stores import open_group, write_shard
 
 DAMAGE = {
@@ -74,7 +74,7 @@ def test_damaged_timings_are_skipped(tmp_path, content):
 def test_timings_are_read_if_the_memory_was_not_measured(tmp_path):
     path = tmp_path / "benchmark.tsv"
     path.write_text("s\th:m:s\tmax_rss\n1.5\t0:00:01\t-\n2.5\t0:00:02\t12.25\n")
-    assert read_benchmark(path) == [(1.5, None), (2.5, 12.25)]
+    assert read_benchmark(path) == [(1.5, None, None), (2.5, 12.25, None)]
     assert read_benchmark(tmp_path) == read_benchmark(tmp_path / "nothing") == []
 
 
@@ -134,10 +134,10 @@ def drawn(run, name):
 
 
 READERS = {
-    "model.json": (lambda run: model_folder(run, "tft_neuron", 1), lambda run: write_summary(run, 0.0)),
+    "model.json": (lambda run: model_folder(run, "tft_neuron", 1), lambda run: write_summary(run, facts_of(run), 0.0)),
     "history.jsonl": (lambda run: model_folder(run, "autoencoder", 1), lambda run: drawn(run, "learning")),
     "scores.json": (lambda run: place_of(run, "explanation"), lambda run: drawn(run, "scores")),
-    "associations.json": (lambda run: place_of(run, "explanation"), lambda run: write_summary(run, 0.0)),
+    "associations.json": (lambda run: place_of(run, "explanation"), lambda run: write_summary(run, facts_of(run), 0.0)),
 }
 """Path of each result, and a part of the report that reads it."""
 
@@ -169,7 +169,7 @@ def test_report_and_plan_ignore_damaged_timings(run):
     (folder / "0.tsv").write_bytes(b"\xff\x00\n\x00")
     (folder / "1.tsv").write_text("s\tmax_rss\n2.5\t10\n")
     (folder / "2.tsv").mkdir()
-    write_summary(run, 0.0, benchmarks_of(run))
+    write_summary(run, facts_of(run, benchmarks_of(run)), 0.0)
     summary = json.loads((place_of(run, "report") / "summary.json").read_text())
     assert (summary["simulation"]["wall_seconds"], summary["simulation"]["jobs"]) == (2.5, 1)
     assert measured_jobs(run) == {"simulation": (2.5, 10.0)}

@@ -32,7 +32,7 @@ from spikelens.prepare import prepare
 from spikelens.report import data
 from spikelens.report.contents import COPIES, PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
-from spikelens.report.summary import write_summary
+from spikelens.report.summary import facts_of, write_summary
 from spikelens.stores import Array, ensure, write_shard
 
 MAX_BYTES = 1_000_000
@@ -337,7 +337,7 @@ def test_summary_tells_the_simulation_as_it_was(reported):
 
 def test_first_seconds_are_those_before_ten_seconds(tmp_path):
     run, truth = synthetic_run(tmp_path, {"simulation.duration_s": 13, "simulation.segment_s": 4})
-    write_summary(run, 1.5)
+    write_summary(run, facts_of(run), 1.5)
     first = truth.spikes[:10_000].mean(axis=0) * 1000
     assert summary(run)["simulation"]["rates_first_10_s_hz"]["all"] == pytest.approx(first.mean())
 
@@ -363,7 +363,7 @@ def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
     for segment, seconds in enumerate((1.25, 2.5)):
         (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")
     (folder / "7.tsv").write_text("s\n100\n")  # of a longer run, which shares the folder
-    write_summary(copied, 1.5, benchmarks_of(copied))
+    write_summary(copied, facts_of(copied, benchmarks_of(copied)), 1.5)
     content = summary(copied)
     assert set(content["features"]) == {"spike_counts", "traces", "omega_pairs", "omega_synapses", "wall_seconds", "jobs"}
     assert content["features"]["traces"] == {"kind": "traces", "tau_ms": 20.0, "neurons": 20}

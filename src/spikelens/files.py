@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from spikelens.errors import StoreError, disk_remedy
 
@@ -67,19 +67,26 @@ def read_json_lines(path: Path, fields: Fields, remedy: str = AGAIN) -> list[dic
     return [_with_fields(path, _parsed(path, line, remedy, where), fields, remedy, where) for where, line in lines]
 
 
-def read_benchmark(path: Path) -> list[tuple[float, float | None]]:
-    """Return the time [s] and peak memory [MB] of each measurement in a snakemake benchmark file.
+class Measured(NamedTuple):
+    """One measurement of a job; memory and processor time are None if the job was too short for snakemake to measure them."""
 
-    Timings are only displayed, so damaged or missing values are skipped. The memory is None if the job was
-    too short for snakemake to measure it.
-    """
+    seconds: float
+    """Wall time [s]."""
+    memory_mb: float | None
+    """Peak memory [MB]."""
+    cpu_s: float | None
+    """Processor time [s]."""
+
+
+def read_benchmark(path: Path) -> list[Measured]:
+    """Read the measurements in a snakemake benchmark file. They are only displayed, so damaged or missing values are skipped."""
     try:
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
     except (OSError, csv.Error):
         return []
-    measured = ((_number(row.get("s")), _number(row.get("max_rss"))) for row in rows)
-    return [(seconds, memory_mb) for seconds, memory_mb in measured if seconds is not None]
+    measured = ((_number(row.get("s")), _number(row.get("max_rss")), _number(row.get("cpu_time"))) for row in rows)
+    return [Measured(seconds, *others) for seconds, *others in measured if seconds is not None]
 
 
 def in_its_place(path: Path) -> str | None:

@@ -240,7 +240,7 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
     -------
     dict
         verdict[edge class][method][score]: trained, untrained, shuffled, rate_correlation (each {auroc, ci};
-        None if missing), conclusion.
+        None if missing), outcome, conclusion.
     """
     rows: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in scores:
@@ -257,8 +257,10 @@ def verdict(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
         }
         trained = _merged(attended)
         assert trained is not None
-        sentence = conclusion(edge_class, trained, **controls)
-        judged.setdefault(edge_class, {}).setdefault(method, {})[name] = {"trained": trained, **controls, "conclusion": sentence}
+        found = outcome(trained, **controls)
+        sentence = conclusion(edge_class, found, trained, **controls)
+        row = {"trained": trained, **controls, "outcome": found, "conclusion": sentence}
+        judged.setdefault(edge_class, {}).setdefault(method, {})[name] = row
     return judged
 
 
@@ -283,14 +285,19 @@ def _merged(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {"auroc": float(np.mean([row["auroc"] for row in rows])), "ci": [min(lows), max(highs)]}
 
 
-def conclusion(
-    edge_class: str,
-    trained: Mapping[str, Any],
-    untrained: Mapping[str, Any] | None,
-    shuffled: Mapping[str, Any] | None,
-    rate_correlation: Mapping[str, Any] | None,
-) -> str:
-    """One sentence on what attention shows about an edge class.
+OUTCOMES = {
+    "chance": "No: not better than chance.",
+    "below": "No: connected neurons score lower than others.",
+    "untrained": "No: the untrained model scores as high.",
+    "rates": "Not more than plain rate correlation.",
+    "shows": "Yes: better than every control.",
+}
+"""What attention can show about an edge class, as short answers."""
+_Merged = Mapping[str, Any] | None
+
+
+def outcome(trained: Mapping[str, Any], untrained: _Merged, shuffled: _Merged, rate_correlation: _Merged) -> str:
+    """Compare the interval of attention with its controls; one of `OUTCOMES`.
 
     The rules, in this order: the interval must not overlap the range for shuffled labels; it must be above
     this range; it must be above the interval of the untrained model; it must be above the AUROC of the rate
@@ -298,20 +305,32 @@ def conclusion(
     """
     low, high = trained["ci"]
     null_low, null_high = shuffled["ci"] if shuffled else (0.5, 0.5)
+    if low <= null_high and high >= null_low:
+        return "chance"
+    if high < null_low:
+        return "below"
+    if untrained and low <= untrained["ci"][1]:
+        return "untrained"
+    if rate_correlation and low <= rate_correlation["auroc"]:
+        return "rates"
+    return "shows"
+
+
+def conclusion(
+    edge_class: str, found: str, trained: Mapping[str, Any], untrained: _Merged, shuffled: _Merged, rate_correlation: _Merged
+) -> str:
+    """One sentence on what attention shows about an edge class, with its `outcome`."""
+    low, high = trained["ci"]
+    null_low, null_high = shuffled["ci"] if shuffled else (0.5, 0.5)
     what = f"{edge_class}: attention (AUROC {trained['auroc']:.3f}, 95 % interval {low:.3f} to {high:.3f})"
     null = f"shuffled labels ({null_low:.3f} to {null_high:.3f})"
-    if low <= null_high and high >= null_low:
-        return f"{what} does not predict synapses better than {null}."
-    if high < null_low:
-        return f"{what} is less correlated between connected neurons than under {null}."
-    if untrained and low <= untrained["ci"][1]:
-        return (
-            f"{what} predicts synapses better than {null}, but not better than the untrained model "
-            f"({untrained['auroc']:.3f}): the effect is not learnt."
-        )
-    if rate_correlation and low <= rate_correlation["auroc"]:
-        return (
-            f"{what} predicts synapses better than its controls, but not better than the correlation of rates, "
-            f"which needs no model ({rate_correlation['auroc']:.3f})."
-        )
-    return f"{what} predicts synapses better than {null}, the untrained model and the correlation of rates."
+    sentences = {
+        "chance": f"{what} does not predict synapses better than {null}.",
+        "below": f"{what} is less correlated between connected neurons than under {null}.",
+        "untrained": f"{what} predicts synapses better than {null}, but not better than the untrained model "
+        f"({untrained['auroc'] if untrained else 0:.3f}): the effect is not learnt.",
+        "rates": f"{what} predicts synapses better than its controls, but not better than the correlation of rates, "
+        f"which needs no model ({rate_correlation['auroc'] if rate_correlation else 0:.3f}).",
+        "shows": f"{what} predicts synapses better than {null}, the untrained model and the correlation of rates.",
+    }
+    return sentences[found]

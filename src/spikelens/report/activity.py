@@ -129,6 +129,13 @@ def raster_and_rates(run: RunConfig) -> Figure:
     return figure
 
 
+def rates_over_time(run: RunConfig) -> Figure:
+    """Draw the rates of the whole run."""
+    figure = style.new_figure(6.6, 3.6)
+    _rates_over_time(figure.subplots(), run)
+    return figure
+
+
 def _last_span(run: RunConfig) -> tuple[int, int]:
     return run.n_steps - run.report.raster_s * STEPS_PER_SECOND, run.n_steps
 

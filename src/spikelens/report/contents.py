@@ -21,6 +21,8 @@ SUMMARY = "summary.json"
 """Names of files in the folder of the stage."""
 COPIES = (f"embedded/{PAGE}", f"embedded/{SUMMARY}")
 """Copies of the two for snakemake's own report. Snakemake deletes the files that it embeds when their job starts again."""
+HEADLINE = "headline"
+"""The figure of the first screen."""
 
 
 class Shown(NamedTuple):
@@ -66,6 +68,9 @@ def figures_of(run: RunConfig) -> tuple[Shown, ...]:
 
 
 def _figures_of(run: RunConfig) -> Iterator[Shown]:
+    scored = run.has_network and bool(run.methods)
+    caption, drawing = (_HEADLINE, drawn_by("explained", "headline")) if scored else (_RATES, drawn_by("activity", "rates_over_time"))
+    yield Shown(HEADLINE, "Headline", caption, drawing, "report")
     if run.has_network:
         yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
     raster = _RASTER + _TRANSIENT if run.has_network and run.simulation.plasticity else _RASTER
@@ -84,6 +89,12 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
         yield Shown("scores", "Scores", _SCORES, drawn_by("explained", "scores"), "explanation")
 
 
+_HEADLINE = (
+    "AUROC [1] of each score for the edge class with the most pairs: the probability that a pair with a synapse scores "
+    "higher than one without. Bars: 95 % intervals over resampled targets. Below a score: its controls, for shuffled "
+    "labels the range over shuffles. Open diamonds use the wiring as input and prove nothing."
+)
+_RATES = "Mean rate per neuron [Hz] over the run, by population. Time [s] is that of the simulation or of the recording."
 _NETWORK = (
     "The network as built, and its weights at the end of the run. Upper left: synapses onto each neuron (in-degree), by "
     "population. Upper right: synapses by delay [ms] and edge class, on a logarithmic scale. Bottom: distribution of the "

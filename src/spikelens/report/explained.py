@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from spikelens.config import MAX_DENSE_NEURONS, RunConfig
 from spikelens.explanation.attended import model_of
+from spikelens.explanation.contents import SHUFFLED, UNTRAINED
 from spikelens.features import windows
 from spikelens.report import data, style
+from spikelens.report.answer import main_class
 from spikelens.report.remarks import NO_SYNAPSE, remarks
 
 _MAX_CELLS = 250
@@ -242,6 +244,44 @@ _MARKS = {
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["shown"] for row in rows))
+
+
+def headline(run: RunConfig) -> Figure:
+    """AUROC of every score of one edge class, with its interval, and its controls on the same line."""
+    rows = data.connectivity_scores(run)
+    edge_class = main_class(rows)
+    if edge_class is None:
+        figure = style.new_figure(6.6, 2)
+        style.note(figure.add_subplot(), "\n".join(["no connectivity scores", *remarks(run)]))
+        return figure
+    own = [row for row in rows if row["stratum"] == "all" and row["edge_class"] == edge_class]
+    names = list(dict.fromkeys(_without_control(row["shown"]) for row in own))
+    bounds = [bound for row in own if data.kind_of_score(row) != "circular" for bound in row["ci"]]
+    low, high = min([0.45, *bounds]) - 0.02, max([0.6, *bounds]) + 0.02
+    figure = style.new_figure(6.6, 0.42 * len(names) + 1.5)
+    axes = figure.add_subplot()
+    for row in own:
+        kind = data.kind_of_score(row)
+        place, mark = names.index(_without_control(row["shown"])), _MARKS[kind]
+        place += 0.22 * (kind == "control") * (1 if row["score"].endswith(UNTRAINED) else 1.6)
+        axes.plot(np.clip(row["ci"], low, high), [place, place], color=mark["color"], linewidth=1.5, solid_capstyle="butt")
+        axes.plot(np.clip(row["auroc"], low, high), place, linestyle="none", markersize=5, clip_on=False, zorder=3, **mark)
+    for place, name in enumerate(names):
+        mean = np.mean([row["auroc"] for row in own if row["shown"] == name])
+        axes.text(1.02, place, style.value(float(mean)), transform=axes.get_yaxis_transform(), va="center")
+    axes.axvline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="AUROC [1]; dashed: chance", xlim=(low, high), ylim=(len(names) - 0.4, -0.5))
+    axes.set_title(f"{style.arrow(edge_class)}: pairs with a synapse against pairs without")
+    axes.grid(axis="x", color="0.92", linewidth=0.6)
+    handles = {line.get_label(): line for line in axes.lines if not str(line.get_label()).startswith("_")}
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=2, fontsize=8.5)
+    return figure
+
+
+def _without_control(name: str) -> str:
+    """The name of the score that a control belongs to."""
+    return name.replace(UNTRAINED, "").replace(SHUFFLED, "")
 
 
 def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], names: list[str]) -> None:

@@ -1,30 +1,32 @@
-"""The report of a run as one self-contained HTML page."""
+"""The report of a run as one self-contained HTML page, made from the template page.html.j2.
+
+The first screen has the question, the answer, one figure and six facts (`report.answer`). The page needs no other file, no network and
+no JavaScript; with JavaScript, tables can be sorted and filtered, and figures enlarged.
+"""
 
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import inspect
 import json
+import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
+from pathlib import Path
 from typing import Any
 
-from spikelens.config import STAGES, RunConfig, Stage
-from spikelens.explanation.scores import verdict
+import jinja2
+from markupsafe import Markup
+
+from spikelens.config import STAGES, Config, RunConfig, Stage
 from spikelens.report import data, style
-from spikelens.report.contents import Shown, figures_of
+from spikelens.report.answer import answer, duration, six_facts
+from spikelens.report.contents import HEADLINE, Shown, figures_of
 from spikelens.report.remarks import remarks
 
-_STYLE = """
-body { font-family: system-ui, sans-serif; color: #222; margin: 2em; max-width: 90em; } table { display:
-block; overflow-x: auto; border-collapse: collapse; margin-bottom: 2em; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .6em; } th, td { padding: .3em .7em .3em 0;
-text-align: left; border-bottom: 1px solid #ddd; font-size: .9em; white-space: nowrap; } th { border-bottom:
-2px solid #888; vertical-align: bottom; white-space: normal; } td.number, th.number { text-align: right; }
-p.remark { font-weight: 600; max-width: 60em; } p.note, figcaption { color: #444; max-width: 60em; } figure {
-margin: 2em 0; } img { max-width: 100%; height: auto; } nav a { margin-right: 1em; } pre { font-size: .85em; }
-summary { cursor: pointer; margin-bottom: 1em; }
-"""
+_HERE = Path(__file__).parent
+_LIBRARIES = ("numpy", "numba", "zarr", "xarray", "torch", "lightning", "pytorch-forecasting", "snakemake")
 _COLUMNS = (
     "score", "input data", "kind", "edge class", "weight [mV]", "AUROC", "95 % interval", "average precision",
     "pairs with synapse", "pairs without", "model seed",
@@ -42,42 +44,104 @@ _MODEL_COLUMNS = ("model", "seed", "predictor", "measure", "unit", "value")
 _ITEM_COLUMNS = ("name", "kind", "description", "options", "computed from")
 
 
-def page(run: RunConfig, drawings: Mapping[str, bytes]) -> str:
+def page(run: RunConfig, drawings: Mapping[str, bytes], facts: Mapping[Stage, Mapping[str, Any]]) -> str:
     """The report as an HTML page.
 
     Parameters
     ----------
     drawings
         The figures of `figures_of`, by name, as SVG.
+    facts
+        The content of summary.json.
     """
-    sections = {stage: [_figure(shown, drawings[shown.name]) for shown in figures_of(run) if shown.stage == stage] for stage in STAGES}
-    for stage in (stage for stage in STAGES if run.items(stage)):
-        sections[stage].append(_table(f"{stage.capitalize()}: computed items", _ITEM_COLUMNS, _item_rows(run, stage)))
-    if run.models:
-        of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
-        sections["models"].append(_table("Scores of models and baselines on the test range", _MODEL_COLUMNS, of_models))
-    rows = sorted(data.connectivity_scores(run), key=lambda row: run.edge_classes.index(row["edge_class"]))
-    whole = [_score_cells(row) for row in rows if row["stratum"] == "all"]
-    by_weight = [_score_cells(row) for row in rows if row["stratum"] != "all"]
-    sections["explanation"] += [
-        f'<p class="note">{escape(_SCORES_NOTE)}</p>',
-        _table("Connectivity: all scores by edge class (source\N{RIGHTWARDS ARROW}target)", _COLUMNS, whole),
-        "<details><summary>The same scores by time-averaged weight of the synapse</summary>",
-        _table("Connectivity: all scores by edge class and weight", _COLUMNS, by_weight),
-        "</details>",
-    ]
-    shown_stages = [stage for stage in STAGES if sections[stage]]
-    links = " ".join(f'<a href="#{stage}">{stage}</a>' for stage in shown_stages)
-    noted = [f'<p class="remark">{escape(style.arrow(remark[0].upper() + remark[1:]))}.</p>' for remark in remarks(run)]
-    parts = [f"<h1>{escape(run.run.name)}</h1>", *noted, *_answer(run), f"<nav>{links}</nav>"]
-    for stage in shown_stages:
-        parts += [f'<section id="{stage}"><h2>{stage.capitalize()}</h2>', *sections[stage], "</section>"]
-    configuration = escape(json.dumps(_configuration(run), indent=2))
-    parts.append(f"<section><h2>Configuration</h2><details><summary>All keys</summary><pre>{configuration}</pre></details></section>")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(run.run.name)}</title>'
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    figures = {shown.name: _figure(shown, drawings[shown.name]) for shown in figures_of(run)}
+    sections = [_section(run, stage, figures) for stage in STAGES if stage != "report"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=False, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
+    return environment.get_template("page.html.j2").render(
+        name=run.run.name,
+        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),
+        answer=_with_arrows(answer(run, facts)),
+        remarks=[style.arrow(remark[0].upper() + remark[1:]) + "." for remark in remarks(run)],
+        facts=[{**fact._asdict(), "varies": fact.name in ("spikelens", "Processor time")} for fact in six_facts(run, facts)],
+        headline={**figures[HEADLINE], "title": ""},
+        sections=[section for section in [*sections, _origin(run, facts), _configured(run)] if _has_content(section)],
+    )
+
+
+def _with_arrows(found: Any) -> dict[str, Any]:
+    return {**found._asdict(), "further": [style.arrow(sentence) for sentence in found.further]}
+
+
+def _has_content(section: Mapping[str, Any]) -> bool:
+    return any(section[part] for part in ("figures", "tables", "folded", "text"))
+
+
+def _empty(name: str, title: str) -> dict[str, Any]:
+    return {"id": name, "title": title, "figures": [], "notes": [], "tables": [], "folded": [], "text": ""}
+
+
+def _section(run: RunConfig, stage: Stage, figures: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The figures and tables of one stage."""
+    section = _empty(stage, stage.capitalize())
+    section["figures"] = [figures[shown.name] for shown in figures_of(run) if shown.stage == stage]
+    if run.items(stage):
+        section["tables"].append(_table(f"{stage.capitalize()}: computed items", _ITEM_COLUMNS, _item_rows(run, stage)))
+    if stage == "models" and run.models:
+        of_models = [row for model, seed in data.trained_models(run) for row in _model_rows(run, model, seed)]
+        section["tables"].append(_table("Scores of models and baselines on the test range", _MODEL_COLUMNS, of_models))
+    if stage == "explanation":
+        rows = sorted(data.connectivity_scores(run), key=lambda row: run.edge_classes.index(row["edge_class"]))
+        whole = [_score_cells(row) for row in rows if row["stratum"] == "all"]
+        by_weight = [_score_cells(row) for row in rows if row["stratum"] != "all"]
+        section["notes"].append(_SCORES_NOTE)
+        section["tables"].append(_table("Connectivity: all scores by edge class (source\N{RIGHTWARDS ARROW}target)", _COLUMNS, whole))
+        table = _table("Connectivity: all scores by edge class and weight", _COLUMNS, by_weight)
+        section["folded"].append(("The same scores by time-averaged weight of the synapse", table))
+    return section
+
+
+def _origin(run: RunConfig, facts: Mapping[Stage, Mapping[str, Any]]) -> dict[str, Any]:
+    """How long each stage took, and the environment that made the report."""
+    section = _empty("origin", "Time and environment")
+    spent = [
+        [stage, content["jobs"], duration(content["wall_seconds"]), duration(content["cpu_seconds"]) if content["cpu_seconds"] else None]
+        for stage, content in facts.items()
+        if content["jobs"]
+    ]
+    versions = [["python", platform.python_version()], *([name, importlib.metadata.version(name)] for name in _LIBRARIES)]
+    machine = [["machine", f"{platform.system()} {platform.machine()}"]]
+    section["tables"] = [
+        _table("Time of the jobs, without the report", ("stage", "jobs", "wall time", "processor time"), spent),
+        _table("Made with", ("name", "version"), [*versions, *machine]),
+    ]
+    return section
+
+
+def _configured(run: RunConfig) -> dict[str, Any]:
+    """What differs from the reference network, and the whole configuration."""
+    section, content = _empty("configuration", "Configuration"), _configuration(run)
+    reference = dict(_leaves(Config().model_dump(mode="json")))
+    own = dict(_leaves(content))
+    rows = [[key, _text(value), _text(reference[key]) if key in reference else None] for key, value in own.items() if reference.get(key) != value]
+    section["tables"] = [_table("Keys that differ from the reference network", ("key", "value", "reference"), rows)]
+    section["text"] = json.dumps(content, indent=2)
+    return section
+
+
+def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values."""
+    if isinstance(content, Mapping) and content:
+        for key, value in content.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, content
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _configuration(run: RunConfig) -> dict[str, Any]:
@@ -88,32 +152,20 @@ def _configuration(run: RunConfig) -> dict[str, Any]:
     return content
 
 
-def _answer(run: RunConfig) -> list[str]:
-    """The main question, and the verdict for each edge class."""
-    judged = [
-        f"<li>{escape(f'{method}: ' if len(methods) > 1 else '')}{escape(style.arrow(one['conclusion']))}</li>"
-        for methods in verdict(data.connectivity_scores(run)).values()
-        for method, scores in methods.items()
-        for one in scores.values()
-    ]
-    if not run.has_network:
-        return []
-    if not judged:
-        return ["<p>No edge class has a score of attention.</p>"]
-    return [
-        "<p><strong>Does attention show connectivity?</strong> One verdict per edge class "
-        "(source\N{RIGHTWARDS ARROW}target), first for attention averaged over test windows, then for attention "
-        "window by window:</p>",
-        f"<ul>{''.join(judged)}</ul>",
-    ]
-
-
-def _figure(shown: Shown, drawing: bytes) -> str:
+def _figure(shown: Shown, drawing: bytes) -> dict[str, Any]:
     """A figure with its caption; embedded as an image, so that ids of different SVGs do not collide."""
-    image = f'<img src="data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}" alt="{escape(shown.title)}">'
-    return (
-        f'<figure id="{escape(shown.name)}"><h3>{escape(shown.title)}</h3>{image}<figcaption>{escape(shown.caption)}</figcaption></figure>'
-    )
+    size = re.search(rb'<svg [^>]*?width="([\d.]+)pt"[^>]*? height="([\d.]+)pt"|<svg [^>]*?height="([\d.]+)pt"[^>]*? width="([\d.]+)pt"', drawing)
+    assert size is not None
+    width, height = (float(size[1]), float(size[2])) if size[1] else (float(size[4]), float(size[3]))
+    return {
+        "name": shown.name,
+        "title": shown.title,
+        "alt": shown.title,
+        "caption": shown.caption,
+        "source": f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}",
+        "width": round(width * 4 / 3),  # 96 pixels per 72 points
+        "height": round(height * 4 / 3),
+    }
 
 
 def _score_cells(row: dict[str, Any]) -> list[Any]:
@@ -145,20 +197,17 @@ def _model_rows(run: RunConfig, model: str, seed: int) -> list[list[Any]]:
     ]
 
 
-def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
     body = list(rows)
     numeric = [any(isinstance(row[i], int | float) for row in body) for i in range(len(columns))]
-    head = "".join(f"<th{_class(number)}>{escape(name)}</th>" for name, number in zip(columns, numeric, strict=True))
-    lines = [
-        "<tr>" + "".join(f"<td{_class(number)}>{_cell(value)}</td>" for value, number in zip(row, numeric, strict=True)) + "</tr>"
-        for row in body
-    ]
-    content = "\n".join(lines) or f'<tr><td colspan="{len(columns)}">none</td></tr>'
-    return f"<table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{content}\n</tbody></table>"
-
-
-def _class(number: bool) -> str:
-    return ' class="number"' if number else ""
+    return {
+        "caption": caption,
+        "columns": [{"name": name, "number": number} for name, number in zip(columns, numeric, strict=True)],
+        "rows": [
+            [{"text": _cell(value), "number": number, "value": "" if value is None else value} for value, number in zip(row, numeric, strict=True)]
+            for row in body
+        ],
+    }
 
 
 def _cell(value: Any) -> str:
@@ -166,4 +215,4 @@ def _cell(value: Any) -> str:
         return "\N{EN DASH}"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

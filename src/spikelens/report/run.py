@@ -15,7 +15,7 @@ from spikelens.places import place_of
 from spikelens.report import page, style
 from spikelens.report.contents import COPIES, PAGE, SUMMARY, Shown, figures_of
 from spikelens.report.remarks import remarks
-from spikelens.report.summary import write_summary
+from spikelens.report.summary import facts_of, write_summary
 from spikelens.stores import naming_damage
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ def make_report(run: RunConfig, benchmarks: Mapping[Stage, Iterable[Path]] | Non
         drawings[shown.name] = render(run, shown)
         write_atomically(folder / shown.file, drawings[shown.name])
         log.info("report: %s, %d kB", shown.file, len(drawings[shown.name]) // 1000)
-    write_atomically(folder / PAGE, page.page(run, drawings).encode())
-    write_summary(run, time.monotonic() - started, benchmarks)
+    facts = facts_of(run, benchmarks)
+    write_atomically(folder / PAGE, page.page(run, drawings, facts).encode())
+    write_summary(run, facts, time.monotonic() - started)
     for file, copy in zip((PAGE, SUMMARY), COPIES, strict=True):
         write_atomically(folder / copy, (folder / file).read_bytes())
     log.info("report: %d figures in %.1f s", len(drawings), time.monotonic() - started)

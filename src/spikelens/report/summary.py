@@ -27,11 +27,10 @@ _FIRST_S = 10
 """Rates of this first period are listed separately, because STDP has hardly settled [s]."""
 
 
-def write_summary(run: RunConfig, report_seconds: float, benchmarks: Mapping[Stage, Iterable[Path]] | None = None) -> None:
-    """Write summary.json: for each stage its key numbers and the time of its jobs.
+def facts_of(run: RunConfig, benchmarks: Mapping[Stage, Iterable[Path]] | None = None) -> dict[Stage, dict[str, Any]]:
+    """The content of summary.json: for each stage its key numbers and the time of its jobs.
 
-    The benchmark of the report is written only after it has finished. Its wall time so far is therefore
-    passed as `report_seconds` [s]. `benchmarks`: the files of the jobs of each stage (`jobs.benchmarks_of`).
+    `benchmarks`: the files of the jobs of each stage (`jobs.benchmarks_of`).
     """
     spikes = {"network": _network(run), "simulation": _simulation(run)} if run.has_network else {"recording": _recording(run)}
     stages: dict[Any, dict[str, Any]] = {
@@ -41,9 +40,17 @@ def write_summary(run: RunConfig, report_seconds: float, benchmarks: Mapping[Sta
         "explanation": _explanation(run),
         "report": {"figures": [shown.file for shown in figures_of(run)], "remarks": remarks(run)},
     }
-    content = {stage: {**facts, **_job_seconds((benchmarks or {}).get(stage, ()))} for stage, facts in stages.items()}
-    content["report"] |= {"wall_seconds": round(report_seconds, 3), "jobs": 1}
-    text = json.dumps(content, indent=2, allow_nan=False)
+    return {stage: {**facts, **_job_seconds((benchmarks or {}).get(stage, ()))} for stage, facts in stages.items()}
+
+
+def write_summary(run: RunConfig, facts: Mapping[Stage, Mapping[str, Any]], report_seconds: float) -> None:
+    """Write summary.json.
+
+    The benchmark of the report is written only after it has finished. Its wall time so far is therefore
+    passed as `report_seconds` [s].
+    """
+    report = {**facts["report"], "wall_seconds": round(report_seconds, 3), "jobs": 1}
+    text = json.dumps({**facts, "report": report}, indent=2, allow_nan=False)
     write_atomically(place_of(run, "report") / SUMMARY, f"{text}\n".encode())
 
 
@@ -146,6 +153,11 @@ def _explanation(run: RunConfig) -> dict[str, Any]:
 
 
 def _job_seconds(files: Iterable[Path]) -> dict[str, Any]:
-    """Total wall time [s] and number of the jobs with a benchmark file; None without."""
-    seconds = [job_s for path in files for job_s, _ in read_benchmark(path)]
-    return {"wall_seconds": round(sum(seconds), 3) if seconds else None, "jobs": len(seconds) or None}
+    """Wall and processor time [s] of the jobs with a benchmark file, summed, and their number; None without."""
+    measured = [row for path in files for row in read_benchmark(path)]
+    cpu = [row.cpu_s for row in measured if row.cpu_s is not None]
+    return {
+        "wall_seconds": round(sum(row.seconds for row in measured), 3) if measured else None,
+        "cpu_seconds": round(sum(cpu), 3) if cpu else None,
+        "jobs": len(measured) or None,
+    }
