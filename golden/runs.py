@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +36,7 @@ CONFIGURATIONS = Path(__file__).parent
 STAGES = ("network", "simulate", "recording", "features", "train", "infer", "explain", "report")
 EXACT_STAGES = STAGES[:4]
 """Commands of the stages whose integer results are the same on any machine."""
-_TIMES = ("wall_s", "wall_seconds", "seconds")
+_TIMES = ("wall_s", "wall_seconds", "cpu_seconds", "seconds")
 """Keys of JSON files whose values are times."""
 
 
@@ -126,6 +127,8 @@ def _json_without_times(text: str) -> str:
 _WITHOUT_TIMES: dict[str, Callable[[str], str]] = {
     ".json": _json_without_times,
     ".jsonl": lambda text: "\n".join(map(_json_without_times, text.splitlines())),
+    # elements of the report that show times, versions and the commit
+    ".html": lambda text: re.sub(r"<(\w+)[^>]* data-varies>.*?</\1>", "", text, flags=re.DOTALL),
 }
 
 

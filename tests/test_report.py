@@ -23,6 +23,7 @@ from conftest import REPOSITORY, SIMULATED, small_config
 
 from spikelens.config import RunConfig, load_runs, read_yaml
 from spikelens.errors import SpikelensError, StoreError
+from spikelens.explanation.scores import OUTCOMES, verdict
 from spikelens.jobs import benchmarks_of
 from spikelens.layouts import block_layout, layout
 from spikelens.numerics import UNITS_PER_MV
@@ -30,7 +31,8 @@ from spikelens.outputs import feature_block, item_outputs
 from spikelens.places import model_folder, place_of
 from spikelens.prepare import prepare
 from spikelens.report import data
-from spikelens.report.contents import COPIES, PAGE, SUMMARY, figures_of
+from spikelens.report.answer import Fact, answer, main_class, six_facts
+from spikelens.report.contents import COPIES, HEADLINE, PAGE, SUMMARY, figures_of
 from spikelens.report.run import make_report, render
 from spikelens.report.summary import facts_of, write_summary
 from spikelens.stores import Array, ensure, write_shard
@@ -263,7 +265,7 @@ def test_table_holds_every_score_and_needs_nothing_else(reported):
     page.feed((run.folder / "current" / "report" / PAGE).read_text())
     of_items = [table for table in page.tables if table[0][:2] == ["name", "kind"]]
     assert [row[0] for table in of_items for row in table[1:]] == [*run.computed_features, *run.models, *run.methods]
-    models, whole, by_weight = (table for table in page.tables if table[0][:2] != ["name", "kind"])
+    models, whole, by_weight = (table for table in page.tables if table[0][0] in ("model", "score"))
     assert [link for link in page.outside if not link.startswith(("#", "data:"))] == []
     assert len(whole) - 1 == sum(row["stratum"] == "all" for row in truth.scores)
     assert len(by_weight) - 1 == sum(row["stratum"] != "all" for row in truth.scores)
@@ -271,6 +273,54 @@ def test_table_holds_every_score_and_needs_nothing_else(reported):
     assert sorted(row[whole[0].index("AUROC")] for row in whole[1:]) == aurocs
     assert len(models) - 1 == 3 * 2 * 3  # models, measures, predictors
     assert {row[2] for row in models[1:]} == {"the model", "training mean", "persistence"}
+
+
+def test_the_first_screen_answers_with_the_numbers_of_the_scores(reported):
+    run, truth = reported
+    found = answer(run, facts_of(run))
+    edge_class = main_class(truth.scores)
+    assert edge_class == "E->E"
+    row = next(
+        row for row in truth.scores if (row["edge_class"], row["score"], row["stratum"]) == (edge_class, "attention_correlation", "all")
+    )
+    assert f"AUROC {row['auroc']:.3f} (95 % interval {row['ci'][0]:.3f} to {row['ci'][1]:.3f}) for attention" in found.evidence
+    judged = verdict(truth.scores)[edge_class]["attention"]["attention_correlation"]
+    assert found.short == OUTCOMES[judged["outcome"]]
+    assert judged["conclusion"] in found.further
+    page = html.unescape((run.folder / "current" / "report" / PAGE).read_text())
+    assert page.index(found.short) < page.index(found.evidence) < page.index("<nav")
+
+
+@pytest.mark.parametrize(
+    ("scores", "question", "short", "evidence"),
+    [
+        ([("rates", "spikes", 0.7)], "Do the spikes show the wiring?", "Better than chance.", "AUROC 0.700 (95 % interval 0.690 to 0.710)"),
+        ([("rates", "spikes", 0.3)], "Do the spikes show the wiring?", "Worse than chance.", "for rates, 0.5 for chance"),
+        ([("rates", "spikes", 0.505)], "Do the spikes show the wiring?", "Not better than chance.", "0.505"),
+        ([("omega", "spikes and wiring", 1.0)], "Do the spikes show the wiring?", "Not tested.", "no score was computed from the spikes"),
+        ([], "How active are the neurons?", " spikes in 6 s.", "No method scored pairs of neurons."),
+    ],
+)
+def test_without_attention_the_first_screen_answers_what_it_can(copied, scores, question, short, evidence):
+    rows = [
+        {"method": "m", "score": name, "saw": saw, "edge_class": "E->E", "stratum": "all", "auroc": auroc, "ap": 0.2}
+        | {"ci": [auroc - 0.01, auroc + 0.01], "n_positive": 10, "n_negative": 90, "seed": {}, "time_range_ms": [0, 1]}
+        for name, saw, auroc in scores
+    ]
+    (place_of(copied, "explanation") / "scores.json").write_text(json.dumps(rows))
+    found = answer(copied, facts_of(copied))
+    assert found.question == question
+    assert short in found.short
+    assert evidence in found.evidence
+    assert not found.further
+
+
+def test_the_configuration_shows_what_differs_from_the_reference(reported):
+    page = _Rows()
+    page.feed((reported[0].folder / "current" / "report" / PAGE).read_text())
+    (differs,) = (table for table in page.tables if table[0] == ["key", "value", "reference"])
+    assert ["network.neurons", "200", "1000"] in differs
+    assert not any(row[0].startswith(("run.", "cluster.", "path")) or row[0].endswith(".ranks") for row in differs)
 
 
 def test_who_was_given_the_wiring_is_called_circular(reported):
@@ -361,13 +411,18 @@ def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
     folder = place_of(copied, "simulation") / "benchmarks"
     folder.mkdir(parents=True)
     for segment, seconds in enumerate((1.25, 2.5)):
-        (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:0{int(seconds)}\t100.0\n")
+        (folder / f"{segment}.tsv").write_text(f"s\th:m:s\tmax_rss\tcpu_time\n{seconds}\t0:00:0{int(seconds)}\t100.0\t{2 * seconds}\n")
     (folder / "7.tsv").write_text("s\n100\n")  # of a longer run, which shares the folder
     write_summary(copied, facts_of(copied, benchmarks_of(copied)), 1.5)
     content = summary(copied)
-    assert set(content["features"]) == {"spike_counts", "traces", "omega_pairs", "omega_synapses", "wall_seconds", "jobs"}
+    assert set(content["features"]) == {"spike_counts", "traces", "omega_pairs", "omega_synapses", "wall_seconds", "cpu_seconds", "jobs"}
     assert content["features"]["traces"] == {"kind": "traces", "tau_ms": 20.0, "neurons": 20}
-    assert (content["simulation"]["wall_seconds"], content["simulation"]["jobs"]) == (3.75, 2)
+    assert {name: content["simulation"][name] for name in ("wall_seconds", "cpu_seconds", "jobs")} == {
+        "wall_seconds": 3.75,
+        "cpu_seconds": 7.5,
+        "jobs": 2,
+    }
+    assert Fact("Processor time", "8 s", ("simulation: 8 s",)) in six_facts(copied, facts_of(copied, benchmarks_of(copied)))
     assert content["features"]["wall_seconds"] is None
     assert content["report"]["wall_seconds"] == 1.5
 
@@ -442,26 +497,27 @@ def test_what_snakemakes_report_says_reads_cleanly(caption):
 
 def test_every_figure_has_a_caption_that_names_units(reported):
     run, _ = reported
+    page = html.unescape((run.folder / "current" / "report" / PAGE).read_text())
     for shown in figures_of(run):
         assert re.search(r"\[(1|%|s|ms|mV|Hz|[\w%/², ]+)\]", shown.caption), shown.name
         assert len(shown.caption.split()) > 40, shown.name
-        assert html.escape(shown.caption) in (run.folder / "current" / "report" / PAGE).read_text()
+        assert shown.caption in page
 
 
 def test_without_models_the_report_shows_what_there_is(tmp_path):
     run, _ = synthetic_run(tmp_path, {"models": {}})
     make_report(run)
     names = {shown.name for shown in figures_of(run)}
-    assert names == {"network", "raster_and_rates", "weights", "causal_omega_pairs", "causal_omega_synapses", "scores"}
+    assert names == {HEADLINE, "network", "raster_and_rates", "weights", "causal_omega_pairs", "causal_omega_synapses", "scores"}
     assert "models" not in re.findall(r'<section id="(\w+)">', (run.folder / "current" / "report" / PAGE).read_text())
-    assert summary(run)["models"] == {"wall_seconds": None, "jobs": None}
+    assert summary(run)["models"] == {"wall_seconds": None, "cpu_seconds": None, "jobs": None}
 
 
 def test_without_features_the_report_shows_what_there_is(tmp_path):
     run, _ = synthetic_run(tmp_path, {"features": {}})
     make_report(run)
     assert "features" not in re.findall(r'<section id="(\w+)">', (run.folder / "current" / "report" / PAGE).read_text())
-    assert summary(run)["features"] == {"wall_seconds": None, "jobs": None}
+    assert summary(run)["features"] == {"wall_seconds": None, "cpu_seconds": None, "jobs": None}
 
 
 def test_contents_can_be_imported_without_the_libraries_that_draw():
@@ -472,7 +528,7 @@ def test_contents_can_be_imported_without_the_libraries_that_draw():
 def test_two_figures_with_one_name_are_refused(copied, monkeypatch):
     shown = figures_of(copied)[0]
     monkeypatch.setattr(type(copied.models["autoencoder"]), "figures", lambda self, name: (shown,))
-    with pytest.raises(SpikelensError, match="two figures of the report have the name 'network'"):
+    with pytest.raises(SpikelensError, match="two figures of the report have the name 'headline'"):
         figures_of(copied)
 
 

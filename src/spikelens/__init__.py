@@ -10,7 +10,18 @@ if TYPE_CHECKING:
     from spikelens.access import OpenRun, OpenSweep
     from spikelens.config import RunConfig
 
-__all__ = ["open", "simulate"]
+__all__ = ["__version__", "open", "simulate"]
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """The version of the installed package, read when it is asked for: it takes as long as `spikelens --help`."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib.metadata
+
+    return importlib.metadata.version("spikelens")
 
 
 def open(folder: str | Path, partial: bool = False) -> OpenRun | OpenSweep:

@@ -133,7 +133,7 @@ def measured_jobs(run: RunConfig) -> dict[Rule, tuple[float, float]]:
 def benchmarks(run: RunConfig, work: Work) -> list[tuple[float, float]]:
     """Seconds and largest memory [MB] of each job with a snakemake benchmark."""
     last = (measured[-1] for job in work.jobs if (measured := read_benchmark(root(run) / job.benchmark)))
-    return [(seconds, memory_mb) for seconds, memory_mb in last if memory_mb is not None]
+    return [(one.seconds, one.memory_mb) for one in last if one.memory_mb is not None]
 
 
 # --- totals and output --------------------------------------------------------------------------------------

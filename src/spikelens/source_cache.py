@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 NAME = "code-hashes.json"
+_SOURCES = (".py", ".css", ".js", ".j2")
 
 
 def kept(package: Path, item: str, compute: Callable[[str], str]) -> str:
@@ -29,7 +30,7 @@ def kept(package: Path, item: str, compute: Callable[[str], str]) -> str:
 
 def _digest(package: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for path in package.rglob("*.*") if path.suffix in _SOURCES):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

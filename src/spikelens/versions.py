@@ -140,8 +140,15 @@ def code_hash(item: Item) -> str:
 
 
 def _computed_hash(item: Item) -> str:
-    ours = sorted((module, _read_module(path)[0]) for module, path in modules_of(item).items())
-    return hashlib.sha256(json.dumps(ours).encode()).hexdigest()[:16]
+    modules = modules_of(item)
+    ours = sorted((module, _read_module(path)[0]) for module, path in modules.items())
+    beside = sorted((file.name, file.read_text(encoding="utf-8")) for path in modules.values() for file in files_beside(path))
+    return hashlib.sha256(json.dumps([*ours, *beside]).encode()).hexdigest()[:16]
+
+
+def files_beside(module: Path) -> list[Path]:
+    """The files that a module reads as part of its code: those in its folder with its name, such as page.css of page.py."""
+    return [file for file in module.parent.glob(f"{module.stem}.*") if file.suffix in (".css", ".js", ".j2")]
 
 
 def files_of(path: Path) -> list[Path]:

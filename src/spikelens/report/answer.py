@@ -39,7 +39,7 @@ def main_class(rows: Sequence[Row]) -> str | None:
     return max(pairs, key=lambda name: pairs[name], default=None)
 
 
-def answer(run: RunConfig, facts: Mapping[str, Any]) -> Answer:
+def answer(run: RunConfig, facts: Mapping[Any, Any]) -> Answer:
     """Answer the question that the run can answer: about attention, else about other scores, else about the activity.
 
     Parameters
@@ -81,7 +81,7 @@ def _of_scores(edge_class: str, best: Row | None) -> Answer:
     return Answer(question, short, f"{_pairs(edge_class)}: AUROC {_with_interval(best)} for {best['shown']}, 0.5 for chance.")
 
 
-def _without_scores(run: RunConfig, facts: Mapping[str, Any]) -> Answer:
+def _without_scores(run: RunConfig, facts: Mapping[Any, Any]) -> Answer:
     spikes = facts[run.spikes_stage]
     rates = ", ".join(f"{name} {rate:.2f} Hz" for name, rate in spikes["rates_hz"].items() if name != "all")
     short = f"{spikes['spikes']:,} spikes in {spikes['duration_s']} s."
@@ -98,7 +98,7 @@ def _with_interval(row: Row) -> str:
     return f"{row['auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})"
 
 
-def six_facts(run: RunConfig, facts: Mapping[str, Any]) -> list[Fact]:
+def six_facts(run: RunConfig, facts: Mapping[Any, Any]) -> list[Fact]:
     """Size, wiring or spikes, rates, models, cost, origin."""
     spikes = facts[run.spikes_stage]
     sizes = tuple(f"{count:,} {name}" for name, count in run.population_sizes.items())
@@ -129,7 +129,7 @@ def _model_scores(run: RunConfig) -> Iterator[str]:
         yield line
 
 
-def _cost(facts: Mapping[str, Any]) -> Fact:
+def _cost(facts: Mapping[Any, Any]) -> Fact:
     """Processor time of all stages but the report, which is not finished."""
     spent = {stage: content["cpu_seconds"] for stage, content in facts.items() if content.get("cpu_seconds")}
     if not spent:

@@ -234,7 +234,7 @@ def scores(run: RunConfig) -> Figure:
     return figure
 
 
-_MARKS = {
+_MARKS: dict[str, dict[str, Any]] = {
     "attention": {"color": style.BLUE, "marker": "o", "label": "attention, trained"},
     "control": {"color": style.ORANGE, "marker": "s", "label": "control: untrained or shuffled labels"},
     "no model": {"color": style.GREEN, "marker": "^", "label": "from spikes, no model"},
@@ -262,13 +262,14 @@ def headline(run: RunConfig) -> Figure:
     axes = figure.add_subplot()
     for row in own:
         kind = data.kind_of_score(row)
-        place, mark = names.index(_without_control(row["shown"])), _MARKS[kind]
-        place += 0.22 * (kind == "control") * (1 if row["score"].endswith(UNTRAINED) else 1.6)
+        place, mark = float(names.index(_without_control(row["shown"]))), _MARKS[kind]
+        if kind == "control":
+            place += 0.22 if row["score"].endswith(UNTRAINED) else 0.36
         axes.plot(np.clip(row["ci"], low, high), [place, place], color=mark["color"], linewidth=1.5, solid_capstyle="butt")
         axes.plot(np.clip(row["auroc"], low, high), place, linestyle="none", markersize=5, clip_on=False, zorder=3, **mark)
-    for place, name in enumerate(names):
+    for line, name in enumerate(names):
         mean = np.mean([row["auroc"] for row in own if row["shown"] == name])
-        axes.text(1.02, place, style.value(float(mean)), transform=axes.get_yaxis_transform(), va="center")
+        axes.text(1.02, line, style.value(float(mean)), transform=axes.get_yaxis_transform(), va="center")
     axes.axvline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="AUROC [1]; dashed: chance", xlim=(low, high), ylim=(len(names) - 0.4, -0.5))

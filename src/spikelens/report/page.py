@@ -11,10 +11,10 @@ import importlib.metadata
 import inspect
 import json
 import platform
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jinja2
 from markupsafe import Markup
@@ -56,9 +56,8 @@ def page(run: RunConfig, drawings: Mapping[str, bytes], facts: Mapping[Stage, Ma
     """
     figures = {shown.name: _figure(shown, drawings[shown.name]) for shown in figures_of(run)}
     sections = [_section(run, stage, figures) for stage in STAGES if stage != "report"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=False, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
+    loader = jinja2.FileSystemLoader(_HERE)
+    environment = jinja2.Environment(loader=loader, autoescape=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     return environment.get_template("page.html.j2").render(
         name=run.run.name,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
@@ -125,7 +124,11 @@ def _configured(run: RunConfig) -> dict[str, Any]:
     section, content = _empty("configuration", "Configuration"), _configuration(run)
     reference = dict(_leaves(Config().model_dump(mode="json")))
     own = dict(_leaves(content))
-    rows = [[key, _text(value), _text(reference[key]) if key in reference else None] for key, value in own.items() if reference.get(key) != value]
+    rows = [
+        [key, _text(value), _text(reference[key]) if key in reference else None]
+        for key, value in own.items()
+        if reference.get(key) != value
+    ]
     section["tables"] = [_table("Keys that differ from the reference network", ("key", "value", "reference"), rows)]
     section["text"] = json.dumps(content, indent=2)
     return section
@@ -154,9 +157,8 @@ def _configuration(run: RunConfig) -> dict[str, Any]:
 
 def _figure(shown: Shown, drawing: bytes) -> dict[str, Any]:
     """A figure with its caption; embedded as an image, so that ids of different SVGs do not collide."""
-    size = re.search(rb'<svg [^>]*?width="([\d.]+)pt"[^>]*? height="([\d.]+)pt"|<svg [^>]*?height="([\d.]+)pt"[^>]*? width="([\d.]+)pt"', drawing)
-    assert size is not None
-    width, height = (float(size[1]), float(size[2])) if size[1] else (float(size[4]), float(size[3]))
+    root = ElementTree.fromstring(drawing)
+    width, height = (float(root.attrib[side].removesuffix("pt")) for side in ("width", "height"))
     return {
         "name": shown.name,
         "title": shown.title,
@@ -204,7 +206,10 @@ def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) 
         "caption": caption,
         "columns": [{"name": name, "number": number} for name, number in zip(columns, numeric, strict=True)],
         "rows": [
-            [{"text": _cell(value), "number": number, "value": "" if value is None else value} for value, number in zip(row, numeric, strict=True)]
+            [
+                {"text": _cell(value), "number": number, "value": "" if value is None else value}
+                for value, number in zip(row, numeric, strict=True)
+            ]
             for row in body
         ],
     }
