@@ -404,6 +404,16 @@ def test_summary_has_the_stages_and_their_scores(reported):
     assert content["report"]["figures"] == [shown.file for shown in figures_of(run)]
 
 
+def test_the_first_screen_names_a_score_that_is_not_defined(copied):
+    path = model_folder(copied, "tft_neuron", 1) / "model.json"
+    content = json.loads(path.read_text())
+    content["scores"]["r2"], content["baselines"]["persistence"]["r2"] = None, None
+    content["baselines"]["training_mean"]["r2"] = 0.25
+    path.write_text(json.dumps(content))
+    models = next(fact for fact in six_facts(copied, facts_of(copied)) if fact.name.startswith("Models"))
+    assert "tft neuron: R\N{SUPERSCRIPT TWO} not defined (training mean 0.250)" in models.details
+
+
 def test_wall_seconds_add_up_snakemakes_benchmarks(copied):
     stages = {name: (stage["wall_seconds"], stage["jobs"]) for name, stage in summary(copied).items()}
     assert stages.pop("report")[1] == 1

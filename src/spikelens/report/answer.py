@@ -13,6 +13,7 @@ from spikelens.explanation.scores import ALL, OUTCOMES, verdict
 from spikelens.report import data
 
 Row = Mapping[str, Any]
+_MEASURES = {"r2": "R\N{SUPERSCRIPT TWO}"}
 
 
 class Answer(NamedTuple):
@@ -85,8 +86,8 @@ def _without_scores(run: RunConfig, facts: Mapping[Any, Any]) -> Answer:
     spikes = facts[run.spikes_stage]
     rates = ", ".join(f"{name} {rate:.2f} Hz" for name, rate in spikes["rates_hz"].items() if name != "all")
     short = f"{spikes['spikes']:,} spikes in {spikes['duration_s']} s."
-    truth = "No method scored pairs of neurons." if run.has_network else "The wiring is not known, so no score can be compared with it."
-    return Answer("How active are the neurons?", short, f"Mean rate {spikes['rates_hz']['all']:.2f} Hz per neuron ({rates}). {truth}")
+    unscored = " No method scored pairs of neurons." if run.has_network else ""  # else a remark says that the wiring is not known
+    return Answer("How active are the neurons?", short, f"Mean rate {spikes['rates_hz']['all']:.2f} Hz per neuron ({rates}).{unscored}")
 
 
 def _pairs(edge_class: str) -> str:
@@ -120,13 +121,20 @@ def _model_scores(run: RunConfig) -> Iterator[str]:
         described = data.model_facts(run, name, model.seeds[0])
         units = described["units"]
         measure = next((one for one, unit in units.items() if unit == "1" and one != "mse"), next(iter(units)))
-        label = measure.replace("_", " ")
-        line = f"{name.replace('_', ' ')}: {label} {described['scores'][measure]:.3f}"
+        label = _MEASURES.get(measure, measure.replace("_", " "))
+        line = f"{name.replace('_', ' ')}: {label} {_three_digits(described['scores'][measure])}"
         better = min if measure == "mse" else max
-        if (baselines := described["baselines"]) and all(measure in scores for scores in baselines.values()):
-            best = better(baselines, key=lambda baseline: baselines[baseline][measure])
-            line += f" ({best.replace('_', ' ')} {baselines[best][measure]:.3f})"
+        of_baselines = {baseline: scores.get(measure) for baseline, scores in described["baselines"].items()}
+        found = {baseline: value for baseline, value in of_baselines.items() if value is not None}
+        if found:
+            best = better(found, key=lambda baseline: found[baseline])
+            line += f" ({best.replace('_', ' ')} {_three_digits(found[best])})"
         yield line
+
+
+def _three_digits(value: float | None) -> str:
+    """A score; None is one that the data do not define, e.g. R^2 of a constant series."""
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def _cost(facts: Mapping[Any, Any]) -> Fact:
