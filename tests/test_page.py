@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -172,6 +174,27 @@ def test_a_figure_is_enlarged_and_zoomed(browser, report):
     page.wait_for_function("document.querySelector('dialog.zoom img').getBoundingClientRect().width > " + str(2 * before["width"]))
     page.keyboard.press("Escape")
     page.wait_for_function("document.querySelector('dialog.zoom') === null")
+    page.close()
+
+
+def test_the_pointer_reads_values_off_a_figure(browser, report):
+    """At the left end of the raster's time axis stands its start, and at the right end its end; names where an axis has names."""
+    page = opened(browser, report)
+    image = page.locator("#raster_and_rates img")
+    image.scroll_into_view_if_needed()
+    frame = json.loads(image.get_attribute("data-frames"))[0]
+    place, (left, top, right, bottom) = image.bounding_box(), frame["box"]
+    shown = page.locator("#raster_and_rates output")
+    assert not shown.is_visible()
+    for at, end in zip((left, right), frame["x"]["ends"], strict=True):
+        inwards = 0.002 if at == left else -0.002
+        page.mouse.move(place["x"] + (at + inwards) * place["width"], place["y"] + (top + bottom) / 2 * place["height"])
+        value = re.search(r"time \[s\]: (-?[\d.]+)", shown.text_content())[1]
+        assert float(value) == pytest.approx(end, abs=0.02)
+    page.mouse.move(place["x"] + 1, place["y"] + 1)
+    assert not shown.is_visible()
+    page.locator("#scores img").hover(position={"x": 250, "y": 100})
+    assert re.search("AUROC .*: 0[.][0-9]+, [a-z]", page.locator("#scores output").text_content())
     page.close()
 
 

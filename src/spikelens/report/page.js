@@ -39,7 +39,38 @@ function filterable(table) {
   table.parentElement.before(input);
 }
 
-function zoom(image) {
+// The coordinate of a point at a fraction of an axis: a number with four digits, or the nearest name.
+function valueAt(axis, fraction) {
+  const [start, end] = axis.log ? axis.ends.map(Math.log) : axis.ends;
+  const at = start + fraction * (end - start);
+  if (!axis.names.length) return Number((axis.log ? Math.exp(at) : at).toPrecision(4)).toLocaleString("en");
+  return axis.names.reduce((a, b) => (Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a))[1];
+}
+
+// Show the coordinates below the pointer.
+function readable(image, frames, parent) {
+  const shown = document.createElement("output");
+  shown.className = "values";
+  shown.hidden = true;
+  parent.append(shown);
+  image.addEventListener("pointermove", (event) => {
+    const place = image.getBoundingClientRect();
+    const [x, y] = [(event.clientX - place.left) / place.width, (event.clientY - place.top) / place.height];
+    const frame = frames.find(({ box: [left, top, right, bottom] }) => left <= x && x <= right && top <= y && y <= bottom);
+    shown.hidden = !frame;
+    if (!frame) return;
+    const [left, top, right, bottom] = frame.box;
+    const values = [[frame.x, (x - left) / (right - left)], [frame.y, (bottom - y) / (bottom - top)]];
+    shown.textContent = values.map(([axis, at]) => `${axis.label && !axis.names.length ? axis.label + ": " : ""}${valueAt(axis, at)}`).join(", ");
+    const frameOf = parent.getBoundingClientRect();
+    const [across, down] = [event.clientX - frameOf.left, event.clientY - frameOf.top];
+    shown.style.left = `${Math.max(0, Math.min(across + 14, frameOf.width - shown.offsetWidth))}px`;
+    shown.style.top = `${Math.max(0, down - 34)}px`;
+  });
+  image.addEventListener("pointerleave", () => { shown.hidden = true; });
+}
+
+function zoom(image, frames) {
   const dialog = document.createElement("dialog");
   dialog.className = "zoom";
   dialog.setAttribute("aria-label", image.alt);
@@ -51,6 +82,7 @@ function zoom(image) {
   shown.alt = image.alt;
   shown.draggable = false;
   dialog.append(close, shown);
+  readable(shown, frames, dialog);
   document.body.append(dialog);
   dialog.addEventListener("close", () => dialog.remove());
   dialog.showModal();
@@ -82,7 +114,8 @@ for (const table of document.querySelectorAll("table")) {
   if (table.tBodies[0].rows.length > 8) filterable(table);
 }
 for (const image of document.querySelectorAll("figure img")) {
+  const frames = JSON.parse(image.dataset.frames);
   image.classList.add("zoomable");
-  image.title = "Click to enlarge; then zoom with the wheel and drag";
-  image.addEventListener("click", () => zoom(image));
+  image.addEventListener("click", () => zoom(image, frames));
+  readable(image, frames, image.parentElement);
 }

@@ -44,13 +44,13 @@ _MODEL_COLUMNS = ("model", "seed", "predictor", "measure", "unit", "value")
 _ITEM_COLUMNS = ("name", "kind", "description", "options", "computed from")
 
 
-def page(run: RunConfig, drawings: Mapping[str, bytes], facts: Mapping[Stage, Mapping[str, Any]]) -> str:
+def page(run: RunConfig, drawings: Mapping[str, style.Drawing], facts: Mapping[Stage, Mapping[str, Any]]) -> str:
     """The report as an HTML page.
 
     Parameters
     ----------
     drawings
-        The figures of `figures_of`, by name, as SVG.
+        The figures of `figures_of`, by name.
     facts
         The content of summary.json.
     """
@@ -155,18 +155,19 @@ def _configuration(run: RunConfig) -> dict[str, Any]:
     return content
 
 
-def _figure(shown: Shown, drawing: bytes) -> dict[str, Any]:
+def _figure(shown: Shown, drawing: style.Drawing) -> dict[str, Any]:
     """A figure with its caption; embedded as an image, so that ids of different SVGs do not collide."""
-    root = ElementTree.fromstring(drawing)
+    root = ElementTree.fromstring(drawing.svg)
     width, height = (float(root.attrib[side].removesuffix("pt")) for side in ("width", "height"))
     return {
         "name": shown.name,
         "title": shown.title,
         "alt": shown.title,
         "caption": shown.caption,
-        "source": f"data:image/svg+xml;base64,{base64.b64encode(drawing).decode()}",
+        "source": f"data:image/svg+xml;base64,{base64.b64encode(drawing.svg).decode()}",
         "width": round(width * 4 / 3),  # 96 pixels per 72 points
         "height": round(height * 4 / 3),
+        "frames": json.dumps([frame._asdict() for frame in drawing.frames], separators=(",", ":")),
     }
 
 

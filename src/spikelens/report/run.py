@@ -39,8 +39,8 @@ def make_report(run: RunConfig, benchmarks: Mapping[Stage, Iterable[Path]] | Non
         log.warning("%s: %s", run.path, remark)
     for shown in figures_of(run):
         drawings[shown.name] = render(run, shown)
-        write_atomically(folder / shown.file, drawings[shown.name])
-        log.info("report: %s, %d kB", shown.file, len(drawings[shown.name]) // 1000)
+        write_atomically(folder / shown.file, drawings[shown.name].svg)
+        log.info("report: %s, %d kB", shown.file, len(drawings[shown.name].svg) // 1000)
     facts = facts_of(run, benchmarks)
     write_atomically(folder / PAGE, page.page(run, drawings, facts).encode())
     write_summary(run, facts, time.monotonic() - started)
@@ -49,7 +49,8 @@ def make_report(run: RunConfig, benchmarks: Mapping[Stage, Iterable[Path]] | Non
     log.info("report: %d figures in %.1f s", len(drawings), time.monotonic() - started)
 
 
-def render(run: RunConfig, shown: Shown) -> bytes:
-    """Draw a figure as SVG."""
+def render(run: RunConfig, shown: Shown) -> style.Drawing:
+    """Draw a figure of a run."""
     with style.styled(), naming_damage(layout(run, "spikes"), *item_outputs(run)):
-        return style.svg_bytes(shown.draw(run))
+        figure = shown.draw(run)
+        return style.Drawing(style.svg_bytes(figure), style.frames(figure))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FixedLocator
 
 from spikelens.config import RunConfig
 
@@ -82,6 +84,23 @@ def stacked(figure: Figure, above: float, below: float) -> tuple[SubFigure, SubF
     return parts[0], parts[1]
 
 
+class Frame(NamedTuple):
+    """One axes of a figure, from which a page reads the values below the pointer."""
+
+    box: tuple[float, ...]
+    """Left, top, right and bottom edge, as fractions of the figure's width and height."""
+    x: dict[str, Any]
+    y: dict[str, Any]
+    """Each coordinate: its label, the values at both ends, whether it is logarithmic, and the names of its ticks if it is no number."""
+
+
+class Drawing(NamedTuple):
+    """A drawn figure."""
+
+    svg: bytes
+    frames: list[Frame]
+
+
 def svg_bytes(figure: Figure) -> bytes:
     """The figure as reproducible SVG: without a date, and with numbered clip paths.
 
@@ -96,6 +115,35 @@ def svg_bytes(figure: Figure) -> bytes:
         lambda found: numbers.setdefault(found[0], b"clip%d" % len(numbers)),
         buffer.getvalue(),
     )
+
+
+def frames(figure: Figure) -> list[Frame]:
+    """The axes of a drawn figure with named coordinates."""
+    found = []
+    for axes in figure.get_axes():
+        (left, bottom), (right, top) = figure.transFigure.inverted().transform(axes.get_window_extent().get_points())
+        edges = (left, 1 - top, right, 1 - bottom)
+        box = tuple(round(float(edge), 4) for edge in edges)
+        frame = Frame(
+            box,
+            _coordinate(axes.xaxis, [one.xaxis for one in axes.get_shared_x_axes().get_siblings(axes)]),
+            _coordinate(axes.yaxis, [one.yaxis for one in axes.get_shared_y_axes().get_siblings(axes)]),
+        )
+        if axes.axison and (frame.x["label"] or frame.y["label"]):
+            found.append(frame)
+    return found
+
+
+def _coordinate(axis: Axis, shared: Iterable[Axis]) -> dict[str, Any]:
+    """A coordinate of one axes; its label can be that of another axes that shares the coordinate."""
+    label = axis.get_label_text() or next(filter(None, (other.get_label_text() for other in shared)), "")
+    names: list[tuple[float, str]] = []
+    if isinstance(axis.get_major_locator(), FixedLocator):
+        texts = [tick.get_text() for tick in axis.get_ticklabels()]
+        if any(text and not re.fullmatch(r"[\d.\N{MINUS SIGN}]+", text) for text in texts):
+            names = [(float(at), text) for at, text in zip(axis.get_ticklocs(), texts, strict=True) if text]
+    ends = [float(f"{end:.6g}") for end in axis.get_view_interval()]  # the layout rounds differently from machine to machine
+    return {"label": label, "ends": ends, "log": axis.get_scale() == "log", "names": names}
 
 
 def population_colours(run: RunConfig) -> dict[str, str]:
