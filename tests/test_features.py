@@ -577,7 +577,7 @@ def test_a_run_without_features_has_models_methods_and_a_report(make_run):
     assert (place_of(run, "report") / PAGE).is_file()
     opened = spikelens.open(run.folder)
     assert opened.features == {}
-    assert {row["score"] for row in opened.scores} >= {"attention_correlation", "rate_correlation"}
+    assert set(opened.scores["score"]) >= {"attention_correlation", "rate_correlation"}
     assert opened.rate(50).sizes["neuron"] == 200
 
 

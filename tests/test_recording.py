@@ -77,7 +77,7 @@ def test_every_stage_to_the_report_works_without_a_network(project, monkeypatch)
     assert opened.summary["report"]["remarks"] == ["the wiring is not known: no score is compared with it"]
     assert set(opened.features) == {"spike_counts", "traces", "omega_pairs"}, "causal components of synapses need synapses"
     assert set(opened.methods) == {"attention", "rate_correlation", "omega"}
-    assert opened.scores == []
+    assert opened.scores.empty
     page = (project / "results/recorded/current/report.html").read_text()
     assert "The wiring is not known" in page or "the wiring is not known" in page
     assert sorted(path.name for path in (project / "results/recorded").iterdir() if path.is_dir()) == [

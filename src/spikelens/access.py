@@ -9,25 +9,31 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import xarray as xr
 
+from spikelens import frames
 from spikelens.config import RunConfig, Stage, load_run, require_stage, require_tables
 from spikelens.config.items import extensions
 from spikelens.config.load import folder_runs
 from spikelens.errors import SpikelensError, StoreError
 from spikelens.explanation.contents import SCORE_FIELDS, SCORES
 from spikelens.files import read_json, read_json_rows
-from spikelens.jobs import jobs_of
+from spikelens.jobs import Job, jobs_of
 from spikelens.layouts import StoreName, block_group, layout, owner_of, recorded_group
+from spikelens.manifests import listed, state
 from spikelens.outputs import feature_block, feature_output, has_blocks, method_output, model_output
 from spikelens.places import place_of, root
 from spikelens.report.contents import SUMMARY
 from spikelens.stores import Group, is_there, open_group, require
+
+if TYPE_CHECKING:
+    from spikelens.plots import Plots
 
 _AGAIN = "`spikelens run` writes it after the earlier stages; `spikelens status` shows the progress"
 
@@ -59,6 +65,22 @@ class OpenRun:
     def __repr__(self) -> str:
         run = self.config
         return f"<spikelens run {run.path}: {run.n_neurons} neurons, {run.duration_s} s>"
+
+    def _repr_html_(self) -> str:
+        return _html(self.config.path, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """Size and progress. No store is read."""
+        run = self.config
+        populations = ", ".join(f"{count:,} {name}" for name, count in run.population_sizes.items())
+        size = listed()
+        done = {stage: all(state(root(run), job, size) == "whole" for job in jobs) for stage, jobs in _by_stage(run).items()}
+        return {
+            "neurons": f"{run.n_neurons:,} ({populations})",
+            "duration": f"{run.duration_s} s, {run.n_segments} segments",
+            "complete": ", ".join(stage for stage, complete in done.items() if complete) or "no stage",
+            "not complete": ", ".join(stage for stage, complete in done.items() if not complete) or "no stage",
+        }
 
     @functools.cached_property
     def network(self) -> xr.Dataset:
@@ -102,6 +124,28 @@ class OpenRun:
         synapses = recorded_group(self.config)
         weights = _opened(synapses, self._n_segments("records", [synapses]))
         return records.merge(weights, join="inner", combine_attrs="override")
+
+    def events(self, start_ms: int = 0, end_ms: int | None = None, neurons: Iterable[int] | None = None) -> pd.DataFrame:
+        """The spikes in [start_ms, end_ms) as a table of `time_ms`, `neuron` and `population`, in the order of their times.
+
+        Only the shards that contain them are read, one at a time. `neurons`: ids; None: all. With `partial`, the
+        end is that of the last complete segment.
+
+        Raises
+        ------
+        SpikelensError
+            If the range is not within the run, or a neuron does not exist.
+        """
+        if end_ms is None and self._partial:
+            end_ms = min(self._n_segments("spikes", [layout(self.config, "spikes")]) * self.config.segment_steps, self.config.n_steps)
+        return frames.events(self.config, start_ms, end_ms, neurons)
+
+    @functools.cached_property
+    def plot(self) -> Plots:
+        """Figures of the run: each method draws on given axes, or on new ones, and returns them."""
+        from spikelens.plots import Plots
+
+        return Plots(self.config, lambda: self.scores)
 
     @functools.cached_property
     def features(self) -> dict[str, xr.Dataset]:
@@ -157,10 +201,10 @@ class OpenRun:
         }
 
     @functools.cached_property
-    def scores(self) -> list[dict[str, Any]]:
-        """All scores against the wiring, as in scores.json."""
+    def scores(self) -> pd.DataFrame:
+        """All scores against the wiring: one row per method, score, edge class and stratum (docs/formats.md)."""
         require_stage(self.config, "explanation")
-        return read_json_rows(place_of(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN)
+        return frames.score_table(read_json_rows(place_of(self.config, "explanation") / SCORES, SCORE_FIELDS, _AGAIN))
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
@@ -257,8 +301,41 @@ class OpenSweep(Mapping[str, OpenRun]):
     def __len__(self) -> int:
         return len(self._members)
 
+    @functools.cached_property
+    def keys_that_differ(self) -> pd.DataFrame:
+        """The keys in which the runs differ: one row per run, one column per key."""
+        exclude = {"run": True, "cluster": True, "path": True}
+        return frames.differing_keys(
+            {name: load_run(path).model_dump(mode="json", exclude=exclude) for name, path in self._members.items()}
+        )
+
+    @functools.cached_property
+    def scores(self) -> pd.DataFrame:
+        """The scores of all runs: `run`, the keys in which the runs differ, and the columns of a run's scores."""
+        of_runs = pd.concat({name: run.scores for name, run in self.items()}, names=["run", None]).reset_index("run")
+        keys = self.keys_that_differ
+        joined = of_runs.merge(keys, left_on="run", right_index=True, validate="many_to_one")
+        return joined[["run", *keys.columns, *of_runs.columns[1:]]].reset_index(drop=True)
+
+    def _repr_html_(self) -> str:
+        table: str = self.keys_that_differ.to_html()
+        return f"<p>{escape(str(self.folder))}: {len(self)} runs</p>{table}"
+
     def __repr__(self) -> str:
         return "\n".join([f"<spikelens sweep {self.folder}: {len(self)} runs>", *(f"  {name}" for name in self)])
+
+
+def _by_stage(run: RunConfig) -> dict[Stage, list[Job]]:
+    found: dict[Stage, list[Job]] = {}
+    for job in jobs_of(run):
+        found.setdefault(job.stage, []).append(job)
+    return found
+
+
+def _html(title: str, facts: Mapping[str, str]) -> str:
+    """A small table for a notebook."""
+    rows = "".join(f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+    return f"<table><caption>{escape(title)}</caption>{rows}</table>"
 
 
 def _opened(group: Group, n_segments: int) -> xr.Dataset:

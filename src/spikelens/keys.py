@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +61,12 @@ def _file_digest(path: str, _mtime_ns: int, _size: int) -> str:
 def digest(content: Any) -> str:
     # keys are not sorted: ids depend on the order of the populations, random numbers on that of the connections
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys of nested mappings, and their values; a list is one value."""
+    if isinstance(content, Mapping) and content:
+        for key, value in content.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, content

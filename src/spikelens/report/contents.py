@@ -75,6 +75,10 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
         yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
     raster = _RASTER + _TRANSIENT if run.has_network and run.simulation.plasticity else _RASTER
     yield Shown("raster_and_rates", "Raster and rates", raster, drawn_by("activity", "raster_and_rates"), run.spikes_stage)
+    for name, title, caption in (("irregularity", "Irregularity", _IRREGULARITY), ("synchrony", "Synchrony", _SYNCHRONY)):
+        yield Shown(name, title, caption, drawn_by("trains", name), run.spikes_stage)
+    pairs = _CONNECTED_PAIRS if run.has_network else _CORRELATED_PAIRS
+    yield Shown("cross_correlograms", "Cross-correlograms", pairs + _LAGS, drawn_by("trains", "cross_correlograms"), run.spikes_stage)
     if run.has_network:
         yield Shown("weights", "Weights", _WEIGHTS, drawn_by("activity", "weights"), "simulation")
     for name, feature in run.computed_features.items():
@@ -109,6 +113,28 @@ _RASTER = (
     "models use."
 )
 _TRANSIENT = " Earlier time is a transient: all weights start equal, and STDP needs about a minute to settle."
+_SAMPLE = " Up to 500 neurons of each population, evenly spaced, from the start of the training data on."
+_IRREGULARITY = (
+    "Left: intervals between successive spikes of a neuron [ms], as % of the intervals of its population. Middle: standard "
+    "deviation of a neuron's intervals divided by their mean (neurons with three spikes or more). Right: variance of a "
+    "neuron's spike counts in windows of 1 s divided by their mean. A Poisson process has 1 for both (dashed). Values beyond "
+    "the axis are in its last bin." + _SAMPLE
+)
+_SYNCHRONY = (
+    "Left: correlation [1] of the spike counts of two neurons in windows T_w, as % of the pairs of these populations. Right: "
+    "power spectrum of the mean rate per neuron of a population (Welch's method, 1 ms bins, Hann windows of 1.024 s); "
+    "the peak is the highest value from 2 Hz on." + _SAMPLE
+)
+_CONNECTED_PAIRS = (
+    "Top: the strongest synapses within the first population at the end of the run (of equal ones, those of the most active "
+    "pairs), with weight and delay; the vermilion line marks the delay. Bottom: its most active pairs without a synapse. No "
+    "neuron occurs twice in a row."
+)
+_CORRELATED_PAIRS = "The pairs of neurons with the most correlated spike counts."
+_LAGS = (
+    " Bars: pairs of spikes by the lag of the target's spike after the source's [ms], in bins of 1 ms. The dashed line is the "
+    "number expected if the two neurons were independent." + _SAMPLE
+)
 _WEIGHTS = (
     "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of "
     "segments; colours go from light (early) to dark (late), with at most six times. The plasticity rule is additive and "

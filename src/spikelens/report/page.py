@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from spikelens.config import STAGES, Config, RunConfig, Stage
+from spikelens.keys import leaves
 from spikelens.report import data, style
 from spikelens.report.answer import answer, duration, six_facts
 from spikelens.report.contents import HEADLINE, Shown, figures_of
@@ -122,8 +123,8 @@ def _origin(run: RunConfig, facts: Mapping[Stage, Mapping[str, Any]]) -> dict[st
 def _configured(run: RunConfig) -> dict[str, Any]:
     """What differs from the reference network, and the whole configuration."""
     section, content = _empty("configuration", "Configuration"), _configuration(run)
-    reference = dict(_leaves(Config().model_dump(mode="json")))
-    own = dict(_leaves(content))
+    reference = dict(leaves(Config().model_dump(mode="json")))
+    own = dict(leaves(content))
     rows = [
         [key, _text(value), _text(reference[key]) if key in reference else None]
         for key, value in own.items()
@@ -132,15 +133,6 @@ def _configured(run: RunConfig) -> dict[str, Any]:
     section["tables"] = [_table("Keys that differ from the reference network", ("key", "value", "reference"), rows)]
     section["text"] = json.dumps(content, indent=2)
     return section
-
-
-def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values."""
-    if isinstance(content, Mapping) and content:
-        for key, value in content.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, content
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,7 @@ from spikelens.layouts import layout
 from spikelens.numerics import UNITS_PER_MV
 from spikelens.places import place_of
 from spikelens.recording.wiring import built_synapses, weights_at
-from spikelens.report import data
+from spikelens.report import data, trains
 from spikelens.report.contents import SUMMARY, figures_of
 from spikelens.report.remarks import remarks
 from spikelens.stores import read_shard
@@ -89,6 +89,7 @@ def _spikes(run: RunConfig) -> dict[str, Any]:
         "spikes": int(spikes.sum()),
         "rates_hz": _rates(run, spikes, run.n_steps),
         f"rates_first_{_FIRST_S}_s_hz": _rates(run, early, early_ms),
+        "spike_trains": trains.facts(run),
     }
 
 
