@@ -110,6 +110,8 @@ def _write_block(run: RunConfig, block: int, truth: Truth, rng: np.random.Genera
         write_shard(groups["network"], name, (0,), values.astype(groups["network"].arrays[name].dtype))
     for segment in range(run.n_segments):
         write_shard(groups["weights"], "weight", (segment, 0), truth.weight[segment + 1, source, target][None])
+        average = truth.weight[segment + 1, source, target] / UNITS_PER_MV
+        write_shard(groups["weights"], "weight_average", (segment, 0), average.astype(np.float32)[None])
     if "omega_synapses" in run.features:
         group = feature_block(run, "omega_synapses", block)
         ensure(group)
@@ -132,7 +134,16 @@ def _write_models(run: RunConfig, rng: np.random.Generator) -> None:
         folder = model_folder(run, name, seed)
         measures = {"mse": "1", "explained_variance": "1"} if name == "autoencoder" else {"mse": "Hz^2", "r2": "1"}
         scored = [dict(zip(measures, rng.random(2), strict=True)) for _ in range(3)]
-        facts = {"epochs": 2, "best_epoch": 1, "n_weights": 10, "ranges_ms": {}, "wall_s": 1.5, "units": measures, "scores": scored[0]}
+        facts = {
+            "epochs": 2,
+            "best_epoch": 1,
+            "n_weights": 10,
+            "ranges_ms": {},
+            "scaling": {"mean": [0.5, 0.0], "std": [1.0]},
+            "wall_s": 1.5,
+            "units": measures,
+            "scores": scored[0],
+        }
         facts["options"] = run.models[name].model_dump(mode="json")
         content = {**facts, "baselines": {"training_mean": scored[1], "persistence": scored[2]}}
         (folder / "model.json").write_text(json.dumps(content))
