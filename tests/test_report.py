@@ -519,7 +519,16 @@ def test_without_models_the_report_shows_what_there_is(tmp_path):
     run, _ = synthetic_run(tmp_path, {"models": {}})
     make_report(run)
     names = {shown.name for shown in figures_of(run)}
-    assert names == {HEADLINE, "network", "raster_and_rates", "weights", "causal_omega_pairs", "causal_omega_synapses", "scores"}
+    assert names == {
+        HEADLINE,
+        "network",
+        "raster_and_rates",
+        "binary_rates",
+        "weights",
+        "causal_omega_pairs",
+        "causal_omega_synapses",
+        "scores",
+    }
     assert "models" not in re.findall(r'<section id="(\w+)">', (run.folder / "current" / "report" / PAGE).read_text())
     assert summary(run)["models"] == {"wall_seconds": None, "cpu_seconds": None, "jobs": None}
 

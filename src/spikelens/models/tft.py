@@ -169,7 +169,7 @@ def one_step_ahead(
     """Forecast each test sample from the history that ends just before it, with a band from the errors in the validation range.
 
     The network forecasts a mean and no quantiles. As in split conformal prediction (Vovk et al. 2005), the band is the
-    forecast plus quantiles of the errors on data that it was not trained on, for each series.
+    forecast plus quantiles of the errors on data that it was not trained on, for each series. It ends at 0, as rates do.
 
     Parameters
     ----------
@@ -189,7 +189,12 @@ def one_step_ahead(
     target = {name: values[begins + module.history] for name, begins in starts.items()}
     low, high = np.quantile(target["validation"] - ahead["validation"], band, axis=0).astype(np.float32)
     forecast = ahead["test"]
-    return {"step_forecast": forecast, "step_observed": target["test"], "step_low": forecast + low, "step_high": forecast + high}
+    return {
+        "step_forecast": forecast,
+        "step_observed": target["test"],
+        "step_low": np.maximum(forecast + low, 0),
+        "step_high": forecast + high,
+    }
 
 
 def _forecasts(

@@ -128,9 +128,10 @@ _LEARNING = (
     "dimensionless: traces and rates are scaled by their standard deviation in the training range. Training losses "
     "include dropout and are averaged over an epoch while the weights change, so they can exceed the validation losses. "
     "Training stops when the validation loss has not improved for some epochs (patience), and the weights of the best "
-    "epoch, marked with a star, are kept. Dashed: the loss of the training mean, the trivial baseline, on the training "
-    "data, from which validation data differ a little; the other baselines are scored on the test range only, in the tables. "
-    "It is not drawn for a kind of model whose loss is not defined for it. Each seed has its own line."
+    "epoch, marked with a star, are kept. Dashed: the loss of the training mean, a trivial baseline, on the training "
+    "data. Compare it with the training losses only: the rates of the validation range can vary more or less. The other "
+    "baselines are scored on the test range only, in the tables. The line is not drawn for a kind of model whose loss is "
+    "not defined for it. Each seed has its own line."
 )
 _SCORES = (
     "How well each score separates pairs of neurons with a synapse from pairs without. AUROC [1] is the probability that "

@@ -275,7 +275,7 @@ def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes:
                 if row["shown"] == name:
                     x = strata.index(row["stratum"]) + offset
                     axes.plot([x, x], row["ci"], color=points[name]["color"], linewidth=1.2)
-                    axes.plot(x, row["auroc"], linestyle="none", markersize=4.5, label=name, **points[name])
+                    axes.plot(x, row["auroc"], linestyle="none", markersize=6, label=name, **points[name])
         axes.axhline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.set_xticks(range(len(strata)), [name.replace("-", "\N{EN DASH}") for name in strata])
         axes.set(title=f"{style.arrow(edge_class)}, by weight of the synapse", xlabel="time-averaged weight [mV]")
@@ -285,7 +285,7 @@ def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes:
     figure.legend(handles=[handles[name] for name in names if name in handles], loc="outside lower center", ncols=3, fontsize=9)
 
 
-_FILLS: tuple[Literal["full", "none", "left", "right", "top", "bottom"], ...] = ("full", "none", "left", "right", "top", "bottom")
+_FILLS: tuple[Literal["full", "none", "left", "right", "top", "bottom"], ...] = ("full", "none", "top", "left", "bottom", "right")
 """Fillings that tell apart scores with the same marker."""
 
 

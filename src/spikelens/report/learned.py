@@ -47,7 +47,8 @@ def learning(run: RunConfig) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         style.light_grid(axes)
     panels[0].set_ylabel("loss [1]")
-    panels[0].legend()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
@@ -162,7 +163,8 @@ def forecast_neurons(run: RunConfig, name: str) -> Figure:
 
 def _finish_forecast(figure: Figure, rows: Any, facts: dict[str, Any]) -> None:
     rows[-1].set_xlabel("time [s]")
-    rows[0].legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+    handles, labels = rows[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
     figure.suptitle(_skill(facts), x=0.01, ha="left", fontsize=10.5)
 
 

@@ -18,8 +18,8 @@ _MAX_CELLS = 250
 
 def matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any], **how: Any) -> Any:
     """Draw a source x target matrix, ordered by population and mean incoming weight; a cell is a small group of neurons."""
-    order = _order(run, ids)
-    values = values[np.ix_(order, order)]
+    places = order(run, ids)
+    values = values[np.ix_(places, places)]
     cells = _groups(run, ids)
     starts = cells[:-1]
     known = np.isfinite(values)
@@ -34,7 +34,7 @@ def matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any], 
         axes.axhline(border - 0.5, color="0.6", linewidth=0.8)
         axes.axvline(border - 0.5, color="0.6", linewidth=0.8)
     _name_populations(axes, run, borders)
-    sorted_by = "by population and mean incoming weight" if run.has_network else "by population"
+    sorted_by = "by population, then incoming weight" if run.has_network else "by population"
     axes.set(xlabel=f"target neuron, {sorted_by}", ylabel=f"source neuron, {sorted_by}")
     style.framed(axes)
     return image
@@ -65,7 +65,7 @@ def _name_populations(axes: Axes, run: RunConfig, borders: list[int]) -> None:
         label.set_fontweight("bold")
 
 
-def _order(run: RunConfig, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+def order(run: RunConfig, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices that sort neurons by population and, where the wiring is known, by mean incoming weight; ties by id."""
     population = np.searchsorted([end for _, end in run.populations.values()], ids, side="right")
     in_weight = mean_weights(run)["in_weight"][ids] if run.has_network else np.zeros(len(ids))

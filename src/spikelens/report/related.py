@@ -44,7 +44,7 @@ def attention_and_weights(run: RunConfig, name: str) -> Figure:
     for axes, (against, suffix) in zip(panels[-1], columns, strict=True):
         axes.set_xlabel(f"{_AGAINST[against]}\n{_version(suffix)}")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), markerscale=4)
     return figure
 
 
@@ -94,8 +94,10 @@ def attention_and_omega(run: RunConfig, name: str) -> Figure:
                 mark = {**mark, "label": f"{_version(suffix)}, {rho.removeprefix('Spearman ')}"}
                 _binned(axes, omega[part], stored[score + array].to_numpy()[part], mark)
             axes.set_title(style.arrow(edge_class))
-            axes.legend(fontsize=8, loc="best")
+            axes.legend(fontsize=8, loc="upper left")
             style.light_grid(axes)
+        low, high = row[0].get_ylim()
+        row[0].set_ylim(low, high + 0.3 * (high - low))  # room for the legends
         row[0].set_ylabel("mean correlation of attention [1]\n" + ("window by window" if "aligned" in score else "mean over windows"))
     for axes in panels[-1]:
         axes.set_xlabel("\N{GREEK CAPITAL LETTER OMEGA} of the pair [1]")
