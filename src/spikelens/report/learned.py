@@ -164,7 +164,7 @@ def forecast_neurons(run: RunConfig, name: str) -> Figure:
 def _finish_forecast(figure: Figure, rows: Any, facts: dict[str, Any]) -> None:
     rows[-1].set_xlabel("time [s]")
     handles, labels = rows[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.suptitle(_skill(facts), x=0.01, ha="left", fontsize=10.5)
 
 
