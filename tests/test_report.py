@@ -110,6 +110,8 @@ def _write_block(run: RunConfig, block: int, truth: Truth, rng: np.random.Genera
         write_shard(groups["network"], name, (0,), values.astype(groups["network"].arrays[name].dtype))
     for segment in range(run.n_segments):
         write_shard(groups["weights"], "weight", (segment, 0), truth.weight[segment + 1, source, target][None])
+        average = truth.weight[segment + 1, source, target] / UNITS_PER_MV
+        write_shard(groups["weights"], "weight_average", (segment, 0), average.astype(np.float32)[None])
     if "omega_synapses" in run.features:
         group = feature_block(run, "omega_synapses", block)
         ensure(group)
@@ -132,7 +134,16 @@ def _write_models(run: RunConfig, rng: np.random.Generator) -> None:
         folder = model_folder(run, name, seed)
         measures = {"mse": "1", "explained_variance": "1"} if name == "autoencoder" else {"mse": "Hz^2", "r2": "1"}
         scored = [dict(zip(measures, rng.random(2), strict=True)) for _ in range(3)]
-        facts = {"epochs": 2, "best_epoch": 1, "n_weights": 10, "ranges_ms": {}, "wall_s": 1.5, "units": measures, "scores": scored[0]}
+        facts = {
+            "epochs": 2,
+            "best_epoch": 1,
+            "n_weights": 10,
+            "ranges_ms": {},
+            "scaling": {"mean": [0.5, 0.0], "std": [1.0]},
+            "wall_s": 1.5,
+            "units": measures,
+            "scores": scored[0],
+        }
         facts["options"] = run.models[name].model_dump(mode="json")
         content = {**facts, "baselines": {"training_mean": scored[1], "persistence": scored[2]}}
         (folder / "model.json").write_text(json.dumps(content))
@@ -518,8 +529,8 @@ def test_without_models_the_report_shows_what_there_is(tmp_path):
     run, _ = synthetic_run(tmp_path, {"models": {}})
     make_report(run)
     names = {shown.name for shown in figures_of(run)}
-    assert names == {HEADLINE, "network", "raster_and_rates", "irregularity", "synchrony", "cross_correlograms", "weights"} | {
-        *("causal_omega_pairs", "causal_omega_synapses", "scores")
+    assert names == {HEADLINE, "network", "raster_and_rates", "binary_rates", "irregularity", "synchrony", "cross_correlograms"} | {
+        *("weights", "causal_omega_pairs", "causal_omega_synapses", "scores")
     }
     assert "models" not in re.findall(r'<section id="(\w+)">', (run.folder / "current" / "report" / PAGE).read_text())
     assert summary(run)["models"] == {"wall_seconds": None, "cpu_seconds": None, "jobs": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -53,6 +53,13 @@ class Model(Item):
     def figures(self, name: str) -> tuple[Shown, ...]:
         """Its figures in the report; `name` is its name in the configuration."""
         return ()
+
+    def mean_loss(self, scaling: Mapping[str, Any]) -> float | None:
+        """Loss of the training mean on the training data, as in the training history; None if it is not defined.
+
+        `scaling` is that of model.json.
+        """
+        return None
 
     def output(self, run: RunConfig) -> Layout:
         """Arrays and coordinates of its output on the test range."""

@@ -12,7 +12,7 @@ which costs more than the network itself.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -161,6 +161,40 @@ def predict(module: RateForecaster, values: NDArray[np.float32], starts: NDArray
     """`forecast` without the attention: (n_windows, n_series, horizon) float32 [Hz]."""
     prediction = np.concatenate([part for part, _ in _forecasts(module, values, starts)])
     return prediction.reshape(len(starts), values.shape[1], -1)
+
+
+def one_step_ahead(
+    module: RateForecaster, values: NDArray[np.float32], starts: Mapping[str, NDArray[np.int64]], band: tuple[float, float]
+) -> dict[str, NDArray[np.float32]]:
+    """Forecast each test sample from the history that ends just before it, with a band from the errors in the validation range.
+
+    The network forecasts a mean and no quantiles. As in split conformal prediction (Vovk et al. 2005), the band is the
+    forecast plus quantiles of the errors on data that it was not trained on, for each series. It ends at 0, as rates do.
+
+    Parameters
+    ----------
+    values
+        (n_samples, n_series) rates [Hz].
+    starts
+        First sample of each window's history, by "validation" and "test".
+    band
+        Lower and upper quantile.
+
+    Returns
+    -------
+    dict
+        step_forecast, step_observed, step_low, step_high: (n_test_windows, n_series) [Hz].
+    """
+    ahead = {name: predict(module, values, begins)[..., 0] for name, begins in starts.items()}
+    target = {name: values[begins + module.history] for name, begins in starts.items()}
+    low, high = np.quantile(target["validation"] - ahead["validation"], band, axis=0).astype(np.float32)
+    forecast = ahead["test"]
+    return {
+        "step_forecast": forecast,
+        "step_observed": target["test"],
+        "step_low": np.maximum(forecast + low, 0),
+        "step_high": forecast + high,
+    }
 
 
 def _forecasts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from spikelens.config import STEPS_PER_SECOND, RunConfig
 from spikelens.layouts import layout
 from spikelens.numerics import evenly_spaced
+from spikelens.recording.spikes import neuron_counts
 from spikelens.recording.wiring import built_synapses
 from spikelens.report import data, style
 from spikelens.report.remarks import NO_SYNAPSE
@@ -19,6 +21,7 @@ from spikelens.stores import open_group, read_array
 
 _MAX_RASTER_NEURONS = 1_000
 _MAX_BOUNDARIES = 6
+_MAX_BINARY_WINDOWS = 300
 
 
 def network(run: RunConfig) -> Figure:
@@ -126,6 +129,34 @@ def raster_and_rates(run: RunConfig) -> Figure:
     _raster(raster, run)
     _last_rates(rates, run)
     _rates_over_time(below.subplots(), run)
+    return figure
+
+
+def binary_rates(run: RunConfig) -> Figure:
+    """Draw which neurons fired in each window T_w, at the end of the run."""
+    ids, window_ms = evenly_spaced(run.n_neurons, _MAX_RASTER_NEURONS), run.report.window_ms
+    fired = neuron_counts(run, ids, window_ms)[-_MAX_BINARY_WINDOWS:] > 0
+    end_s = run.n_steps // window_ms * window_ms / STEPS_PER_SECOND
+    start_s = end_s - len(fired) * window_ms / STEPS_PER_SECOND
+    population = np.searchsorted([end for _, end in run.populations.values()], ids, side="right")
+    colours = style.population_colours(run)
+    figure = style.new_figure(10, 5.4)
+    axes = figure.add_subplot()
+    axes.imshow(
+        np.where(fired, population + 1, 0).T,
+        aspect="auto",
+        origin="lower",
+        interpolation="none",
+        cmap=ListedColormap(["#FFFFFF", *(colours[name] for name in run.populations)]),
+        vmin=-0.5,
+        vmax=len(run.populations) + 0.5,
+        extent=(start_s, end_s, -0.5, run.n_neurons - 0.5),
+    )
+    for i, (name, (first, last)) in enumerate(run.populations.items()):
+        share = f"{name}\n{100 * fired[:, population == i].mean():.0f} %" if (population == i).any() else name
+        axes.text(1.008, (first + last) / 2, share, color=colours[name], transform=axes.get_yaxis_transform(), va="center")
+    axes.set(title=f"Neurons with at least one spike in a window of {window_ms} ms", xlabel="time [s]", ylabel="neuron id")
+    style.framed(axes)
     return figure
 
 

@@ -35,6 +35,8 @@ class Shown(NamedTuple):
     draw: Callable[[RunConfig], Figure]
     stage: Stage
     """Section of the page: the stage that computed what it shows."""
+    of_network: bool = False
+    """Whether it is left out if the wiring is not known; for figures of methods."""
 
     @property
     def file(self) -> str:
@@ -75,6 +77,7 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
         yield Shown("network", "Network", _NETWORK, drawn_by("activity", "network"), "network")
     raster = _RASTER + _TRANSIENT if run.has_network and run.simulation.plasticity else _RASTER
     yield Shown("raster_and_rates", "Raster and rates", raster, drawn_by("activity", "raster_and_rates"), run.spikes_stage)
+    yield Shown("binary_rates", "Binary rates", _BINARY, drawn_by("activity", "binary_rates"), run.spikes_stage)
     for name, title, caption in (("irregularity", "Irregularity", _IRREGULARITY), ("synchrony", "Synchrony", _SYNCHRONY)):
         yield Shown(name, title, caption, drawn_by("trains", name), run.spikes_stage)
     pairs = _CONNECTED_PAIRS if run.has_network else _CORRELATED_PAIRS
@@ -88,7 +91,7 @@ def _figures_of(run: RunConfig) -> Iterator[Shown]:
     for name, model in run.models.items():
         yield from model.figures(name)
     for name, method in run.methods.items():
-        yield from method.figures(name)
+        yield from (shown for shown in method.figures(name) if run.has_network or not shown.of_network)
     if run.has_network:
         yield Shown("scores", "Scores", _SCORES, drawn_by("explained", "scores"), "explanation")
 
@@ -135,6 +138,11 @@ _LAGS = (
     " Bars: pairs of spikes by the lag of the target's spike after the source's [ms], in bins of 1 ms. The dashed line is the "
     "number expected if the two neurons were independent." + _SAMPLE
 )
+_BINARY = (
+    "The rate of each neuron in windows of width T_w that do not overlap, reduced to two values: coloured where the neuron has at "
+    "least one spike in the window, white where it has none. x: time [s], the last 300 windows at most; y: neuron, sorted by population "
+    "(at most 1,000 neurons, evenly spaced). Right: the share of coloured cells of each population [%]."
+)
 _WEIGHTS = (
     "Distribution of the plastic weights [mV], as % of the synapses (logarithmic), at the start and at the end of "
     "segments; colours go from light (early) to dark (late), with at most six times. The plasticity rule is additive and "
@@ -146,7 +154,10 @@ _LEARNING = (
     "dimensionless: traces and rates are scaled by their standard deviation in the training range. Training losses "
     "include dropout and are averaged over an epoch while the weights change, so they can exceed the validation losses. "
     "Training stops when the validation loss has not improved for some epochs (patience), and the weights of the best "
-    "epoch are kept. Each seed has its own line."
+    "epoch, marked with a star, are kept. Dashed: the loss of the training mean, a trivial baseline, on the training "
+    "data. Compare it with the training losses only: the rates of the validation range can vary more or less. The other "
+    "baselines are scored on the test range only, in the tables. The line is not drawn for a kind of model whose loss is "
+    "not defined for it. Each seed has its own line."
 )
 _SCORES = (
     "How well each score separates pairs of neurons with a synapse from pairs without. AUROC [1] is the probability that "

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from spikelens.config import STEPS_PER_SECOND, RunConfig
-from spikelens.explanation.contents import ATTENTION_SCORES, SCORE_FIELDS, SCORES, SHUFFLED, UNTRAINED
+from spikelens.explanation.contents import ASSOCIATIONS, ATTENTION_SCORES, SCORE_FIELDS, SCORES, SHUFFLED, UNTRAINED
 from spikelens.features.rates import window_counts
 from spikelens.files import NUMBER, Fields, read_json, read_json_lines, read_json_rows
 from spikelens.models.model import DESCRIPTION, HISTORY
@@ -26,7 +26,7 @@ from spikelens.stores import open_group, read_array, read_shard
 
 _MODEL_FIELDS: Fields = {
     "n_weights": int,
-    **dict.fromkeys(("options", "ranges_ms", "scores", "baselines", "units"), dict),
+    **dict.fromkeys(("options", "ranges_ms", "scaling", "scores", "baselines", "units"), dict),
     "wall_s": NUMBER,
 }
 _HISTORY_FIELDS: Fields = {"epoch": int, "train_loss": NUMBER, "validation_loss": NUMBER}
@@ -175,6 +175,11 @@ def connectivity_scores(run: RunConfig) -> list[dict[str, Any]]:
     several = {score for score in {row["score"] for row in rows} if len({row["method"] for row in rows if row["score"] == score}) > 1}
     named = [{**row, "shown": _shown_name(run, row, row["score"] in several)} for row in rows]
     return sorted(named, key=lambda row: bases.index(_base(row)))
+
+
+def associations(run: RunConfig) -> list[dict[str, Any]]:
+    """The rows of associations.json."""
+    return read_json_rows(place_of(run, "explanation") / ASSOCIATIONS, {})
 
 
 def _base(row: dict[str, Any]) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,17 +15,14 @@ from spikelens.config import MAX_DENSE_NEURONS, RunConfig
 from spikelens.explanation.attended import model_of
 from spikelens.explanation.contents import SHUFFLED, UNTRAINED
 from spikelens.features import windows
-from spikelens.report import data, style
+from spikelens.report import data, matrices, style
 from spikelens.report.answer import main_class
 from spikelens.report.remarks import NO_SYNAPSE, remarks
-
-_MAX_CELLS = 250
-"""Approximate maximum number of cells per side of a drawn matrix; each cell is the mean over its pairs."""
 
 
 def attention(run: RunConfig, name: str) -> Figure:
     """Mean attention of each head, trained and untrained; its correlation between neurons; adjacency."""
-    figure = style.new_figure(10, 9.4)
+    figure = style.new_figure(11.4, 9.2)
     above, below = style.stacked(figure, 1, 1.05)
     _attention_maps(above, run, name)
     _correlation_and_wiring(below, run, name)
@@ -67,70 +64,29 @@ def _bin_ms(run: RunConfig, name: str) -> int:
 
 
 def _correlation_and_wiring(figure: Any, run: RunConfig, name: str) -> None:
-    left, right = figure.subplots(1, 2)
+    left, right, beside = figure.subplots(1, 3, width_ratios=[1, 1, 0.55])
     stored = data.computed(run, name).isel(seed=0)
     ids = stored["neuron"].to_numpy()
     if "attention_correlation" in stored:
         values = np.array(stored["attention_correlation"])
         np.fill_diagonal(values, np.nan)
-        image = _matrix(left, run, ids, values)
+        image = matrices.matrix(left, run, ids, values)
         left.set_title("Correlation of attention between neurons")
-        _bar(left, image, "correlation [1]")
+        matrices.bar(left, image, "correlation [1]")
     else:
         style.note(left, f"correlations are stored for at most {MAX_DENSE_NEURONS:,} neurons")
     if not run.has_network:
         style.note(right, "the wiring is not known")
+        beside.set_axis_off()
         return
     synapse = np.isfinite(data.weight_matrix(run, ids, run.n_segments - 1)).astype(np.float32)
-    image = _matrix(right, run, ids, synapse, cmap="Greys", vmin=0)
+    image = matrices.matrix(right, run, ids, synapse, cmap="Greys", vmin=0)
     right.set_title("Adjacency")
-    _bar(right, image, "fraction of pairs with a synapse [1]")
-
-
-def _matrix(axes: Axes, run: RunConfig, ids: NDArray[Any], values: NDArray[Any], **how: Any) -> Any:
-    """Draw a source x target matrix with lines between populations; a cell is a small group of neurons."""
-    cells = _groups(run, ids)
-    starts = cells[:-1]
-    known = np.isfinite(values)
-    sums, counts = (
-        np.add.reduceat(np.add.reduceat(part, starts, axis=0), starts, axis=1)
-        for part in (np.where(known, values, 0.0), known.astype(float))
-    )
-    means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-    image = axes.imshow(means, origin="upper", interpolation="none", **how)
-    borders = [int(np.searchsorted(cells, np.searchsorted(ids, end))) for _, end in run.populations.values()]
-    for border in borders[:-1]:
-        axes.axhline(border - 0.5, color="0.6", linewidth=0.8)
-        axes.axvline(border - 0.5, color="0.6", linewidth=0.8)
-    _name_populations(axes, run, borders)
-    axes.set(xlabel="target neuron, by population", ylabel="source neuron, by population")
-    style.framed(axes)
-    return image
-
-
-def _bar(axes: Axes, image: Any, label: str) -> None:
-    """Add a colour bar of the same height as the image."""
-    axes.get_figure().colorbar(image, cax=axes.inset_axes((1.03, 0, 0.035, 1)), label=label)  # type: ignore[union-attr]
-
-
-def _groups(run: RunConfig, ids: NDArray[Any]) -> NDArray[np.int64]:
-    """First index of each group of neurons that share a cell, and the number of neurons.
-
-    No group contains neurons of two populations.
-    """
-    size = -(-len(ids) // _MAX_CELLS)
-    ranges = [np.searchsorted(ids, bounds) for bounds in run.populations.values()]
-    return np.array([*(start for first, end in ranges for start in range(first, end, size)), len(ids)], np.int64)
-
-
-def _name_populations(axes: Axes, run: RunConfig, borders: list[int]) -> None:
-    middles = [(start + end - 1) / 2 for start, end in zip([0, *borders[:-1]], borders, strict=True)]
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(middles, list(run.populations))
-        axis.set_tick_params(length=0)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_color(style.population_colours(run)[label.get_text()])
-        label.set_fontweight("bold")
+    matrices.bar(right, image, "fraction of pairs with a synapse [1]")
+    if "attention_correlation" in stored:
+        matrices.means_of_pairs(beside, run, ids, values, synapse > 0, "correlation, mean [1]")
+    else:
+        beside.set_axis_off()
 
 
 def omega_of_pairs(run: RunConfig, feature: str) -> Figure:
@@ -140,12 +96,13 @@ def omega_of_pairs(run: RunConfig, feature: str) -> Figure:
         figure = style.new_figure(6, 5)
         _pairs(figure.add_subplot(), run, pairs)
         return figure
-    figure = style.new_figure(11.4, 4.4)
-    left, middle, right = figure.subplots(1, 3)
+    figure = style.new_figure(10, 8.8)
+    (left, right), (below, beside) = figure.subplots(2, 2, height_ratios=[1.15, 1])
     weight = data.weight_matrix(run, np.arange(run.n_neurons), run.n_segments - 1)
     _pairs(left, run, pairs)
-    _weights(middle, run, weight)
-    _distributions(right, run, pairs, np.isfinite(weight))
+    _weights(right, run, weight)
+    _distributions(below, run, pairs, np.isfinite(weight))
+    matrices.means_of_pairs(beside, run, np.arange(run.n_neurons), pairs, np.isfinite(weight), "\N{GREEK CAPITAL LETTER OMEGA}, mean [1]")
     return figure
 
 
@@ -159,15 +116,15 @@ def omega_of_synapses(run: RunConfig, feature: str) -> Figure:
 def _pairs(axes: Axes, run: RunConfig, pairs: NDArray[np.float32]) -> None:
     positive = pairs[pairs > 0]
     norm = LogNorm(*np.percentile(positive, [1, 100])) if len(positive) > 1 and np.ptp(positive) > 0 else None
-    image = _matrix(axes, run, np.arange(len(pairs)), np.where(pairs > 0, pairs, np.nan), norm=norm)
+    image = matrices.matrix(axes, run, np.arange(len(pairs)), np.where(pairs > 0, pairs, np.nan), norm=norm)
     axes.set_title("\N{GREEK CAPITAL LETTER OMEGA} of all pairs, without weight and delay")
-    _bar(axes, image, "\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]")
+    matrices.bar(axes, image, "\N{GREEK CAPITAL LETTER OMEGA}, sum over the run [1]")
 
 
 def _weights(axes: Axes, run: RunConfig, weight: NDArray[np.float32]) -> None:
-    image = _matrix(axes, run, np.arange(len(weight)), np.nan_to_num(weight), norm=CenteredNorm(), cmap=style.SIGNED)
+    image = matrices.matrix(axes, run, np.arange(len(weight)), np.nan_to_num(weight), norm=CenteredNorm(), cmap=style.SIGNED)
     axes.set_title("Weights at the end (0: no synapse)")
-    _bar(axes, image, "weight, mean over pairs [mV]")
+    matrices.bar(axes, image, "weight, mean over pairs [mV]")
 
 
 def _distributions(axes: Axes, run: RunConfig, pairs: NDArray[np.float32], connected: NDArray[np.bool_]) -> None:
@@ -206,7 +163,7 @@ def _course(axes: Axes, run: RunConfig, feature: str) -> None:
     edges = np.minimum(np.arange(len(means) + 1) * window_s, run.duration_s)
     for name, values in zip(run.edge_classes, means.T, strict=True):
         per_s = values / np.diff(edges)
-        axes.plot((edges[1:] + edges[:-1]) / 2, per_s, "o-", markersize=4, color=style.edge_colours(run)[name], label=style.arrow(name))
+        axes.plot((edges[1:] + edges[:-1]) / 2, per_s, color=style.edge_colours(run)[name], label=style.arrow(name))
     axes.axhline(0, color="0.5", linewidth=0.7)
     axes.set(title="Mean \N{GREEK CAPITAL LETTER OMEGA} per synapse, with weight and delay", xlabel="time [s]")
     axes.set(ylabel="\N{GREEK CAPITAL LETTER OMEGA} per second [mV/s]", xlim=(0, run.duration_s))
@@ -234,14 +191,6 @@ def scores(run: RunConfig) -> Figure:
     return figure
 
 
-_MARKS: dict[str, dict[str, Any]] = {
-    "attention": {"color": style.BLUE, "marker": "o", "label": "attention, trained"},
-    "control": {"color": style.ORANGE, "marker": "s", "label": "control: untrained or shuffled labels"},
-    "no model": {"color": style.GREEN, "marker": "^", "label": "from spikes, no model"},
-    "circular": {"color": style.PURPLE, "marker": "D", "markerfacecolor": "white", "label": "circular: uses the wiring"},
-}
-
-
 def _names(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["shown"] for row in rows))
 
@@ -262,7 +211,7 @@ def headline(run: RunConfig) -> Figure:
     axes = figure.add_subplot()
     for row in own:
         kind = data.kind_of_score(row)
-        place, mark = float(names.index(_without_control(row["shown"]))), _MARKS[kind]
+        place, mark = float(names.index(_without_control(row["shown"]))), style.MARKS[kind]
         if kind == "control":
             place += 0.22 if row["score"].endswith(UNTRAINED) else 0.36
         axes.plot(np.clip(row["ci"], low, high), [place, place], color=mark["color"], linewidth=1.5, solid_capstyle="butt")
@@ -294,7 +243,7 @@ def _by_edge_class(figure: Any, run: RunConfig, rows: list[dict[str, Any]], name
     for axes, edge_class in zip(panels, classes, strict=True):
         own = [row for row in whole if row["edge_class"] == edge_class]
         for row in own:
-            place, mark = names.index(row["shown"]), _MARKS[data.kind_of_score(row)]
+            place, mark = names.index(row["shown"]), style.MARKS[data.kind_of_score(row)]
             axes.plot(row["ci"], [place, place], color=mark["color"], linewidth=1.5, marker="|", markersize=9)
             # values outside the axis, e.g. circular scores, are drawn at its edge
             axes.plot(np.clip(row["auroc"], low, high), place, linestyle="none", markersize=5, clip_on=False, zorder=3, **mark)
@@ -326,7 +275,7 @@ def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes:
                 if row["shown"] == name:
                     x = strata.index(row["stratum"]) + offset
                     axes.plot([x, x], row["ci"], color=points[name]["color"], linewidth=1.2)
-                    axes.plot(x, row["auroc"], linestyle="none", markersize=4.5, label=name, **points[name])
+                    axes.plot(x, row["auroc"], linestyle="none", markersize=6, label=name, **points[name])
         axes.axhline(0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.set_xticks(range(len(strata)), [name.replace("-", "\N{EN DASH}") for name in strata])
         axes.set(title=f"{style.arrow(edge_class)}, by weight of the synapse", xlabel="time-averaged weight [mV]")
@@ -336,12 +285,16 @@ def _by_weight(figure: Any, run: RunConfig, rows: list[dict[str, Any]], classes:
     figure.legend(handles=[handles[name] for name in names if name in handles], loc="outside lower center", ncols=3, fontsize=9)
 
 
+_FILLS: tuple[Literal["full", "none", "left", "right", "top", "bottom"], ...] = ("full", "none", "top", "left", "bottom", "right")
+"""Fillings that tell apart scores with the same marker."""
+
+
 def _point_styles(kinds: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker of each score: those of its kind; further scores of a kind have open markers."""
+    """Colour and marker of each score: those of its kind; scores of the same kind differ in the filling."""
     styles: dict[str, dict[str, Any]] = {}
     for name, kind in kinds.items():
         earlier = sum(kinds[other] == kind for other in styles)
-        colour = _MARKS[kind]["color"]
-        shape = [_MARKS[kind]["marker"], "D", "v", "P", "X"][earlier % 5]
-        styles[name] = {"color": colour, "marker": shape, "markerfacecolor": "white" if earlier else colour}
+        mark = style.MARKS[kind]
+        fill = _FILLS[earlier % len(_FILLS)]
+        styles[name] = {"color": mark["color"], "marker": mark["marker"], "fillstyle": fill, "markerfacecoloralt": "white"}
     return styles

@@ -38,13 +38,25 @@ def learning(run: RunConfig) -> Figure:
             epochs = [entry["epoch"] for entry in history]
             for key, colour, label in (("train_loss", style.BLACK, "training"), ("validation_loss", style.VERMILION, "validation")):
                 values = [entry[key] for entry in history]
-                axes.plot(epochs, values, "o-", color=colour, markersize=3.5, label=label if i == 0 else None, alpha=0.9)
+                axes.plot(epochs, values, ".-", color=colour, markersize=4, label=label if i == 0 else None, alpha=0.9)
+            best = min(history, key=lambda entry: entry["validation_loss"])
+            mark = {**style.MARKS["best epoch"], "label": style.MARKS["best epoch"]["label"] if i == 0 else None}
+            axes.plot(best["epoch"], best["validation_loss"], linestyle="none", markersize=11, markeredgecolor="white", zorder=3, **mark)
+        _baseline(axes, models[model].mean_loss(data.model_facts(run, model, seeds[0])["scaling"]))
         axes.set(title=title if len(seeds) == 1 else f"{title}, {len(seeds)} seeds", xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         style.light_grid(axes)
     panels[0].set_ylabel("loss [1]")
-    panels[0].legend()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
+
+
+def _baseline(axes: Axes, loss: float | None) -> None:
+    if loss is None:
+        axes.text(0.98, 0.98, "no baseline: not defined for this loss", transform=axes.transAxes, ha="right", va="top", color="0.35")
+        return
+    axes.axhline(loss, color=style.GREY, linewidth=1.2, linestyle=(0, (4, 3)), label="training mean, on training data")
 
 
 def reconstruction(run: RunConfig, name: str) -> Figure:
@@ -119,13 +131,12 @@ def encoder(run: RunConfig, name: str) -> Figure:
 def forecast_populations(run: RunConfig, name: str) -> Figure:
     """Forecast and observed rates of the network and of each population in the test range."""
     stored, facts = data.output(run, name), data.model_facts(run, name, run.models[name].seeds[0])
-    observed, forecast, time_s = _end_to_end(stored, facts)
     names = stored["population"].to_numpy().tolist()
     figure = style.new_figure(10, 2.3 * len(names) + 0.5)
     rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for i, (axes, series) in enumerate(zip(rows, names, strict=True)):
         colour = style.population_colours(run)[series] if i else style.GREEN
-        _observed_and_forecast(axes, time_s, observed[:, i], forecast[:, i], colour)
+        _observed_and_forecast(axes, stored.isel(population=i), facts, colour)
         axes.set(title="Population " + series if i else "All neurons", ylabel="rate [Hz]")
     _finish_forecast(figure, rows, facts)
     return figure
@@ -134,17 +145,17 @@ def forecast_populations(run: RunConfig, name: str) -> Figure:
 def forecast_neurons(run: RunConfig, name: str) -> Figure:
     """Forecast and observed rates of single neurons of increasing activity; density over all neurons."""
     stored, facts = data.output(run, name), data.model_facts(run, name, run.models[name].seeds[0])
-    observed, forecast, time_s = _end_to_end(stored, facts)
-    ids = stored["neuron"].to_numpy()
-    chosen = _by_rate(observed.mean(axis=0), run.report.neurons)
+    ids, rates = stored["neuron"].to_numpy(), stored["step_observed"].mean("sample").to_numpy()
+    chosen = _by_rate(rates, run.report.neurons)
     figure = style.new_figure(10, max(1.5 * len(chosen) + 1, 4.6))
     parts: Any = figure.subfigures(1, 2, width_ratios=[1.5, 1])
     left, right = parts
     rows = left.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
     for axes, place in zip(rows, chosen, strict=True):
         population = _population_of(run, int(ids[place]))
-        _observed_and_forecast(axes, time_s, observed[:, place], forecast[:, place], style.population_colours(run)[population])
-        axes.set(title=f"Neuron {ids[place]} ({population}), mean {observed[:, place].mean():.1f} Hz", ylabel="rate [Hz]")
+        _observed_and_forecast(axes, stored.isel(neuron=place), facts, style.population_colours(run)[population])
+        axes.set(title=f"Neuron {ids[place]} ({population}), mean {rates[place]:.1f} Hz", ylabel="rate [Hz]")
+    observed, forecast = (stored[kind].to_numpy() for kind in ("observed", "forecast"))
     _density(right.subplots(), right, 1000 / facts["options"]["bin_ms"], observed, forecast)
     _finish_forecast(figure, rows, facts)
     return figure
@@ -152,24 +163,20 @@ def forecast_neurons(run: RunConfig, name: str) -> Figure:
 
 def _finish_forecast(figure: Figure, rows: Any, facts: dict[str, Any]) -> None:
     rows[-1].set_xlabel("time [s]")
-    rows[0].legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+    handles, labels = rows[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.suptitle(_skill(facts), x=0.01, ha="left", fontsize=10.5)
 
 
-def _end_to_end(stored: xr.Dataset, facts: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Join the test windows: observed and forecast (n_samples, n_series) [Hz], centre of each sample [s]."""
-    observed, forecast = (stored[kind].to_numpy() for kind in ("observed", "forecast"))
-    _, horizon, n_series = observed.shape
-    bin_ms = facts["options"]["bin_ms"]
-    start_ms = stored["window"].to_numpy()[:, None] + bin_ms * np.arange(horizon)
-    return observed.reshape(-1, n_series), forecast.reshape(-1, n_series), (start_ms.ravel() + bin_ms / 2) / 1000
-
-
-def _observed_and_forecast(axes: Axes, time_s: NDArray[Any], observed: NDArray[Any], forecast: NDArray[Any], colour: str) -> None:
+def _observed_and_forecast(axes: Axes, series: xr.Dataset, facts: dict[str, Any], colour: str) -> None:
+    """Draw one series: its rate, the forecasts one step ahead as one line, and their band."""
+    observed, forecast, low, high = (series[f"step_{kind}"].to_numpy() for kind in ("observed", "forecast", "low", "high"))
+    time_s = (series["sample"].to_numpy() + facts["options"]["bin_ms"] / 2) / 1000
     axes.plot(time_s, observed, color="0.6", linewidth=1, label="observed")
-    axes.plot(time_s, forecast, color=colour, linewidth=1.4, label="forecast")
+    axes.fill_between(time_s, low, high, color=colour, alpha=0.2, linewidth=0, label="80 % band")
+    axes.plot(time_s, forecast, color=colour, linewidth=1.4, label="forecast, one step ahead")
     axes.set_xlim(time_s[0], time_s[-1])
-    axes.set_ylim(bottom=min(0, float(forecast.min())))
+    axes.set_ylim(bottom=min(0.0, float(low.min())))
     style.light_grid(axes)
 
 

@@ -32,6 +32,16 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
     "#8A8A8A",
 )
 _POPULATION_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+MARKS: Mapping[str, Mapping[str, Any]] = {
+    "attention": {"color": BLUE, "marker": "o", "label": "attention, trained"},
+    "control": {"color": ORANGE, "marker": "s", "label": "control: untrained or shuffled labels"},
+    "no model": {"color": GREEN, "marker": "^", "label": "from spikes, no model"},
+    "circular": {"color": PURPLE, "marker": "D", "markerfacecolor": "white", "label": "circular: uses the wiring"},
+    "synapse": {"color": BLACK, "marker": "P", "label": "pairs with a synapse"},
+    "no synapse": {"color": GREY, "marker": "X", "label": "pairs without a synapse"},
+    "best epoch": {"color": VERMILION, "marker": "*", "label": "best epoch"},
+}
+"""The meaning of each marker, the same in every figure. Markers differ in shape as well as in colour."""
 SEQUENTIAL = "viridis"
 SIGNED = LinearSegmentedColormap.from_list("signed", [VERMILION, "#FFFFFF", BLUE])
 """Diverging colour map: negative (inhibitory) vermilion, positive (excitatory) blue."""

@@ -158,16 +158,40 @@ class Attention(Method):
     def figures(self, name: str) -> tuple[Shown, ...]:
         from spikelens.report.contents import Shown, drawn_by
 
-        return (Shown(f"attention_{name}", f"Attention: {name}", CAPTION, drawn_by("explained", "attention", name), "explanation"),)
+        attention, weights, omega = (
+            drawn_by(module, function, name)
+            for module, function in (("explained", "attention"), ("related", "attention_and_weights"), ("related", "attention_and_omega"))
+        )
+        return (
+            Shown(f"attention_{name}", f"Attention: {name}", CAPTION, attention, "explanation"),
+            Shown(f"attention_weights_{name}", f"Attention and weights: {name}", _WEIGHTS, weights, "explanation", of_network=True),
+            Shown(f"attention_omega_{name}", f"Attention and causal components: {name}", _OMEGA, omega, "explanation", of_network=True),
+        )
 
 
+_WEIGHTS = (
+    "Each dot is a neuron, coloured by population. x: mean weight [mV] of its incoming synapses (columns 1 and 2) and of its outgoing "
+    "synapses (columns 3 and 4), averaged over the run. y: four quantities of its attention, averaged over test windows, heads and "
+    "forecast steps: the share of attention on the history, its mean lag [samples], its entropy, and the share of the latest sample. "
+    "The trained model is beside its control, the same model before training: a correlation that the control has too was not "
+    "learnt. Spearman's ρ is over all neurons. The table of associations (associations.json) also has it for each population and with "
+    "the rate held fixed, because rates alone can cause a correlation."
+)
+_OMEGA = (
+    "Does attention follow the causal components? x: Ω of a pair [1], without weight and delay, over the test range. y: correlation of "
+    "the attention of the two neurons [1], the mean over the pairs in one of 20 bins with equally many pairs; bars: two standard errors, "
+    "as if pairs were independent, which they are not, so that the true uncertainty is larger. Upper row: attention averaged over "
+    "windows, lower row: window by window. Blue: trained, orange: untrained (control). ρ: Spearman's correlation over all pairs. "
+    "Training made attention more similar to the causal structure only if blue rises more steeply than orange."
+)
 CAPTION = (
     "Top: attention weights [1] of the TFT of single neurons, averaged over neurons and test windows, one "
     "column per head. x axis: attended past sample, relative to the start of the forecast; y axis: forecast "
     "step, both in steps of T_w [ms]. Upper row: trained, lower row: the same model before training "
     "(control). Structure that both rows share was not learnt. Bottom left: correlation [1] between neurons "
-    "of their mean attention. Bottom right: adjacency [fraction of pairs with a synapse]. Both matrices are "
-    "source × target, sorted by population; each cell is the mean over a small group of neighbouring "
-    "neurons. If attention showed connectivity, the two matrices would look alike, except that a correlation "
+    "of their mean attention. Bottom middle: adjacency [fraction of pairs with a synapse]. Both matrices are "
+    "source × target, sorted by population and mean incoming weight; each cell is the mean over a small group of "
+    "neurons. Bottom right: mean correlation over pairs with and without a synapse, by edge class; bars: standard "
+    "deviation over pairs. If attention showed connectivity, the two matrices would look alike, except that a correlation "
     'is symmetric and connectivity is not. The figure "Scores" quantifies the agreement.'
 )

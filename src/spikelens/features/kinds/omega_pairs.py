@@ -86,8 +86,9 @@ class OmegaPairs(Feature):
 CAPTION = (
     "Causal components Ω of source j onto target i: the sum over all pairs of spikes, i after j, of exp(−(t_i − t_j) / τ), cut at "
     "20 τ, over the whole run [1]; without weight and delay, so that it uses the spikes alone. (The paper's slides print a plus in the "
-    "exponent: a misprint.) Left (the only panel for a recording): all pairs, on a logarithmic scale; Ω follows mostly from the two rates. "
-    "Each cell is the mean over a small group of neurons. With a known network: middle, weights at the end [mV], 0 without a synapse; "
-    "right, distribution of Ω over pairs with a synapse (solid) and without (dotted), as share of pairs [%]. The difference between the "
-    "two is what Ω alone shows about the wiring."
+    "exponent: a misprint.) Upper left (the only panel for a recording): all pairs, on a logarithmic scale; Ω follows mostly from the "
+    "two rates. Each cell is the mean over a small group of neurons. With a known network, both matrices are sorted by population and "
+    "mean incoming weight. Upper right: weights at the end [mV], 0 without a synapse. Lower left: distribution of Ω over pairs with a "
+    "synapse (solid) and without (dotted), as share of pairs [%]. Lower right: mean Ω over both, by edge class; bars: standard deviation "
+    "over pairs. The difference between the two is what Ω alone shows about the wiring."
 )

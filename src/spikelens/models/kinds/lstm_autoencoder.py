@@ -7,7 +7,7 @@ units.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -151,6 +151,10 @@ class LstmAutoencoder(NetworkModel):
             ),
             Shown(f"encoder_{name}", f"Encoder: {name}", _ENCODER, drawn_by("learned", "encoder", name), "models"),
         )
+
+    def mean_loss(self, scaling: Mapping[str, Any]) -> float:
+        """1 by definition of the scale; 0 if all neurons are silent."""
+        return float(any(scaling["mean"]))
 
     # --- checks and cost
 

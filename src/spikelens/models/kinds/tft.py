@@ -6,7 +6,7 @@ non-overlapping bins, so that no two samples share a spike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from spikelens.stores import Layout
 
 _VALIDATED_AT_ONCE = 1_024
+BAND = (0.1, 0.9)
+"""Quantiles of the band around the forecasts one step ahead."""
 
 
 class Tft(NetworkModel):
@@ -92,6 +94,13 @@ class Tft(NetworkModel):
         first, end = self.ranges(run)["test"]
         return np.arange(first, end - self.history - self.horizon + 1, self.horizon, dtype=np.int64)
 
+    def step_starts(self, run: RunConfig) -> dict[str, NDArray[np.int64]]:
+        """First sample of each window that forecasts one step: of every test sample, and of some validation samples for the band."""
+        import numpy as np
+
+        ranges, spacing = self.ranges(run), {"validation": self.horizon, "test": 1}
+        return {name: np.arange(ranges[name][0], ranges[name][1] - self.history, step, dtype=np.int64) for name, step in spacing.items()}
+
     def task(self, run: RunConfig, seed: int) -> Task:
         """Windows of rates, one for each series and start. Test windows are one horizon apart."""
         import numpy as np
@@ -99,7 +108,7 @@ class Tft(NetworkModel):
 
         from spikelens.models.baselines import forecast_baselines, forecast_scores, forecast_targets
         from spikelens.models.data import rate_series
-        from spikelens.models.tft import predict
+        from spikelens.models.tft import one_step_ahead, predict
         from spikelens.models.train import Batches, Task, Tested, generator
 
         series = rate_series(run, self)
@@ -126,7 +135,11 @@ class Tft(NetworkModel):
                 scores=forecast_scores(prediction, target, series.mean),
                 baselines={key: forecast_scores(baseline, target, series.mean) for key, baseline in baselines.items()},
                 units={"mse": "Hz^2", "mae": "Hz", "r2": "1"},
-                output={"forecast": prediction.swapaxes(1, 2), "observed": target.swapaxes(1, 2)},
+                output={
+                    "forecast": prediction.swapaxes(1, 2),
+                    "observed": target.swapaxes(1, 2),
+                    **one_step_ahead(module, series.values, self.step_starts(run), BAND),
+                },
             )
 
         n_items = {key: len(begins) * len(series.names) for key, begins in starts.items()}
@@ -156,7 +169,24 @@ class Tft(NetworkModel):
             return Array(("window", "horizon", column), shape, shape, "float32", {"long_name": long_name, "units": "Hz"})
 
         begins = (starts + self.history) * self.bin_ms
-        return {"forecast": rates("rate forecast in the test range"), "observed": rates("rate in the test range")}, {
+        steps = self.step_starts(run)["test"]
+        of_steps = (len(steps), len(names))
+
+        def step_rates(long_name: str) -> Array:
+            return Array(("sample", column), of_steps, of_steps, "float32", {"long_name": long_name, "units": "Hz"})
+
+        low, high = (f"{100 * quantile:g} %" for quantile in BAND)
+        return {
+            "forecast": rates("rate forecast in the test range"),
+            "observed": rates("rate in the test range"),
+            "step_forecast": step_rates("rate forecast one step ahead in the test range"),
+            "step_observed": step_rates("rate in the test range"),
+            "step_low": step_rates(f"the forecast plus the {low} quantile of its error in the validation range"),
+            "step_high": step_rates(f"the forecast plus the {high} quantile of its error in the validation range"),
+        }, {
+            "sample": Coordinate(
+                ("sample",), (steps + self.history) * self.bin_ms, {"long_name": "start of the forecast sample", "units": "ms"}
+            ),
             "window": Coordinate(("window",), begins, {"long_name": "start of the forecast", "units": "ms"}),
             column: Coordinate((column,), names, {"long_name": "neuron id" if column == "neuron" else "population"}),
         }
@@ -170,6 +200,10 @@ class Tft(NetworkModel):
                 f"forecast_{name}", f"Forecast of {title}: {name}", caption, drawn_by("learned", f"forecast_{self.series}", name), "models"
             ),
         )
+
+    def mean_loss(self, scaling: Mapping[str, Any]) -> float:
+        """Share of the series with spikes: their variance is 1 by definition of the scale, that of silent ones is 0."""
+        return float(sum(mean > 0 for mean in scaling["mean"]) / len(scaling["mean"]))
 
     # --- checks and cost
 
@@ -205,7 +239,9 @@ class Tft(NetworkModel):
         batches, windows = self.epoch(run)
         units = windows * self.own_parts / self.parts * (self.history + self.horizon) * self.hidden_size
         steps_s = 1e-3 * batches * self.own_parts * speeds.tft_batch_ms + 1e-9 * units * speeds.tft_ns_per_unit
-        return speeds.start_torch_s + self.epochs * steps_s
+        forecasts = self.n_series(run) * sum(len(starts) for starts in self.step_starts(run).values()) / 3
+        forecasts_s = 1e-9 * forecasts * (self.history + self.horizon) * self.hidden_size * speeds.tft_ns_per_unit
+        return speeds.start_torch_s + self.epochs * steps_s + forecasts_s
 
     def epoch(self, run: RunConfig) -> tuple[int, float]:
         """Number of batches and of windows per epoch.
@@ -218,23 +254,28 @@ class Tft(NetworkModel):
         return -(-windows // self.batch_size), windows + n_series * starts["validation"] / self.horizon / 3
 
 
+_BAND = (
+    "The line joins the forecasts of all samples, each made one step ahead from the history that ends just before it. The band "
+    "reaches from the 10 % to the 90 % quantile of the errors of such forecasts in the validation range, for each series; it contains "
+    "80 % of the rates if the test range is like the validation range. "
+)
 _OF_POPULATIONS = (
-    "Observed (grey) and forecast (coloured) rates [Hz] (y axis) of all neurons and of each population over "
-    "the test range [s] (x axis). No model was trained on this range. Each sample is the rate in one bin of "
-    "width T_w. Bins do not overlap, so that history and target share no spike; with overlapping bins, "
-    "repeating the last value would look like a good forecast. Forecasts of consecutive windows, each a few "
-    "samples ahead, are joined. Title: R² = 1 − MSE / (MSE of the training mean), for the TFT and for "
-    "trivial baselines on the same samples. 1 is a perfect forecast, 0 is no better than the training mean, "
-    "negative is worse. The R² is pooled over all series, so that the most variable population dominates it."
+    "Observed (grey) and forecast (coloured) rates [Hz] (y axis) of all neurons and of each population over the test range [s] (x "
+    "axis). No model was trained on this range. Each sample is the rate in one bin of width T_w. Bins do not overlap, so that history "
+    "and target share no spike; with overlapping bins, repeating the last value would look like a good forecast. "
+    + _BAND
+    + "Title: R² = 1 − MSE / (MSE of the training mean) over all forecast steps, for the TFT and for trivial baselines on the same "
+    "samples. 1 is a perfect forecast, 0 is no better than the training mean, negative is worse. The R² is pooled over all series, so "
+    "that the most variable population dominates it."
 )
 _OF_NEURONS = (
-    "Left: observed (grey) and forecast (coloured by population) rates [Hz] (y axis) of single neurons over "
-    "the test range [s] (x axis). The neurons shown are evenly spaced quantiles of the rate. The rate of a "
-    "single neuron is a small number of spikes in a bin of width T_w, so that it moves in steps of 1 / T_w; "
-    "a forecast of the mean cannot reproduce single spikes. Bins do not overlap, so that history and target "
-    "share no spike. Right: number of samples (logarithmic colour scale) by observed (x axis) and forecast "
-    "(y axis) rate [Hz], over all neurons; a perfect forecast lies on the dashed line. Title: R² = 1 − MSE / "
-    "(MSE of the training mean) for the TFT and for trivial baselines on the same samples, pooled over all "
-    "neurons. The reference is each neuron's own training mean, so that differences in rate between neurons "
-    "do not increase R²."
+    "Left: observed (grey) and forecast (coloured by population) rates [Hz] (y axis) of single neurons over the test range [s] (x "
+    "axis). The neurons shown are evenly spaced quantiles of the rate. The rate of a single neuron is a small number of spikes in a "
+    "bin of width T_w, so that it moves in steps of 1 / T_w; a forecast of the mean cannot reproduce single spikes. Bins do not "
+    "overlap, so that history and target share no spike. "
+    + _BAND
+    + "Right: number of samples (logarithmic colour scale) by observed (x axis) and forecast (y axis) rate [Hz], over all neurons and "
+    "forecast steps; a perfect forecast lies on the dashed line. Title: R² = 1 − MSE / (MSE of the training mean) over all forecast "
+    "steps, for the TFT and for trivial baselines on the same samples, pooled over all neurons. The reference is each neuron's own "
+    "training mean, so that differences in rate between neurons do not increase R²."
 )
