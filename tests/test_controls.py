@@ -108,4 +108,4 @@ def test_a_null_control_runs_to_the_end_and_its_report_says_what_it_lacks(tmp_pa
         assert said.count("no spikes; is the drive too weak") == run.n_segments
     assert all(f"{run.path}: {text}\n" in said for text in told)
     assert page.count('class="remark"') == len(told)
-    assert ("No edge class has a score of attention" in page) == (control != "silent")
+    assert ("No score was compared with the wiring." in page) == (control != "silent")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import spikelens
 from spikelens.config import RunConfig
 from spikelens.explanation.scores import ALL, OUTCOMES, verdict
 from spikelens.report import data
@@ -86,7 +86,7 @@ def _without_scores(run: RunConfig, facts: Mapping[Any, Any]) -> Answer:
     spikes = facts[run.spikes_stage]
     rates = ", ".join(f"{name} {rate:.2f} Hz" for name, rate in spikes["rates_hz"].items() if name != "all")
     short = f"{spikes['spikes']:,} spikes in {spikes['duration_s']} s."
-    unscored = " No method scored pairs of neurons." if run.has_network else ""  # else a remark says that the wiring is not known
+    unscored = " No score was compared with the wiring." if run.has_network else ""  # else a remark says that the wiring is not known
     return Answer("How active are the neurons?", short, f"Mean rate {spikes['rates_hz']['all']:.2f} Hz per neuron ({rates}).{unscored}")
 
 
@@ -158,7 +158,7 @@ def _origin(run: RunConfig) -> Fact:
     trained = sorted({seed for model in run.models.values() for seed in model.seeds})
     seeds += [f"models {', '.join(map(str, trained))}"] if trained else []
     commit = _commit()
-    return Fact("spikelens", spikelens.__version__, (*([f"commit {commit}"] if commit else []), f"seeds: {'; '.join(seeds) or 'none'}"))
+    return Fact("spikelens", version("spikelens"), (*([f"commit {commit}"] if commit else []), f"seeds: {'; '.join(seeds) or 'none'}"))
 
 
 def _commit() -> str | None:
