@@ -309,7 +309,7 @@ def test_the_first_screen_answers_with_the_numbers_of_the_scores(reported):
         ([("rates", "spikes", 0.3)], "Do the spikes show the wiring?", "Worse than chance.", "for rates, 0.5 for chance"),
         ([("rates", "spikes", 0.505)], "Do the spikes show the wiring?", "Not better than chance.", "0.505"),
         ([("omega", "spikes and wiring", 1.0)], "Do the spikes show the wiring?", "Not tested.", "no score was computed from the spikes"),
-        ([], "How active are the neurons?", " spikes in 6 s.", "No method scored pairs of neurons."),
+        ([], "How active are the neurons?", " spikes in 6 s.", "No score was compared with the wiring."),
     ],
 )
 def test_without_attention_the_first_screen_answers_what_it_can(copied, scores, question, short, evidence):

@@ -41,7 +41,7 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "features": ("features.run",),
     "models": ("models.run",),
     "explanation": ("explanation.judge",),
-    "report": ("report.run", "report.activity", "report.trains", "report.explained", "report.learned"),
+    "report": ("report.run", "report.activity", "report.trains", "report.explained", "report.related", "report.learned"),
 }
 """Modules that compute the results of each stage. The hash also covers what they import and, for an item, the module of its kind."""
 _RUNS = {"features": ("features.run",), "models": ("models.run", "models.train"), "explanation": ("explanation.run",)}

@@ -76,9 +76,9 @@ def attention_and_omega(run: RunConfig, name: str) -> Figure:
     """Draw the mean correlation of attention over pairs by their causal component, for each edge class, trained and untrained."""
     stored, causal = data.computed(run, name).isel(seed=0), _causal(run, name)
     known = [score for score in ATTENTION_SCORES if score in stored]
-    if causal is None or not known:
+    if causal is None or not known or not run.edge_classes:
         figure = style.new_figure(10, 2)
-        style.note(figure.add_subplot(), "needs the causal components and the attention of all pairs of the same neurons")
+        style.note(figure.add_subplot(), "needs synapses, and the causal components and the attention of all pairs of the same neurons")
         return figure
     method, omega = causal
     ids, seed = stored["neuron"].to_numpy(), run.methods[name].context(run)["seeds"][0]
@@ -91,13 +91,13 @@ def attention_and_omega(run: RunConfig, name: str) -> Figure:
             for suffix, array in _VERSIONS.items():
                 mark = style.MARKS["control" if suffix else "attention"]
                 rho = _rho(rows, name, score + suffix, OMEGA_DENSE, edge_class, seed)
-                mark = {**mark, "label": f"{_version(suffix)}, {rho.removeprefix('Spearman ')}"}
+                mark = {**mark, "label": f"{_version(suffix)}\n{rho.removeprefix('Spearman ')}"}
                 _binned(axes, omega[part], stored[score + array].to_numpy()[part], mark)
             axes.set_title(style.arrow(edge_class))
-            axes.legend(fontsize=8, loc="upper left")
+            axes.legend(fontsize=7.5, loc="upper left").set_in_layout(False)  # wider than one of many panels
             style.light_grid(axes)
         low, high = row[0].get_ylim()
-        row[0].set_ylim(low, high + 0.3 * (high - low))  # room for the legends
+        row[0].set_ylim(low, high + 0.45 * (high - low))  # room for the legends
         row[0].set_ylabel("mean correlation of attention [1]\n" + ("window by window" if "aligned" in score else "mean over windows"))
     for axes in panels[-1]:
         axes.set_xlabel("\N{GREEK CAPITAL LETTER OMEGA} of the pair [1]")
@@ -130,8 +130,12 @@ def _binned(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], mark: di
 def binned_means(x: NDArray[np.float64], y: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
     """Mean of x, mean of y, and its standard error in bins between quantiles of x, (3, n_bins); equal values share a bin.
 
-    Empty bins are left out.
+    Empty bins are left out, and so are values that are not finite.
     """
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.any():
+        return np.empty((3, 0))
+    x, y = x[finite], y[finite]
     edges = np.unique(np.quantile(x, np.linspace(0, 1, n_bins + 1)))
     place = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0))
     counts, sums, of_y, squares = (np.bincount(place, weights) for weights in (None, x, y, y**2))
