@@ -170,7 +170,7 @@ def test_each_rank_that_trains_holds_the_data_and_has_a_core_and_its_share_of_th
     assert sizes.job_memory(shared, rule) == 2 * sizes.job_memory(alone, rule)
     # the first rank alone forecasts in the end
     epochs = [
-        [run_of(tmp_path, {**training, "models.tft_neuron.ranks": n, "models.tft_neuron.epochs": epochs}) for epochs in (1, 2)]
+        [run_of(tmp_path, {**training, "models.tft_neuron.ranks": n, "models.tft_neuron.epochs": count}) for count in (1, 2)]
         for n in (1, 2)
     ]
     of_one, of_two = (job_seconds(two, rule, SPEEDS) - job_seconds(one, rule, SPEEDS) for one, two in epochs)
